@@ -1,0 +1,129 @@
+"""Local attention knowledge distillation."""
+
+from collections.abc import Sequence
+from typing import Optional, Union
+
+from mmengine.model import BaseModel
+from mmrazor.registry import MODELS
+
+from ..students import GradientDetachStudent
+from ..taps import Tap, forward_shifted_taps, resolve_taps, stage_end_taps
+from .lakd_distiller import lakd_distiller
+from .local_distill import LocalDistill
+
+
+@MODELS.register_module()
+class LAKD(LocalDistill):
+    """Local Attention Knowledge Distillation.
+
+    The student is cut into local modules behind its taps. Each is trained by its feature loss
+    alone (Eq. 5, weighted by the activation mapping of Eq. 11 and 12), the last one also by the
+    task loss and by class attention transfer (Eq. 6). From *LAKD: Activation Mapping Distillation
+    Based on Local Learning*. What the paper leaves open is a key whose default is our reading.
+
+    Logged are ``student.loss`` (task), ``distill.loss_module1`` … (one for each tap) and
+    ``distill.loss_cat``.
+
+    Args:
+        architecture (dict | BaseModel): The student, a classifier; or a
+            :class:`GradientDetachStudent`, whose own ``taps``, ``detach`` and ``input_shape`` then
+            count.
+        teacher (dict | BaseModel): The teacher, frozen and in eval mode.
+        teacher_ckpt (str, optional): Its checkpoint, a path or URL; has to fit exactly.
+        taps (Sequence[int | str], optional): The student's taps. Defaults to the first block of
+            each stage but the last block of the last: the paper's 1, n + 1, 3n.
+        teacher_taps (Sequence[int | str], optional): The teacher's, one for each. Defaults to the
+            ends of its stages (our reading: shifted student taps keep their targets).
+        feature_loss (dict, optional): Defaults to ``NDAMFeatureLoss()``.
+        attention_loss (dict, optional): Compares class activation maps; None for none. Defaults
+            to ``CATLoss()``.
+        connectors (Dict[str, dict], optional): For 'module1' …: what makes that tap of the student
+            fit the teacher's. Defaults to None: shapes are equal.
+        detach (bool): Whether gradients are cut; False is the paper's ablation. Defaults to True.
+        feature_at_last (bool): Whether the last tap has a feature loss too (Eq. 6). Defaults to
+            True.
+        tap_position (str): Align residual blocks 'post_relu' or 'pre_relu'. Our reading is
+            'post_relu'.
+        ndam_source (str): What the activation mapping is made from: the teacher's feature at the
+            same 'tap', its class activation maps ('cam') or its feature at the 'prev' tap. Our
+            reading is 'tap'.
+        paper_mix (float, optional): alpha of Eq. 6: weights the task loss by alpha and the
+            attention loss, on top of its own weight, by 1 - alpha. Our reading is None: weights
+            as they are given.
+        ce_weight (float): Weight of the task loss. Defaults to 1.
+        distiller (dict, optional): MMRazor's long form, recorders, connectors, losses and
+            mappings, instead of what the keys above make. Defaults to None.
+        input_shape (Sequence[int]): Shape (C, H, W) of an image, for the runs on zeros that check
+            taps and shapes. Defaults to (3, 32, 32).
+        **kwargs: ``backward`` and what else :class:`LocalDistill` takes.
+
+    Raises:
+        ValueError: If taps, shapes, connectors or the teacher's checkpoint do not fit.
+
+    Examples:
+        >>> model = dict(
+        ...     type='mmrazor.LAKD',
+        ...     architecture=dict(cfg_path='mmpretrain::resnet/resnet18_8xb16_cifar10.py'),
+        ...     teacher=dict(cfg_path='mmpretrain::resnet/resnet34_8xb16_cifar10.py'),
+        ...     teacher_ckpt='resnet34_cifar10.pth',
+        ...     taps=[1, 3, 5, 8],
+        ...     teacher_taps=[3, 7, 13, 16],
+        ...     attention_loss=dict(type='mmrazor.CATLoss', loss_weight=0.7))
+    """
+
+    def __init__(
+        self,
+        architecture: Union[dict, BaseModel],
+        teacher: Union[dict, BaseModel],
+        teacher_ckpt: Optional[str] = None,
+        taps: Optional[Sequence[Tap]] = None,
+        teacher_taps: Optional[Sequence[Tap]] = None,
+        feature_loss: Optional[dict] = None,
+        attention_loss: Optional[dict] = dict(type='mmrazor.CATLoss'),  # noqa: B006
+        connectors: Optional[dict[str, dict]] = None,
+        detach: bool = True,
+        feature_at_last: bool = True,
+        tap_position: str = 'post_relu',
+        ndam_source: str = 'tap',
+        paper_mix: Optional[float] = None,
+        ce_weight: float = 1.0,
+        distiller: Optional[dict] = None,
+        input_shape: Sequence[int] = (3, 32, 32),
+        **kwargs,
+    ):
+        if isinstance(architecture, dict):
+            architecture = MODELS.build(architecture)
+        if isinstance(teacher, dict):
+            teacher = MODELS.build(teacher)
+        if not isinstance(architecture, GradientDetachStudent):
+            if taps is None:
+                taps = forward_shifted_taps(architecture)
+            architecture = GradientDetachStudent(architecture, taps, detach, input_shape)
+        if paper_mix is not None:
+            if not 0 <= paper_mix <= 1:
+                raise ValueError(f'paper_mix={paper_mix} is not between 0 and 1')
+            ce_weight = paper_mix
+            if attention_loss is not None:
+                weight = attention_loss.get('loss_weight', 1.0) * (1 - paper_mix)
+                attention_loss = dict(attention_loss, loss_weight=weight)
+        if distiller is None:
+            if teacher_taps is None:
+                teacher_taps = stage_end_taps(teacher)
+            distiller = lakd_distiller(
+                student_taps=architecture.tap_names,
+                teacher_taps=resolve_taps(teacher, teacher_taps, 'teacher_taps'),
+                feature_loss=feature_loss or dict(type='mmrazor.NDAMFeatureLoss'),
+                attention_loss=attention_loss,
+                connectors=connectors or {},
+                feature_at_last=feature_at_last,
+                tap_position=tap_position,
+                ndam_source=ndam_source,
+            )
+        super().__init__(
+            architecture=architecture,
+            teacher=teacher,
+            teacher_ckpt=teacher_ckpt,
+            distiller=distiller,
+            ce_weight=ce_weight,
+            **kwargs,
+        )

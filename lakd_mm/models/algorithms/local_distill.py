@@ -1,0 +1,160 @@
+"""How a training step of local distillation runs."""
+
+from functools import partial
+from typing import Optional, Union
+
+import torch
+from mmengine.model import BaseModel
+from mmengine.optim import OptimWrapper
+from mmrazor.models.algorithms import SingleTeacherDistill
+from mmrazor.models.algorithms.base import LossResults
+from mmrazor.models.utils import add_prefix
+from mmrazor.registry import MODELS
+
+from ..students import GradientDetachStudent
+from ..students.followers import zeros_for
+from .teacher import load_teacher
+
+
+@MODELS.register_module()
+class LocalDistill(SingleTeacherDistill):
+    """Distillation into a student whose modules learn on their own.
+
+    The teacher runs once, without gradients and without its loss. The student runs module by
+    module; a loss of the distiller belongs to the module in which the last of its student records
+    arrives. The last module also gets the task loss.
+
+    With ``backward='local'`` a module is back-propagated as soon as it is complete, and its graph
+    and the records that no other loss needs are freed before the next module runs. The gradients
+    are those of ``'joint'``, one backward of the sum, to the bit; the peak of memory is that of the
+    largest module. Every loss is logged, and counted in the logged total, once.
+
+    Args:
+        architecture (dict | GradientDetachStudent): The student.
+        teacher (dict | BaseModel): The teacher, frozen and in eval mode.
+        distiller (dict): A :class:`LocalDistiller`.
+        teacher_ckpt (str, optional): The teacher's checkpoint, a path or URL. Defaults to None.
+        backward (str, optional): 'local' or 'joint'. Defaults to 'local' where the student cuts
+            gradients, else to 'joint'.
+        ce_weight (float): Weight of the task loss. Defaults to 1.
+        **kwargs: ``data_preprocessor``, ``init_cfg``, ``module_inplace`` and
+            ``teacher_module_inplace`` of MMRazor's ``SingleTeacherDistill``.
+
+    Raises:
+        TypeError: If the student is no :class:`GradientDetachStudent`.
+        ValueError: If ``backward`` is unknown or 'local' with a student that cuts nothing, the
+            checkpoint does not fit the teacher, or a loss cannot be computed.
+    """
+
+    def __init__(
+        self,
+        architecture: Union[dict, GradientDetachStudent],
+        teacher: Union[dict, BaseModel],
+        distiller: dict,
+        teacher_ckpt: Optional[str] = None,
+        backward: Optional[str] = None,
+        ce_weight: float = 1.0,
+        **kwargs,
+    ):
+        super().__init__(architecture=architecture, teacher=teacher, distiller=distiller, **kwargs)
+        if not isinstance(self.student, GradientDetachStudent):
+            raise TypeError(
+                f'{type(self).__name__}: the student is a {type(self.student).__name__}; wrap it '
+                f"in dict(type='mmrazor.GradientDetachStudent', architecture=…, taps=…)"
+            )
+        self.backward = backward or ('local' if self.student.detach else 'joint')
+        if self.backward not in ('local', 'joint'):
+            raise ValueError(f"backward={backward!r} is neither 'local' nor 'joint'")
+        if self.backward == 'local' and not self.student.detach:
+            raise ValueError(
+                "backward='local' needs isolated modules but detach=False; set backward='joint'"
+            )
+        self.ce_weight = ce_weight
+        self._detach = self.student.detach
+        self._optim_wrapper: Optional[OptimWrapper] = None
+        if teacher_ckpt is not None:
+            load_teacher(self.teacher, teacher_ckpt)
+        self._try_losses()
+
+    def train(self, mode: bool = True) -> 'LocalDistill':
+        """Set the mode, the teacher's always being eval, and return the algorithm."""
+        super().train(mode)
+        self.teacher.eval()
+        return self
+
+    def train_step(self, data: Union[dict, tuple, list], optim_wrapper: OptimWrapper) -> dict:
+        """Forward, backward and update, see :meth:`mmengine.model.BaseModel.train_step`."""
+        self._optim_wrapper = optim_wrapper
+        try:
+            return super().train_step(data, optim_wrapper)
+        finally:
+            self._optim_wrapper = None
+
+    def loss(self, batch_inputs: torch.Tensor, data_samples: Optional[list] = None) -> LossResults:
+        """Losses of one batch.
+
+        Inside :meth:`train_step` with ``backward='local'`` all but the last module's losses are
+        back-propagated already and returned detached; elsewhere all of them carry their graphs.
+
+        Args:
+            batch_inputs (torch.Tensor): Shape (N, C, H, W).
+            data_samples (List[DataSample], optional): With the labels.
+
+        Returns:
+            Dict[str, Tensor]: ``student.…`` for the task, ``distill.…`` for the distiller's.
+        """
+        # A student whose distillation has been stopped is trained on as a whole by its task loss.
+        self.student.detach = self._detach and not self.distillation_stopped
+        distilled: LossResults = {}
+        if self._optim_wrapper is not None and self.backward == 'local':
+            self.student.on_module_end = partial(self._finish_module, distilled)
+        try:
+            self.distiller.set_deliveries_override(False)
+            with self.distiller.teacher_recorders, self.distiller.deliveries, torch.no_grad():
+                self.teacher(batch_inputs, mode='tensor')
+            self.distiller.set_deliveries_override(True)
+            with self.distiller.student_recorders, self.distiller.deliveries:
+                task = self.student(batch_inputs, data_samples, mode='loss')
+        finally:
+            self.student.on_module_end = None
+        if not self.distillation_stopped:
+            distilled.update(self.distiller.compute_ready_losses(distilled))
+        self.distiller.drop_records(self.distiller.loss_forward_mappings)
+        task = {
+            name: value * self.ce_weight if 'loss' in name else value
+            for name, value in task.items()
+        }
+        return {**add_prefix(task, 'student'), **add_prefix(distilled, 'distill')}
+
+    def _finish_module(self, distilled: LossResults, index: int):
+        """Back-propagate what module ``index`` has to learn, and free what it held."""
+        if self.distillation_stopped:
+            return
+        ready = self.distiller.compute_ready_losses(distilled)
+        total = sum(value for name, value in ready.items() if 'loss' in name)
+        if isinstance(total, torch.Tensor) and total.requires_grad:
+            self._backward(total)
+        distilled.update((name, value.detach()) for name, value in ready.items())
+        self.distiller.drop_records(distilled)
+
+    def _backward(self, loss: torch.Tensor):
+        """Back-propagate as the optimizer wrapper would, but without counting it as a step."""
+        loss = self._optim_wrapper.scale_loss(loss)
+        scaler = getattr(self._optim_wrapper, 'loss_scaler', None)
+        with torch.autocast(loss.device.type, enabled=False):
+            (loss if scaler is None else scaler.scale(loss)).backward()
+
+    def _try_losses(self):
+        """Compute every loss once on zeros, so that what does not fit fails here."""
+        self.eval()
+        with torch.no_grad():
+            try:
+                inputs = zeros_for(self.student, self.student.input_shape)
+                with self.distiller.teacher_recorders:
+                    self.teacher(inputs, mode='tensor')
+                with self.distiller.student_recorders:
+                    self.student(inputs, mode='tensor')
+                self.distiller.compute_ready_losses({})
+            finally:
+                self.distiller.drop_records(self.distiller.loss_forward_mappings)
+        self.train()

@@ -1,0 +1,112 @@
+"""The CIFAR ResNets of the distillation literature."""
+
+import torch.nn as nn
+from mmpretrain.models.backbones import ResNet_CIFAR
+from mmpretrain.models.backbones.resnet import BasicBlock
+from mmrazor.registry import MODELS
+from torch.nn.modules.module import register_module_module_registration_hook
+
+_LITERATURE_PARTS = ('conv1.', 'bn1.', 'layer1.', 'layer2.', 'layer3.')
+
+
+@MODELS.register_module()
+class CIFARResNet(ResNet_CIFAR):
+    """Three-stage ResNet for 32x32 images: ResNet-8 … ResNet-110 and the x4 widths.
+
+    The network of `Deep Residual Learning <https://arxiv.org/abs/1512.03385>`_, section 4.2, as
+    the distillation literature uses it: 1x1 convolution + BatchNorm shortcuts wherever the stride
+    or the width changes ("option B"), a 16-16-32-64 layout, and for the x4 widths 32-64-128-256.
+    MMPretrain's blocks and parameter names are kept, and a classifier that holds this backbone
+    also reads checkpoints in the literature's own naming (``conv1``, ``layer1.0.conv1``, ``fc``).
+
+    Args:
+        depth (int): One of 8, 14, 20, 32, 44, 56, 110.
+        widen_factor (int): 1 or 4; 4 gives the networks called 8x4 and 32x4. Defaults to 1.
+        stem_channels (int, optional): Width of the stem. Defaults to 16, or 32 for the x4 widths.
+        zero_init_residual (bool): Whether each block starts as the identity. The literature does
+            not. Defaults to False.
+        out_indices (Sequence[int]): Stages to return, from 0, 1, 2. Defaults to ``(2, )``.
+        **kwargs: Further arguments of :class:`mmpretrain.models.ResNet`.
+
+    Shape:
+        Input (N, 3, H, W); stages (N, 16w, H, W), (N, 32w, H/2, W/2), (N, 64w, H/4, W/4) with w
+        the widen factor.
+
+    Raises:
+        ValueError: If the depth or the widen factor is not one of the literature's.
+    """
+
+    arch_settings = {
+        depth: (BasicBlock, ((depth - 2) // 6,) * 3) for depth in (8, 14, 20, 32, 44, 56, 110)
+    }
+
+    def __init__(
+        self,
+        depth,
+        widen_factor=1,
+        stem_channels=None,
+        zero_init_residual=False,
+        out_indices=(2,),
+        **kwargs,
+    ):
+        if depth not in self.arch_settings:
+            raise ValueError(
+                f'CIFARResNet: depth={depth!r} does not exist, choose from '
+                f'{sorted(self.arch_settings)} (for ResNet-8x4 and -32x4 add widen_factor=4)'
+            )
+        if widen_factor not in (1, 4):
+            raise ValueError(f'CIFARResNet: widen_factor={widen_factor!r} is neither 1 nor 4')
+        if stem_channels is None:
+            stem_channels = 16 if widen_factor == 1 else 32
+        super().__init__(
+            depth,
+            stem_channels=stem_channels,
+            base_channels=16 * widen_factor,
+            num_stages=3,
+            strides=(1, 2, 2),
+            dilations=(1, 1, 1),
+            out_indices=out_indices,
+            zero_init_residual=zero_init_residual,
+            **kwargs,
+        )
+
+    def train(self, mode=True):
+        """Set the mode and return the network, as :class:`torch.nn.Module` does."""
+        super().train(mode)
+        return self
+
+
+def map_literature_keys(state_dict, prefix='', *_):
+    """Rename the literature's parameter names to MMPretrain's, in place.
+
+    ``conv1 … layer3`` become ``backbone.…`` and ``fc`` becomes ``head.fc``. A state dict that
+    already has a backbone is left alone.
+
+    Args:
+        state_dict (dict): Parameters by name.
+        prefix (str): What stands before the classifier's own names. Defaults to ''.
+        *_: Ignored; with them this is a load-state-dict pre-hook of the classifier.
+
+    Returns:
+        dict: The same state dict.
+    """
+    if not {f'{prefix}conv1.weight', f'{prefix}fc.weight'} <= state_dict.keys():
+        return state_dict
+    for key in list(state_dict):
+        name = key[len(prefix) :]
+        if name.startswith('fc.'):
+            state_dict[f'{prefix}head.{name}'] = state_dict.pop(key)
+        elif name.startswith(_LITERATURE_PARTS):
+            state_dict[f'{prefix}backbone.{name}'] = state_dict.pop(key)
+    return state_dict
+
+
+def _read_literature_keys(classifier: nn.Module, name: str, backbone: nn.Module):
+    """Teach a classifier that receives a CIFARResNet to read the literature's checkpoints."""
+    if name == 'backbone' and isinstance(backbone, CIFARResNet):
+        classifier._register_load_state_dict_pre_hook(map_literature_keys)
+
+
+# The classifier is MMPretrain's and only it sees all keys of a checkpoint, so the hook is put on it
+# when the backbone is put into it.
+register_module_module_registration_hook(_read_literature_keys)

@@ -1,0 +1,111 @@
+"""A configurable distiller whose losses can be computed one by one, as their records arrive."""
+
+import torch
+import torch.nn as nn
+from mmrazor.models.algorithms.base import LossResults
+from mmrazor.models.distillers import ConfigurableDistiller
+from mmrazor.models.task_modules import RecorderManager
+from mmrazor.registry import MODELS
+
+from ..students import GradientDetachStudent
+from ..taps import near_names
+
+
+@MODELS.register_module()
+class LocalDistiller(ConfigurableDistiller):
+    """MMRazor's ``ConfigurableDistiller``, fit for local learning.
+
+    It takes the same config. Beyond it, connectors with an ``attach`` method get the network whose
+    records they convert, a recorder's unknown source is answered with near names, losses can be
+    computed as soon as what they need was recorded, and records are dropped as soon as no loss
+    needs them any more.
+    """
+
+    def prepare_from_student(self, model: nn.Module):
+        """Initialize the student's recorders and connectors.
+
+        Sources are named as in the plain classifier, also where gradients are cut in it.
+        """
+        if isinstance(model, GradientDetachStudent):
+            model = model.architecture
+        self._prepare(model, self.student_recorders, from_student=True)
+        super().prepare_from_student(model)
+
+    def prepare_from_teacher(self, model: nn.Module):
+        """Initialize the teacher's recorders and connectors."""
+        self._prepare(model, self.teacher_recorders, from_student=False)
+        super().prepare_from_teacher(model)
+
+    def compute_ready_losses(self, done: LossResults) -> LossResults:
+        """Compute every loss that is not done and whose student records have all arrived.
+
+        Args:
+            done (Dict[str, Tensor]): Losses of this step so far.
+
+        Returns:
+            Dict[str, Tensor]: The new losses.
+        """
+        return {
+            name: self._compute(name, mapping)
+            for name, mapping in self.loss_forward_mappings.items()
+            if name not in done and all(map(self._has_arrived, mapping.values()))
+        }
+
+    def drop_records(self, done: LossResults):
+        """Forget what only the losses in ``done`` needed."""
+        for manager, from_student in (
+            (self.student_recorders, True),
+            (self.teacher_recorders, False),
+        ):
+            for name, recorder in manager.recorders.items():
+                needed = any(
+                    loss not in done
+                    and any(r['recorder'] == name for r in self._records(loss, from_student))
+                    for loss in self.loss_forward_mappings
+                )
+                if not needed:
+                    recorder.reset_data_buffer()
+
+    def _compute(self, name: str, mapping: dict) -> torch.Tensor:
+        inputs = {key: self.get_record(**record) for key, record in mapping.items()}
+        try:
+            return self.distill_losses[name](**inputs)
+        except ValueError as error:
+            sources = ', '.join(f'{k} from {self._describe(r)}' for k, r in mapping.items())
+            raise ValueError(f'{name} ({sources}): {error}') from None
+
+    def _describe(self, record: dict) -> str:
+        student = record['from_student']
+        manager = self.student_recorders if student else self.teacher_recorders
+        source = manager.get_recorder(record['recorder']).source
+        return f"the {'student' if student else 'teacher'}'s {source!r}"
+
+    def _has_arrived(self, record: dict) -> bool:
+        if not record['from_student']:
+            return True
+        index = record.get('record_idx', 0)
+        arrived = len(self.student_recorders.get_recorder(record['recorder']).data_buffer)
+        return arrived > index if index >= 0 else arrived >= -index
+
+    def _records(self, loss: str, from_student: bool):
+        records = self.loss_forward_mappings[loss].values()
+        return [record for record in records if record['from_student'] == from_student]
+
+    def _prepare(self, model: nn.Module, manager: RecorderManager, from_student: bool):
+        names = {name for name, _ in (*model.named_modules(), *model.named_parameters())}
+        side = 'student' if from_student else 'teacher'
+        for name, recorder in manager.recorders.items():
+            # Methods and functions are found by import path, which MMRazor checks itself.
+            if type(recorder).__name__.startswith(('Module', 'Param')) and (
+                recorder.source not in names
+            ):
+                raise ValueError(
+                    f'{side}_recorders.{name}: the {side} has no {recorder.source!r}; '
+                    f'{near_names(recorder.source, names)}'
+                )
+        for loss in self.loss_forward_mappings:
+            for record in self._records(loss, from_student):
+                if 'connector' in record:
+                    for module in self.connectors[record['connector']].modules():
+                        if hasattr(module, 'attach'):
+                            module.attach(model)

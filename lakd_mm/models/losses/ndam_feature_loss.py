@@ -1,0 +1,184 @@
+"""Feature alignment under non-directional activation mapping."""
+
+from collections.abc import Sequence
+from typing import Optional
+
+import torch
+import torch.nn as nn
+import torch.nn.functional as F
+from mmrazor.registry import MODELS
+
+
+def activation_mapping(
+    source: torch.Tensor,
+    avg_weight: float,
+    max_weight: float,
+    kernel_size: int = 3,
+    use_abs: bool = True,
+    count_include_pad: bool = False,
+    size: Optional[Sequence[int]] = None,
+) -> torch.Tensor:
+    """Non-directional activation mapping W (LAKD, Eq. 11 and 12), before normalisation.
+
+    Args:
+        source (torch.Tensor): The tensor whose channels are summed, shape (N, C, H, W).
+        avg_weight (float): The paper's alpha.
+        max_weight (float): The paper's beta.
+        kernel_size (int): Odd side of the stride-1 pooling windows. Defaults to 3.
+        use_abs (bool): Whether absolute values are summed. Defaults to True.
+        count_include_pad (bool): Whether border averages count the padding. Defaults to False.
+        size (Sequence[int], optional): Height and width of the result. A larger source is pooled
+            to it instead of in windows, a smaller one interpolated. Defaults to the source's.
+
+    Returns:
+        torch.Tensor: Shape (N, 1, H, W).
+    """
+    total = (source.abs() if use_abs else source).sum(dim=1, keepdim=True)
+    size = tuple(size or total.shape[2:])
+    if total.shape[2] > size[0] or total.shape[3] > size[1]:
+        average = F.adaptive_avg_pool2d(total, size)
+        maximum = F.adaptive_max_pool2d(total, size)
+    else:
+        window = dict(kernel_size=kernel_size, stride=1, padding=kernel_size // 2)
+        average = F.avg_pool2d(total, count_include_pad=count_include_pad, **window)
+        maximum = F.max_pool2d(total, **window)
+    mapping = avg_weight * average + max_weight * maximum
+    if mapping.shape[2:] != size:
+        mapping = F.interpolate(mapping, size, mode='bilinear')
+    return mapping
+
+
+def normalized_mapping(mapping: torch.Tensor) -> torch.Tensor:
+    """Scale each sample's mapping to mean 1, so that it moves weight without changing the sum.
+
+    Negative weights, which only signed sums have, count as zero: they would push the student away
+    from the teacher. A mapping that is zero everywhere prefers nothing and becomes 1.
+
+    Args:
+        mapping (torch.Tensor): Shape (N, 1, H, W).
+
+    Returns:
+        torch.Tensor: Shape (N, 1, H, W).
+    """
+    mapping = mapping.clamp(min=0)
+    mean = mapping.mean(dim=(2, 3), keepdim=True)
+    return torch.where(mean > 0, mapping / mean, torch.ones_like(mapping))
+
+
+@MODELS.register_module()
+class NDAMFeatureLoss(nn.Module):
+    r"""Feature loss weighted by the teacher's activation mapping.
+
+    .. math::
+        L_f = \mathrm{mean}\big( \hat W \odot (F_T - F_S)^2 \big), \quad
+        W = \alpha\,\mathrm{avgpool}(\textstyle\sum_c |T_c|)
+          + \beta\,\mathrm{maxpool}(\textstyle\sum_c |T_c|)
+
+    Eq. 5, 11 and 12 of *LAKD: Activation Mapping Distillation Based on Local Learning*. What the
+    paper leaves open is a key here: the pooling (stride 1, same size), how W is applied and
+    normalised (mean 1 per sample), and what the norm averages over. ``avg_weight = max_weight =
+    0`` is the plain feature loss, the mean squared error.
+
+    Args:
+        avg_weight (float): alpha of Eq. 12. Defaults to 0.25, best in the paper's Table 5.
+        max_weight (float): beta of Eq. 12. Defaults to 0.75, best in the paper's Table 5.
+        kernel_size (int): Side of the pooling windows, odd. Our reading. Defaults to 3.
+        use_abs (bool): Whether Eq. 11 takes absolute values. Defaults to True.
+        loss_weight (float): beta of Eq. 6. Defaults to 1.0.
+        count_include_pad (bool): Whether border averages count padding. Our reading is False.
+        apply (str): 'loss' weights the squared difference, 'feature' the difference before it is
+            squared. Our reading is 'loss'.
+        reduction (str): 'mean' over all elements, or 'batchmean', the sum over a sample's elements
+            averaged over samples. Our reading is 'mean', which does not depend on the tap's size.
+
+    Raises:
+        ValueError: If the kernel is even or not positive, a weight of Eq. 12 negative, or
+            ``apply`` or ``reduction`` unknown.
+
+    Examples:
+        >>> loss = dict(type='mmrazor.NDAMFeatureLoss', avg_weight=0.25, max_weight=0.75)
+    """
+
+    def __init__(
+        self,
+        avg_weight: float = 0.25,
+        max_weight: float = 0.75,
+        kernel_size: int = 3,
+        use_abs: bool = True,
+        loss_weight: float = 1.0,
+        count_include_pad: bool = False,
+        apply: str = 'loss',
+        reduction: str = 'mean',
+    ):
+        super().__init__()
+        if kernel_size < 1 or kernel_size % 2 == 0:
+            raise ValueError(f'NDAMFeatureLoss: kernel_size={kernel_size} is not odd and positive')
+        if min(avg_weight, max_weight) < 0:
+            raise ValueError('NDAMFeatureLoss: avg_weight and max_weight must not be negative')
+        if apply not in ('loss', 'feature'):
+            raise ValueError(f"NDAMFeatureLoss: apply={apply!r} is neither 'loss' nor 'feature'")
+        if reduction not in ('mean', 'batchmean'):
+            raise ValueError(
+                f"NDAMFeatureLoss: reduction={reduction!r} is neither 'mean' nor 'batchmean'"
+            )
+        self.avg_weight = avg_weight
+        self.max_weight = max_weight
+        self.kernel_size = kernel_size
+        self.use_abs = use_abs
+        self.loss_weight = loss_weight
+        self.count_include_pad = count_include_pad
+        self.apply_to = apply
+        self.reduction = reduction
+
+    def forward(
+        self,
+        s_feature: torch.Tensor,
+        t_feature: torch.Tensor,
+        attention: Optional[torch.Tensor] = None,
+    ) -> torch.Tensor:
+        """Align one tap.
+
+        Args:
+            s_feature (torch.Tensor): The student's feature, shape (N, C, H, W).
+            t_feature (torch.Tensor): The teacher's, of the same shape; a constant.
+            attention (torch.Tensor, optional): What W is made from instead of ``t_feature``, such
+                as the teacher's class activation maps or an earlier tap, shape (N, C', H', W'); a
+                constant, resized to H x W. Defaults to None.
+
+        Returns:
+            torch.Tensor: The weighted loss, a scalar.
+
+        Raises:
+            ValueError: If the shapes differ.
+        """
+        if s_feature.shape != t_feature.shape:
+            raise ValueError(
+                f'NDAMFeatureLoss: the student feature has shape {tuple(s_feature.shape)}, the '
+                f'teacher feature {tuple(t_feature.shape)}; name a connector that makes them equal'
+            )
+        t_feature = t_feature.detach()
+        difference = t_feature - s_feature
+        if not (self.avg_weight or self.max_weight):
+            squared = difference.square()
+        else:
+            source = t_feature if attention is None else attention.detach()
+            weight = self.mapping(source, t_feature.shape[2:])
+            if self.apply_to == 'loss':
+                squared = weight * difference.square()
+            else:
+                squared = (weight * difference).square()
+        loss = squared.mean() if self.reduction == 'mean' else squared.flatten(1).sum(1).mean()
+        return self.loss_weight * loss
+
+    def mapping(self, source: torch.Tensor, size: Sequence[int]) -> torch.Tensor:
+        """The normalised mapping of ``source`` at the spatial size (H, W), shape (N, 1, H, W)."""
+        mapping = activation_mapping(
+            source,
+            self.avg_weight,
+            self.max_weight,
+            self.kernel_size,
+            self.use_abs,
+            self.count_include_pad,
+            size,
+        )
+        return normalized_mapping(mapping)

@@ -1,0 +1,5 @@
+"""Ways to wrap a student."""
+
+from .gradient_detach import GradientDetachStudent
+
+__all__ = ['GradientDetachStudent']

@@ -1,0 +1,128 @@
+"""What takes the output of a module next, found by running the network once."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+import torch.nn as nn
+
+
+def tensors_in(values: Any) -> list[torch.Tensor]:
+    """All tensors in nested tuples, lists and dicts."""
+    if isinstance(values, torch.Tensor):
+        return [values]
+    if isinstance(values, dict):
+        values = values.values()
+    elif not isinstance(values, (tuple, list)):
+        return []
+    return [tensor for value in values for tensor in tensors_in(value)]
+
+
+def detached(values: Any) -> Any:
+    """The same nested tuples, lists and dicts with every tensor detached."""
+    if isinstance(values, torch.Tensor):
+        return values.detach()
+    if isinstance(values, dict):
+        return {key: detached(value) for key, value in values.items()}
+    if isinstance(values, (tuple, list)):
+        return type(values)(detached(value) for value in values)
+    return values
+
+
+def zeros_for(model: nn.Module, shape: Sequence[int]) -> torch.Tensor:
+    """Two all-zero images of shape (C, H, W) on the device and in the type of the network."""
+    parameter = next(model.parameters())
+    return torch.zeros(2, *shape, device=parameter.device, dtype=parameter.dtype)
+
+
+def find_followers(
+    model: nn.Module, taps: Sequence[str], input_shape: Sequence[int]
+) -> dict[str, list[str]]:
+    """Find the modules that receive each tap's output, by one forward on zeros in eval mode.
+
+    Args:
+        model (nn.Module): A classifier, of which the ``backbone`` is run, or a bare backbone.
+        taps (Sequence[str]): Names of the tapped modules, in the order in which they run.
+        input_shape (Sequence[int]): Shape (C, H, W) of an image.
+
+    Returns:
+        Dict[str, List[str]]: For each tap the outermost modules of the backbone that take its
+        output; none for a tap whose output is the backbone's.
+
+    Raises:
+        ValueError: If the network does not run on such images, a tap does not run in it or not in
+            order, a tap gives no single tensor, or its output goes on without entering a module
+            as it is, so that cutting at modules would not isolate what follows.
+    """
+    prefix = 'backbone.' if isinstance(getattr(model, 'backbone', None), nn.Module) else ''
+    backbone = model.backbone if prefix else model
+    outputs: dict[str, torch.Tensor] = {}
+    followers: dict[str, list[str]] = {tap: [] for tap in taps}
+
+    def record(name):
+        def hook(module, args, output):
+            if not isinstance(output, torch.Tensor):
+                raise ValueError(
+                    f'tap {name!r} gives a {type(output).__name__}; a tap must give one tensor'
+                )
+            outputs[name] = output
+
+        return hook
+
+    def watch(name):
+        def hook(module, args, kwargs):
+            for tap, output in outputs.items():
+                if any(tensor is output for tensor in tensors_in((args, kwargs))):
+                    followers[tap].append(name)
+                    return detached(args), detached(kwargs)
+            return None
+
+        return hook
+
+    handles = []
+    for name, module in backbone.named_modules(prefix=prefix[:-1]):
+        if name in followers:
+            handles.append(module.register_forward_hook(record(name)))
+        if module is not backbone:
+            handles.append(module.register_forward_pre_hook(watch(name), with_kwargs=True))
+    training = model.training
+    model.eval()
+    try:
+        with torch.enable_grad():
+            result = tensors_in(backbone(zeros_for(model, input_shape).requires_grad_()))
+    except RuntimeError as error:
+        raise ValueError(
+            f'{type(model).__name__} does not run on images of shape {tuple(input_shape)}: '
+            f'{error}; set input_shape to what it takes'
+        ) from error
+    finally:
+        model.train(training)
+        for handle in handles:
+            handle.remove()
+
+    if list(outputs) != list(taps):
+        raise ValueError(
+            f'taps {list(taps)} must run once each and in this order in the '
+            f'{"backbone" if prefix else "network"}, but it runs {list(outputs)}'
+        )
+    for tap, output in outputs.items():
+        ends = any(tensor is output for tensor in result)
+        if not followers[tap] and not ends or followers[tap] and _reaches(result[-1], output):
+            raise ValueError(
+                f'tap {tap!r} cannot be isolated: its output goes on without entering a module as '
+                f'it is; choose a tap whose output only goes into modules'
+            )
+    return followers
+
+
+def _reaches(tensor: torch.Tensor, source: torch.Tensor) -> bool:
+    """Whether a gradient of ``tensor`` gets to ``source``."""
+    stack, seen = [tensor.grad_fn], set()
+    while stack:
+        node = stack.pop()
+        if node is source.grad_fn:
+            return True
+        if node is not None and node not in seen:
+            seen.add(node)
+            stack.extend(parent for parent, _ in node.next_functions)
+    return False

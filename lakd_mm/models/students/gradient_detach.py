@@ -1,0 +1,127 @@
+"""A student cut into local modules that no gradient crosses."""
+
+from collections.abc import Sequence
+from functools import partial
+from typing import Any, Callable, Optional, Union
+
+import torch
+import torch.nn as nn
+from mmengine.model import BaseModel
+from mmrazor.registry import MODELS
+
+from ..taps import Tap, resolve_taps
+from .followers import detached, find_followers
+
+_INNER = 'architecture.'
+
+
+@MODELS.register_module()
+class GradientDetachStudent(BaseModel):
+    """Any classifier, with the gradient cut behind each tap.
+
+    A tap ends a local module; whatever module takes the tap's output next starts the following one
+    and gets its input detached. The forward value is that of the plain network, and the tap itself
+    (so a recorder on it) still carries the gradient of its own module. A tap whose output is the
+    backbone's cuts nothing: neck and head belong to the last module. This is the
+    separation-decoupling mechanism of LAKD (Eq. 7 to 9).
+
+    What follows a tap is found by running the network once on zeros, so networks need no change
+    and no particular naming. In checkpoints parameters keep the plain classifier's names: each
+    loads the other's.
+
+    Args:
+        architecture (dict | BaseModel): The classifier or its config.
+        taps (Sequence[int | str]): 1-based residual blocks as in the paper, or module names.
+        detach (bool): Whether gradients are cut; can be changed at any time. Defaults to True.
+        input_shape (Sequence[int]): Shape (C, H, W) of an image that the network takes, for that
+            one run. Defaults to (3, 32, 32).
+        data_preprocessor (dict | nn.Module, optional): Defaults to the classifier's.
+        init_cfg (dict, optional): Defaults to None.
+
+    Attributes:
+        tap_names (List[str]): The module that each tap is.
+        num_cuts (int): How many taps have something behind them.
+        on_module_end (Callable[[int], None], optional): Called in a forward that records gradients
+            with a module's index, from 0, when that module is complete and the next is about to
+            start; not called for the last module.
+
+    Raises:
+        ValueError: If a tap is unknown, out of order, inside another, or cannot be isolated.
+
+    Examples:
+        >>> student = dict(
+        ...     type='mmrazor.GradientDetachStudent',
+        ...     architecture=dict(cfg_path='mmpretrain::resnet/resnet18_8xb16_cifar10.py'),
+        ...     taps=[1, 3, 5, 8])
+    """
+
+    def __init__(
+        self,
+        architecture: Union[dict, BaseModel],
+        taps: Sequence[Tap],
+        detach: bool = True,
+        input_shape: Sequence[int] = (3, 32, 32),
+        data_preprocessor: Optional[Union[dict, nn.Module]] = None,
+        init_cfg: Optional[dict] = None,
+    ):
+        if isinstance(architecture, dict):
+            architecture = MODELS.build(architecture)
+        if data_preprocessor is None:
+            data_preprocessor = getattr(architecture, 'data_preprocessor', None)
+        super().__init__(data_preprocessor, init_cfg)
+        self.architecture = architecture
+        self.detach = detach
+        self.input_shape = tuple(input_shape)
+        self.on_module_end: Optional[Callable[[int], None]] = None
+        self.tap_names = resolve_taps(architecture, taps)
+
+        followers = find_followers(architecture, self.tap_names, self.input_shape)
+        self.num_cuts = sum(map(bool, followers.values()))
+        for index, names in enumerate(followers.values()):
+            for name in names:
+                architecture.get_submodule(name).register_forward_pre_hook(
+                    partial(self._start_next_module, index), with_kwargs=True
+                )
+        # MMEngine and PyTorch save and load differently, but both call these.
+        self._register_state_dict_hook(_leave_out_wrapper)
+        self._register_load_state_dict_pre_hook(_put_in_wrapper)
+
+    def __getattr__(self, name: str) -> Any:
+        """Look up ``backbone``, ``head``, ``extract_feat`` and the like in the classifier."""
+        try:
+            return super().__getattr__(name)
+        except AttributeError:
+            return getattr(super().__getattr__('architecture'), name)
+
+    def forward(
+        self, inputs: torch.Tensor, data_samples: Optional[list] = None, mode: str = 'tensor'
+    ) -> Any:
+        """Run the classifier, see :meth:`mmpretrain.models.ImageClassifier.forward`."""
+        return self.architecture(inputs, data_samples, mode=mode)
+
+    def train(self, mode: bool = True) -> 'GradientDetachStudent':
+        """Set the mode and return the student."""
+        super().train(mode)
+        return self
+
+    def _start_next_module(self, index: int, module: nn.Module, args: tuple, kwargs: dict):
+        """Pre-hook of a module that takes the output of tap ``index``."""
+        if not torch.is_grad_enabled():
+            return None
+        if self.on_module_end is not None:
+            self.on_module_end(index)
+        return (detached(args), detached(kwargs)) if self.detach else None
+
+
+def _leave_out_wrapper(module, state_dict, prefix, local_metadata):
+    """Name the parameters in a saved state as the plain classifier does."""
+    for key in list(state_dict):
+        if key.startswith(prefix + _INNER):
+            state_dict[prefix + key[len(prefix + _INNER) :]] = state_dict.pop(key)
+
+
+def _put_in_wrapper(state_dict, prefix, *_):
+    """Turn the plain classifier's names back, before loading."""
+    for key in list(state_dict):
+        if key.startswith(prefix):
+            state_dict[prefix + _INNER + key[len(prefix) :]] = state_dict.pop(key)

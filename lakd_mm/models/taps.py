@@ -1,0 +1,130 @@
+"""Where a network is tapped: residual blocks counted as in the LAKD paper, or module names."""
+
+import difflib
+import re
+from collections.abc import Iterable, Sequence
+from typing import Union
+
+import torch.nn as nn
+
+Tap = Union[int, str]
+
+
+def near_names(name: str, names: Iterable[str]) -> str:
+    """A half sentence that names what ``name`` may have meant, for error messages."""
+    names = [n for n in names if n]
+    near = difflib.get_close_matches(name, names, n=3, cutoff=0.5)
+    return f'did you mean {" or ".join(map(repr, near))}?' if near else f'there are: {names[:12]} …'
+
+
+def stage_blocks(model: nn.Module) -> list[list[str]]:
+    """Names of a classifier's residual blocks, a list for each stage.
+
+    Stages are the containers that OpenMMLab, torchvision and timm call ``layer1``, ``layer2``, …
+    or the members of ``stages``; a block is a child of one.
+
+    Args:
+        model (nn.Module): A classifier (its ``backbone`` is searched) or a bare backbone.
+
+    Returns:
+        List[List[str]]: Module names in the order in which they run; empty without such stages.
+    """
+    prefix = 'backbone.' if isinstance(getattr(model, 'backbone', None), nn.Module) else ''
+    root = model.backbone if prefix else model
+    for name, module in root.named_modules():
+        base = f'{prefix}{name}.' if name else prefix
+        found = [
+            (int(match[1]), f'{base}{child}', stage)
+            for child, stage in module.named_children()
+            if (match := re.fullmatch(r'layer(\d+)', child)) and _is_container(stage)
+        ]
+        if not found and _is_container(getattr(module, 'stages', None)):
+            found = [
+                (i, f'{base}stages.{i}', stage)
+                for i, stage in enumerate(module.stages)
+                if _is_container(stage)
+            ]
+        if found:
+            found.sort(key=lambda item: item[0])
+            return [[f'{name}.{c}' for c, _ in stage.named_children()] for _, name, stage in found]
+    return []
+
+
+def _is_container(module) -> bool:
+    return isinstance(module, (nn.Sequential, nn.ModuleList))
+
+
+def stage_end_taps(model: nn.Module) -> list[int]:
+    """The last block of each stage, 1-based: where a teacher is tapped by default."""
+    ends, total = [], 0
+    for blocks in stage_blocks(model):
+        total += len(blocks)
+        ends.append(total)
+    return ends
+
+
+def forward_shifted_taps(model: nn.Module) -> list[int]:
+    """The first block of each stage but the last block of the last one, 1-based.
+
+    The LAKD paper's rule (Implement Details): 1, n + 1, 3n for three stages of n blocks.
+    """
+    ends = stage_end_taps(model)
+    return [1] + [end + 1 for end in ends[:-2]] + ends[-1:] if len(ends) > 1 else ends
+
+
+def resolve_taps(model: nn.Module, taps: Sequence[Tap], key: str = 'taps') -> list[str]:
+    """Turn taps into module names.
+
+    Args:
+        model (nn.Module): The network that is tapped.
+        taps (Sequence[int | str]): 1-based residual blocks, or module names.
+        key (str): The config key that gave them, for messages. Defaults to 'taps'.
+
+    Returns:
+        List[str]: A module name for each tap.
+
+    Raises:
+        ValueError: If there is no tap, a tap is past the last block or no module, taps are out of
+            order or twice there, or one lies inside another.
+    """
+    if isinstance(taps, (str, int)) or not list(taps):
+        raise ValueError(f'{key}={taps!r}: give a list of residual blocks or module names')
+    blocks = [name for stage in stage_blocks(model) for name in stage]
+    modules = dict(model.named_modules())
+    names = []
+    for tap in taps:
+        if isinstance(tap, str):
+            if tap not in modules or not tap:
+                raise ValueError(
+                    f'{key}={list(taps)}: the network has no module {tap!r}; '
+                    f'{near_names(tap, modules)}'
+                )
+            names.append(tap)
+        elif not isinstance(tap, int) or isinstance(tap, bool):
+            raise ValueError(f'{key}={list(taps)}: {tap!r} is neither a block nor a module name')
+        elif not blocks:
+            raise ValueError(
+                f'{key}={list(taps)}: {type(model).__name__} has no residual blocks to count '
+                f'(no layer1, layer2, … or stages); give module names instead'
+            )
+        elif not 1 <= tap <= len(blocks):
+            raise ValueError(
+                f'{key}={list(taps)}: there is no residual block {tap}, the network has '
+                f'{len(blocks)}, counted from 1'
+            )
+        else:
+            names.append(blocks[tap - 1])
+    _check_order(taps, names, list(modules), key)
+    return names
+
+
+def _check_order(taps: Sequence[Tap], names: list[str], modules: list[str], key: str):
+    """Raise unless the taps stand one behind the other in the network's definition."""
+    for (tap, name), (next_tap, next_name) in zip(zip(taps, names), list(zip(taps, names))[1:]):
+        inside = name.startswith(f'{next_name}.') or next_name.startswith(f'{name}.')
+        if inside or modules.index(name) >= modules.index(next_name):
+            problem = 'lies inside' if inside else 'does not come after'
+            raise ValueError(
+                f'{key}={list(taps)}: {next_tap!r} {problem} {tap!r}; give each tap once, in the '
+                f'order in which the network runs'
+            )
