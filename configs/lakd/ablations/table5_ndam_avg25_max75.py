@@ -1,0 +1,7 @@
+_base_ = '../lakd_r56_r20_cifar10.py'
+
+# Table 5
+model = dict(
+    taps=[3, 6, 9],
+    feature_loss=dict(avg_weight=0.25, max_weight=0.75, use_abs=True),
+)
