@@ -1,0 +1,24 @@
+"""Hooks, checks of configs, and what the command line tools share."""
+
+from .command_line import add_common_arguments, clear_errors, load_config
+from .config_checks import (
+    ConfigError,
+    check_amp,
+    check_data_folders,
+    check_options,
+    near_name,
+)
+from .hooks import CheckDataHook, KeepPreviousHook
+
+__all__ = [
+    'CheckDataHook',
+    'ConfigError',
+    'KeepPreviousHook',
+    'add_common_arguments',
+    'check_amp',
+    'check_data_folders',
+    'check_options',
+    'clear_errors',
+    'load_config',
+    'near_name',
+]

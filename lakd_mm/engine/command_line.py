@@ -1,0 +1,75 @@
+"""What ``tools/train.py`` and ``tools/test.py`` have in common."""
+
+import os
+import os.path as osp
+from argparse import ArgumentParser, Namespace
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from mmengine.config import Config, DictAction
+
+from .config_checks import ConfigError, check_options
+
+
+def add_common_arguments(parser: ArgumentParser) -> None:
+    """Adds the options that every OpenMMLab tool has."""
+    parser.add_argument('config', help='config file, or package::config, as lakd_mm::lakd/….py')
+    parser.add_argument(
+        '--work-dir', help='folder of logs and checkpoints (default: work_dirs/<config name>)'
+    )
+    parser.add_argument(
+        '--cfg-options',
+        nargs='+',
+        action=DictAction,
+        default={},
+        metavar='KEY=VALUE',
+        help='change the config, as in model.teacher_ckpt=a.pth "model.taps=[1,4,9]"',
+    )
+    parser.add_argument(
+        '--launcher',
+        choices=['none', 'pytorch', 'slurm', 'mpi'],
+        default='none',
+        help='what started the processes (default: none)',
+    )
+    # Under both spellings: torch.distributed.launch has changed its own.
+    parser.add_argument('--local_rank', '--local-rank', type=int, default=0, help='for launchers')
+
+
+def load_config(args: Namespace) -> Config:
+    """Reads the config that the options of :func:`add_common_arguments` describe.
+
+    Raises:
+        ConfigError: If a file does not exist or ``--cfg-options`` do not fit the config.
+    """
+    os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
+    try:
+        path = args.config
+        if '::' in path:
+            path, _ = Config._get_cfg_path(path, '')
+        cfg = Config.fromfile(path)
+    except OSError as error:
+        raise ConfigError(f'config {args.config}: {error}') from None
+    check_options(cfg, args.cfg_options)
+    cfg.merge_from_dict(args.cfg_options)
+
+    cfg.launcher = args.launcher
+    name = osp.splitext(osp.basename(path))[0]
+    cfg.work_dir = args.work_dir or cfg.get('work_dir') or osp.join('work_dirs', name)
+    for split in ('train', 'val', 'test'):
+        dataloader = cfg.get(f'{split}_dataloader')
+        if dataloader:
+            # MMPretrain's defaults, which its own _base_ configs count on.
+            dataloader.setdefault('pin_memory', torch.cuda.is_available())
+            dataloader.setdefault('persistent_workers', dataloader.get('num_workers', 0) > 0)
+            dataloader.setdefault('collate_fn', dict(type='default_collate'))
+    return cfg
+
+
+@contextmanager
+def clear_errors() -> Iterator[None]:
+    """Ends the program with the message alone where a :class:`ConfigError` is raised."""
+    try:
+        yield
+    except ConfigError as error:
+        raise SystemExit(f'error: {error}') from None

@@ -1,0 +1,69 @@
+"""A hook that keeps a new training from writing over an earlier one."""
+
+import os
+import os.path as osp
+import shutil
+from glob import escape, glob
+
+from mmengine.dist import master_only
+from mmengine.hooks import CheckpointHook, Hook
+from mmengine.runner import Runner
+from mmrazor.registry import HOOKS
+
+
+@HOOKS.register_module()
+class KeepPreviousHook(Hook):
+    """Moves checkpoints that a training would write over into ``previous_<time>/``.
+
+    These are all checkpoints in the work folder when a training starts anew or resumes from
+    elsewhere, and the later ones when it resumes from an earlier checkpoint of the same folder.
+    """
+
+    # Behind all other hooks, so that a run that one of them refuses moves nothing.
+    priority = 'LOWEST'
+
+    @master_only
+    def before_train(self, runner: Runner) -> None:
+        """Moves them."""
+        folder = next(
+            (hook.out_dir for hook in runner.hooks if isinstance(hook, CheckpointHook)),
+            runner.work_dir,
+        )
+        checkpoints = glob(osp.join(escape(folder), '*.pth'))
+        last = osp.join(runner.work_dir, 'last_checkpoint')
+        resumed = runner.cfg.get('load_from') if runner.iter > 0 else None
+        if runner.iter > 0:
+            checkpoints = [] if resumed is None else later_than(resumed, checkpoints, last)
+        if not checkpoints:
+            return
+        target = osp.join(folder, f'previous_{runner.timestamp}')
+        os.makedirs(target)
+        for path in checkpoints:
+            shutil.move(path, target)
+        if osp.exists(last):
+            shutil.move(last, target)
+            if resumed is not None:
+                # A later --resume must find something, even before the next checkpoint is saved.
+                with open(last, 'w', encoding='utf-8') as file:
+                    file.write(resumed)
+        runner.logger.info(
+            f'Checkpoints of an earlier training lay in {folder}; they are now in {target}: '
+            + ', '.join(sorted(map(osp.basename, checkpoints)))
+        )
+
+
+def later_than(resumed: str, checkpoints: list, last: str) -> list:
+    """Returns the checkpoints of a folder that a training resumed from ``resumed`` may write over.
+
+    Args:
+        resumed (str): The checkpoint; if it is not in the folder, all others are returned.
+        checkpoints (List[str]): Those in the folder.
+        last (str): The file that names the latest of them; nothing is later than that one.
+    """
+    if not any(osp.exists(resumed) and osp.samefile(path, resumed) for path in checkpoints):
+        return checkpoints
+    if osp.exists(last):
+        with open(last, encoding='utf-8') as file:
+            if osp.basename(file.read().strip()) == osp.basename(resumed):
+                return []
+    return [path for path in checkpoints if osp.getmtime(path) > osp.getmtime(resumed)]

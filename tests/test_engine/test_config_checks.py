@@ -1,0 +1,126 @@
+import pytest
+from mmengine.config import Config
+
+import lakd_mm  # noqa: F401
+from lakd_mm.engine import ConfigError, check_amp, check_data_folders, check_options, near_name
+
+
+@pytest.fixture
+def cfg():
+    return Config(
+        dict(
+            model=dict(type='LAKD', teacher_ckpt=None, taps=[1, 4, 9], detach=True),
+            optim_wrapper=dict(type='OptimWrapper', optimizer=dict(type='SGD', lr=0.1)),
+            param_scheduler=[dict(type='MultiStepLR', milestones=[1, 2])],
+            train_cfg=dict(by_epoch=True, max_epochs=300),
+        )
+    )
+
+
+@pytest.mark.parametrize(
+    'key, value',
+    [
+        ('train_cfg.max_epochs', 2),
+        ('optim_wrapper.optimizer.lr', 1),
+        ('train_cfg.max_epochs', 2.0),
+        ('model.teacher_ckpt', 'a.pth'),
+        ('model.teacher_ckpt', None),
+        ('model.taps', None),
+        ('model.taps', (3, 6, 9)),
+        ('model.detach', 0),
+        ('param_scheduler.0.milestones', [3]),
+        ('param_scheduler.0.gamma', 0.1),
+        ('optim_wrapper.clip_grad.max_norm', 5),
+        ('default_hooks.checkpoint.interval', 5),
+        ('model.teacher_taps', [9, 18, 27]),
+    ],
+)
+def test_accepted_options(cfg, key, value):
+    check_options(cfg, {key: value})
+    cfg.merge_from_dict({key: value})
+
+
+@pytest.mark.parametrize(
+    'key, value, message',
+    [
+        ('model', 3, '=3: that is a number, the config has a dict.*model.taps'),
+        ('train_cfg.max_epochs', 'ten', r'a string, the config has a number \(300\)'),
+        ('optim_wrapper.optimizer.lr', [0, 1], r'a list, the config has a number \(0.1\)'),
+        ('optim_wrapper.optimizer.type', 1, r"a number, the config has a string \('SGD'\)"),
+        ('param_scheduler.0.milestones', 60, r'"param_scheduler.0.milestones=\[60\]"'),
+        ('model.detach', 'Flase', r'a string, the config has a bool \(True\)'),
+        ('train_cfg.max_epochs', True, 'a bool, the config has a number'),
+        ('train_cfg.max_epoch', 2, "no key 'max_epoch'. Did you mean 'max_epochs'"),
+        ('model.techer_ckpt', 'a', "model has no key 'techer_ckpt'. Did you mean 'teacher_ckpt'"),
+        ('optim_wraper.optimizer.lr', 1, "the config has no key 'optim_wraper'"),
+        ('optim_wrapper.optimizer.lr.x', 1, 'optim_wrapper.optimizer.lr is 0.1 in the config'),
+        ('model.teacher_ckpt.path', 'a', 'model.teacher_ckpt is None in the config'),
+        ('param_scheduler.1.milestones', [3], "list of 1, and '1' is no index"),
+        ('param_scheduler.0.milestones.1', 3, 'cannot change one element of param_scheduler.0.mi'),
+        ('param_scheduler.milestones', [3], "'milestones' is no index.*param_scheduler.0"),
+    ],
+)
+def test_refused_options(cfg, key, value, message):
+    with pytest.raises(ConfigError, match=f'--cfg-options {key}.*{message}'):
+        check_options(cfg, {key: value})
+
+
+def test_near_names():
+    assert near_name('detph', ['depth', 'width']) == 'depth'
+    assert near_name('loss_2', ['loss_1']) is None
+    assert near_name('loss21', ['loss12']) is None
+    assert near_name('save_begin', ['save_best', 'interval']) is None
+    assert near_name('clip_grad', ['type', 'optimizer']) is None
+
+
+def data_cfg(**dataset):
+    return Config(dict(train_dataloader=dict(dataset=dataset), val_dataloader=None))
+
+
+def test_absent_data(tmp_path):
+    (tmp_path / 'train').mkdir()
+    (tmp_path / 'labels.txt').touch()
+    folder = dict(type='mmpretrain.CustomDataset', data_root=str(tmp_path))
+    check_data_folders(data_cfg(**folder, data_prefix='train'))
+    check_data_folders(data_cfg(**folder, data_prefix=dict(img_path='train')))
+    check_data_folders(data_cfg(**folder, ann_file='labels.txt'))
+    for wrong, key in [
+        (dict(data_root='nowhere'), 'data_root: nowhere'),
+        (dict(data_prefix='test'), 'data_prefix: test'),
+        (dict(data_prefix=dict(img_path='test')), 'data_prefix.img_path: test'),
+        (dict(ann_file='absent.txt'), 'ann_file: absent.txt'),
+    ]:
+        with pytest.raises(ConfigError, match=rf'^train_dataloader.dataset.{key} does not exist'):
+            check_data_folders(data_cfg(**{**folder, **wrong}))
+
+
+def test_absent_data_in_wrappers():
+    absent = dict(type='mmpretrain.CustomDataset', data_root='nowhere')
+    repeated = data_cfg(type='RepeatDataset', times=2, dataset=absent)
+    with pytest.raises(ConfigError, match=r'^train_dataloader.dataset.dataset.data_root: nowhere'):
+        check_data_folders(repeated)
+    joined = data_cfg(type='ConcatDataset', datasets=[dict(type='mmrazor.Digits'), absent])
+    with pytest.raises(ConfigError, match=r'^train_dataloader.dataset.datasets.1.data_root'):
+        check_data_folders(joined)
+
+
+def test_data_that_download_may_be_absent():
+    check_data_folders(data_cfg(type='mmpretrain.CIFAR100', data_root='nowhere'))
+    check_data_folders(data_cfg(type='CIFAR10', data_root='nowhere'))
+    with pytest.raises(ConfigError, match='data_root: nowhere'):
+        check_data_folders(data_cfg(type='CIFAR10', data_root='nowhere', download=False))
+
+
+def test_only_the_named_splits_are_checked():
+    cfg = data_cfg(type='mmpretrain.CustomDataset', data_root='nowhere')
+    check_data_folders(cfg, splits=['test'])
+
+
+def test_amp_needs_a_gpu(cfg, monkeypatch):
+    monkeypatch.setattr('lakd_mm.engine.config_checks.get_device', lambda: 'cpu')
+    check_amp(cfg, '--amp')
+    cfg.optim_wrapper.type = 'AmpOptimWrapper'
+    with pytest.raises(ConfigError, match='--amp: mixed precision .* needs a GPU'):
+        check_amp(cfg, '--amp')
+    monkeypatch.setattr('lakd_mm.engine.config_checks.get_device', lambda: 'cuda')
+    check_amp(cfg, '--amp')

@@ -1,0 +1,9 @@
+#!/usr/bin/env bash
+# Tests in several processes: one a GPU, or on the CPU where there is none.
+# Usage: bash tools/dist_test.sh CONFIG CHECKPOINT GPUS [options of tools/test.py]
+# Environment: NNODES, NODE_RANK, MASTER_ADDR, PORT, PYTHON
+
+set -euo pipefail
+source "$(dirname "${BASH_SOURCE[0]}")/launch.sh"
+need_arguments 3 "$@"
+launch test.py "$3" "$1" "$2" "${@:4}"

@@ -1,0 +1,9 @@
+#!/usr/bin/env bash
+# Trains in several processes: one a GPU, or on the CPU where there is none.
+# Usage: bash tools/dist_train.sh CONFIG GPUS [options of tools/train.py]
+# Environment: NNODES, NODE_RANK, MASTER_ADDR, PORT, PYTHON
+
+set -euo pipefail
+source "$(dirname "${BASH_SOURCE[0]}")/launch.sh"
+need_arguments 2 "$@"
+launch train.py "$2" "$1" "${@:3}"

@@ -1,0 +1,28 @@
+# Sourced by the other scripts. PYTHON is the caller's, else the checkout's own environment.
+
+TOOLS="$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)"
+if [ -z "${PYTHON:-}" ]; then
+    PYTHON=python
+    if [ -z "${VIRTUAL_ENV:-}" ] && [ -x "$TOOLS/../.venv/bin/python" ]; then
+        PYTHON="$TOOLS/../.venv/bin/python"
+    fi
+fi
+
+# Prints the first comment block of the calling script and ends it, if arguments are missing.
+need_arguments() {  # need_arguments COUNT "$@"
+    if [ $(($# - 1)) -lt "$1" ]; then
+        sed -n '2,/^$/s/^# \?//p' "$0" >&2
+        exit 2
+    fi
+}
+
+# Runs a tool in several processes. On several machines set NNODES, NODE_RANK, MASTER_ADDR, PORT.
+launch() {  # launch TOOL PROCESSES [ARGUMENTS]
+    "$PYTHON" -m torch.distributed.run \
+        --nnodes="${NNODES:-1}" \
+        --node_rank="${NODE_RANK:-0}" \
+        --master_addr="${MASTER_ADDR:-127.0.0.1}" \
+        --master_port="${PORT:-29500}" \
+        --nproc_per_node="$2" \
+        "$TOOLS/$1" "${@:3}" --launcher pytorch
+}

@@ -1,0 +1,87 @@
+"""Trains what a config describes."""
+
+import argparse
+import os
+
+import lakd_mm  # noqa: F401  (first: it repairs what the lines below import)
+
+# isort: split
+from mmengine.config import Config
+from mmengine.registry import RUNNERS
+from mmengine.runner import Runner, find_latest_checkpoint
+
+from lakd_mm.engine import (
+    ConfigError,
+    add_common_arguments,
+    check_amp,
+    check_data_folders,
+    clear_errors,
+    load_config,
+)
+
+
+def parse_args() -> argparse.Namespace:
+    """Reads the command line."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    add_common_arguments(parser)
+    parser.add_argument(
+        '--resume',
+        nargs='?',
+        const='auto',
+        metavar='CHECKPOINT',
+        help='go on from this checkpoint; without one, from the latest in the work folder',
+    )
+    parser.add_argument('--amp', action='store_true', help='automatic mixed precision (GPU)')
+    parser.add_argument(
+        '--auto-scale-lr', action='store_true', help='scale the learning rate to the batch size'
+    )
+    parser.add_argument('--no-validate', action='store_true', help='do not evaluate meanwhile')
+    parser.add_argument('--seed', type=int, help='seed of every random number (randomness.seed)')
+    return parser.parse_args()
+
+
+def merge_args(cfg: Config, args: argparse.Namespace) -> None:
+    """Writes the options of the command line into the config.
+
+    Raises:
+        ConfigError: If an option does not fit the config or the machine.
+    """
+    if args.no_validate:
+        cfg.val_cfg = cfg.val_dataloader = cfg.val_evaluator = None
+    if args.seed is not None:
+        cfg.randomness = {**cfg.get('randomness', {}), 'seed': args.seed}
+    if args.auto_scale_lr:
+        if 'base_batch_size' not in cfg.get('auto_scale_lr', {}):
+            raise ConfigError('--auto-scale-lr: the config has no auto_scale_lr.base_batch_size.')
+        cfg.auto_scale_lr.enable = True
+    if args.amp:
+        kind = cfg.optim_wrapper.get('type', 'OptimWrapper')
+        if kind not in ('OptimWrapper', 'AmpOptimWrapper'):
+            raise ConfigError(f'--amp: optim_wrapper.type is {kind}, which it cannot replace.')
+        cfg.optim_wrapper.type = 'AmpOptimWrapper'
+        cfg.optim_wrapper.setdefault('loss_scale', 'dynamic')
+    check_amp(cfg, '--amp' if args.amp else 'optim_wrapper.type')
+
+    if args.resume == 'auto':
+        cfg.resume = find_latest_checkpoint(cfg.work_dir) is not None
+        cfg.load_from = None
+        if not cfg.resume and os.environ.get('RANK', '0') == '0':
+            print(f'--resume: no checkpoint in {cfg.work_dir}, training starts anew.')
+    elif args.resume:
+        cfg.resume = True
+        cfg.load_from = args.resume
+
+
+def main() -> None:
+    """Checks everything, then trains."""
+    args = parse_args()
+    with clear_errors():
+        cfg = load_config(args)
+        merge_args(cfg, args)
+        check_data_folders(cfg)
+        runner = RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
+        runner.train()
+
+
+if __name__ == '__main__':
+    main()
