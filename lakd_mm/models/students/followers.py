@@ -105,24 +105,29 @@ def find_followers(
             f'taps {list(taps)} must run once each and in this order in the '
             f'{"backbone" if prefix else "network"}, but it runs {list(outputs)}'
         )
-    for tap, output in outputs.items():
-        ends = any(tensor is output for tensor in result)
-        if not followers[tap] and not ends or followers[tap] and _reaches(result[-1], output):
+    cut = [tap for tap in taps if followers[tap]]
+    graphs = [_graph(tensor) for tensor in (*(outputs[tap] for tap in cut), result[-1])]
+    for tap in taps:
+        if tap in cut:
+            index = cut.index(tap)
+            isolated = not any(graphs[index] & later for later in graphs[index + 1 :])
+        else:
+            isolated = any(tensor is outputs[tap] for tensor in result)
+        if not isolated:
             raise ValueError(
-                f'tap {tap!r} cannot be isolated: its output goes on without entering a module as '
-                f'it is; choose a tap whose output only goes into modules'
+                f'tap {tap!r} cannot be isolated: what runs before it also reaches what runs '
+                f'behind it on another way than through a module that takes its output; choose '
+                f'a tap that all of it passes, such as a whole residual block'
             )
     return followers
 
 
-def _reaches(tensor: torch.Tensor, source: torch.Tensor) -> bool:
-    """Whether a gradient of ``tensor`` gets to ``source``."""
-    stack, seen = [tensor.grad_fn], set()
+def _graph(tensor: torch.Tensor) -> set:
+    """All autograd nodes that a gradient of ``tensor`` gets to."""
+    stack, nodes = [tensor.grad_fn], set()
     while stack:
         node = stack.pop()
-        if node is source.grad_fn:
-            return True
-        if node is not None and node not in seen:
-            seen.add(node)
+        if node is not None and node not in nodes:
+            nodes.add(node)
             stack.extend(parent for parent, _ in node.next_functions)
-    return False
+    return nodes

@@ -1,0 +1,22 @@
+"""Configs of small classifiers for tests."""
+
+
+def classifier_cfg(backbone, num_classes=10, in_channels=64, **head):
+    return dict(
+        type='mmpretrain.ImageClassifier',
+        backbone=backbone,
+        neck=dict(type='mmpretrain.GlobalAveragePooling'),
+        head=dict(
+            type='mmpretrain.LinearClsHead',
+            num_classes=num_classes,
+            in_channels=in_channels,
+            loss=dict(type='mmpretrain.CrossEntropyLoss'),
+            **head,
+        ),
+    )
+
+
+def cifar_resnet_cfg(depth, num_classes=10, **backbone):
+    return classifier_cfg(
+        dict(type='mmrazor.CIFARResNet', depth=depth, **backbone), num_classes=num_classes
+    )

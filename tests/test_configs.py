@@ -1,0 +1,129 @@
+"""Every config parses, builds and takes a training step with the right normalisation."""
+
+import re
+from pathlib import Path
+
+import pytest
+import torch
+from mmengine.config import Config
+from mmengine.optim import build_optim_wrapper
+from mmengine.registry import init_default_scope
+from mmpretrain.structures import DataSample
+from mmrazor.registry import MODELS
+
+import lakd_mm  # noqa: F401
+
+CONFIGS = Path(__file__).parents[1] / 'configs'
+FILES = sorted(
+    path.relative_to(CONFIGS).as_posix()
+    for path in CONFIGS.rglob('*.py')
+    if '_base_' not in path.parts
+)
+NAMES = {
+    'teachers': r'resnet(8|14|20|32|44|56|110|8x4|32x4)(_240e)?_(cifar10|cifar100|digits)(_folder)?',
+    'lakd': r'lakd_r\d+_r\d+(_240e)?_(cifar10|cifar100|digits)(_folder)?',
+    'ablations': r'table[35]_\w+',
+}
+WIDE_SLOW = ('resnet110', '32x4', 'resnet56', 'resnet44')
+
+
+def load(name):
+    init_default_scope('mmpretrain')
+    return Config.fromfile(CONFIGS / name)
+
+
+def build(cfg):
+    cfg.model.data_preprocessor = cfg.data_preprocessor
+    if 'teacher_ckpt' in cfg.model:
+        cfg.model.teacher_ckpt = None
+    torch.manual_seed(0)
+    model = MODELS.build(cfg.model)
+    model.init_weights()
+    return model
+
+
+def test_there_are_configs():
+    assert len(FILES) >= 40
+    assert {Path(name).parts[0] for name in FILES} >= {'lakd', 'teachers'}
+
+
+@pytest.mark.parametrize('name', FILES)
+def test_builds_and_steps(name):
+    path = Path(name)
+    assert re.fullmatch(NAMES[path.parent.name], path.stem), 'the name does not follow the scheme'
+    cfg = load(name)
+    assert Config.fromstring(cfg.dump(), '.py').model == cfg.model
+    assert cfg.custom_imports['imports'] == ['lakd_mm']
+    num_classes = cfg.data_preprocessor['num_classes']
+    model = build(cfg)
+    assert model.data_preprocessor._enable_normalize
+    networks = [model] if not hasattr(model, 'teacher') else [model.student, model.teacher]
+    assert all(network.head.num_classes == num_classes for network in networks)
+    if any(part in path.stem for part in WIDE_SLOW):
+        return
+    wrapper = build_optim_wrapper(model, cfg.optim_wrapper)
+    before = {key: value.clone() for key, value in model.state_dict().items()}
+    images = torch.randint(0, 256, (4, 3, 32, 32), dtype=torch.uint8)
+    samples = [DataSample().set_gt_label(i % num_classes) for i in range(4)]
+    log = model.train_step(dict(inputs=list(images), data_samples=samples), optim_wrapper=wrapper)
+    assert log['loss'].isfinite()
+    changed = {k for k, v in model.state_dict().items() if not torch.equal(v, before[k])}
+    weights = {k for k, p in model.named_parameters() if p.requires_grad and p.ndim > 1}
+    weights = {k.replace('architecture.architecture.', 'architecture.') for k in weights}
+    assert weights <= changed
+    assert not any(k.startswith('teacher.') for k in changed)
+
+
+@pytest.mark.parametrize('name', [n for n in FILES if n.startswith('lakd/') and 'digits' not in n])
+def test_ablations_are_what_their_names_say(name):
+    cfg = load(name)
+    feature = cfg.model.feature_loss
+    stem = Path(name).stem
+    taps = re.search(r'taps(\d)(\d)(\d)', stem)
+    expected = [int(t) for t in taps.groups()] if taps else [3, 6, 9]
+    assert cfg.model.taps == ([1, 4, 9] if 'ablations' not in name else expected)
+    assert cfg.model.teacher_taps == [9, 18, 27]
+    assert cfg.model.get('detach', True) == ('no_detach' not in stem)
+    ndam = re.search(r'avg(\d+)_max(\d+)', stem)
+    weights = tuple(int(w) / 100 for w in ndam.groups()) if ndam else (0.25, 0.75)
+    if 'table3' in stem or stem.endswith('ndam_off'):
+        weights = (0.0, 0.0)
+    assert (feature.avg_weight, feature.max_weight) == weights
+    if 'table5' in stem and weights != (0.0, 0.0):
+        assert feature.use_abs == ('no_abs' not in stem)
+
+
+@pytest.mark.parametrize(
+    'name, epochs, scheduler',
+    [
+        ('lakd/lakd_r56_r20_cifar100.py', 300, 'PolyLR'),
+        ('lakd/lakd_r56_r20_240e_cifar100.py', 240, 'MultiStepLR'),
+    ],
+)
+def test_recipes(name, epochs, scheduler):
+    cfg = load(name)
+    assert cfg.train_cfg.max_epochs == epochs and cfg.train_dataloader.batch_size == 64
+    assert cfg.param_scheduler.type == scheduler
+    optimizer = cfg.optim_wrapper.optimizer
+    assert optimizer.lr == 0.05 and optimizer.momentum == 0.9 and optimizer.weight_decay == 5e-4
+    assert optimizer.nesterov == (epochs == 300)
+
+
+def test_folders_are_read_as_rgb():
+    """OpenCV reads BGR, MMPretrain's CIFAR classes hold RGB."""
+    for dataset in ('cifar10', 'cifar100'):
+        pickles = load(f'lakd/lakd_r56_r20_{dataset}.py')
+        folders = load(f'lakd/lakd_r56_r20_{dataset}_folder.py')
+        assert not pickles.data_preprocessor.to_rgb and folders.data_preprocessor.to_rgb
+        assert folders.data_preprocessor.mean == pickles.data_preprocessor.mean
+        for loader in ('train_dataloader', 'val_dataloader', 'test_dataloader'):
+            steps = [step.type for step in folders[loader].dataset.pipeline]
+            plain = [step.type for step in pickles[loader].dataset.pipeline]
+            assert steps == ['LoadImageFromFile', *plain]
+
+
+def test_data_root_from_the_environment(monkeypatch, tmp_path):
+    monkeypatch.setenv('CIFAR100_ROOT', str(tmp_path))
+    cfg = load('lakd/lakd_r56_r20_cifar100_folder.py')
+    assert cfg.train_dataloader.dataset.data_root == str(tmp_path)
+    assert cfg.test_dataloader.dataset.data_root == str(tmp_path)
