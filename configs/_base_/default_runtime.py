@@ -3,6 +3,8 @@ _base_ = 'mmpretrain::_base_/default_runtime.py'
 custom_imports = dict(imports=['lakd_mm'], allow_failed_imports=False)
 
 default_hooks = dict(
-    checkpoint=dict(interval=1, max_keep_ckpts=3, save_best='accuracy/top1', rule='greater')
+    checkpoint=dict(interval=1, max_keep_ckpts=3, save_best='accuracy/top1', rule='greater'),
+    check_data=dict(type='mmrazor.CheckDataHook'),
+    keep_previous=dict(type='mmrazor.KeepPreviousHook'),
 )
 randomness = dict(seed=0)
