@@ -20,7 +20,7 @@ FILES = sorted(
     if '_base_' not in path.parts
 )
 NAMES = {
-    'teachers': r'resnet(8|14|20|32|44|56|110|8x4|32x4)(_240e)?_(cifar10|cifar100|digits)(_folder)?',
+    'teachers': r'resnet\d+(x4)?(_240e)?_(cifar10|cifar100|digits)(_folder)?',
     'lakd': r'lakd_r\d+_r\d+(_240e)?_(cifar10|cifar100|digits)(_folder)?',
     'ablations': r'table[35]_\w+',
 }

@@ -9,11 +9,13 @@ from .config_checks import (
     near_name,
 )
 from .hooks import CheckDataHook, KeepPreviousHook
+from .local_ddp import LocalDistributedDataParallel
 
 __all__ = [
     'CheckDataHook',
     'ConfigError',
     'KeepPreviousHook',
+    'LocalDistributedDataParallel',
     'add_common_arguments',
     'check_amp',
     'check_data_folders',

@@ -185,7 +185,7 @@ def _check_dataset(key: str, dataset: dict) -> None:
         else {'data_prefix': prefix}
     )
     for name, value in {'data_root': root, **prefixes, 'ann_file': dataset.get('ann_file')}.items():
-        path = osp.expanduser(osp.join(root, value or ''))
+        path = osp.expanduser(root if name == 'data_root' else osp.join(root, value or ''))
         if value and '://' not in path and not osp.exists(path):
             raise ConfigError(
                 f'{key}.{name}: {value} does not exist (looked for {osp.abspath(path)}). '

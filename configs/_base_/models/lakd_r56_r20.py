@@ -10,3 +10,6 @@ model = dict(
     # CAT-KD's weight for this pair; the paper names none.
     attention_loss=dict(type='mmrazor.CATLoss', loss_weight=0.7),
 )
+
+# Keeps the backward local on several GPUs too.
+model_wrapper_cfg = dict(type='mmrazor.LocalDistributedDataParallel', broadcast_buffers=False)

@@ -1,5 +1,7 @@
 """How a training step of local distillation runs."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
 from typing import Optional, Union
 
@@ -82,18 +84,28 @@ class LocalDistill(SingleTeacherDistill):
         self.teacher.eval()
         return self
 
-    def train_step(self, data: Union[dict, tuple, list], optim_wrapper: OptimWrapper) -> dict:
-        """Forward, backward and update, see :meth:`mmengine.model.BaseModel.train_step`."""
-        self._optim_wrapper = optim_wrapper
+    @contextmanager
+    def local_backward(self, optim_wrapper: OptimWrapper) -> Iterator[None]:
+        """Have :meth:`loss` back-propagate complete modules, if ``backward`` is 'local'.
+
+        Args:
+            optim_wrapper (OptimWrapper): What the gradients are for; it says how losses are scaled.
+        """
+        self._optim_wrapper = optim_wrapper if self.backward == 'local' else None
         try:
-            return super().train_step(data, optim_wrapper)
+            yield
         finally:
             self._optim_wrapper = None
+
+    def train_step(self, data: Union[dict, tuple, list], optim_wrapper: OptimWrapper) -> dict:
+        """Forward, backward and update, see :meth:`mmengine.model.BaseModel.train_step`."""
+        with self.local_backward(optim_wrapper):
+            return super().train_step(data, optim_wrapper)
 
     def loss(self, batch_inputs: torch.Tensor, data_samples: Optional[list] = None) -> LossResults:
         """Losses of one batch.
 
-        Inside :meth:`train_step` with ``backward='local'`` all but the last module's losses are
+        Inside :meth:`local_backward` all but the last module's losses are
         back-propagated already and returned detached; elsewhere all of them carry their graphs.
 
         Args:
@@ -106,7 +118,7 @@ class LocalDistill(SingleTeacherDistill):
         # A student whose distillation has been stopped is trained on as a whole by its task loss.
         self.student.detach = self._detach and not self.distillation_stopped
         distilled: LossResults = {}
-        if self._optim_wrapper is not None and self.backward == 'local':
+        if self._optim_wrapper is not None:
             self.student.on_module_end = partial(self._finish_module, distilled)
         try:
             self.distiller.set_deliveries_override(False)

@@ -1,0 +1,104 @@
+"""Distributed data parallel training of students that learn module by module."""
+
+from typing import Union
+
+import torch
+import torch.distributed as dist
+from mmengine.model import MMDistributedDataParallel
+from mmengine.optim import OptimWrapper
+from mmrazor.registry import MODEL_WRAPPERS
+
+
+@MODEL_WRAPPERS.register_module()
+class LocalDistributedDataParallel(MMDistributedDataParallel):
+    """``MMDistributedDataParallel`` that keeps the backward local.
+
+    PyTorch averages gradients over processes during one backward of one loss. Here each module of
+    the student has its own backward inside the forward (:class:`LocalDistill` with
+    ``backward='local'``). Its gradients are sent off as soon as that is over, while the next module
+    runs, and waited for before the optimizer steps. With gradient accumulation only the last
+    backwards before a step are followed by that.
+
+    Any other model, and ``backward='joint'``, gets what ``MMDistributedDataParallel`` does. Under
+    that wrapper in turn LAKD trains with the joint backward: the same gradients, more memory.
+
+    Args:
+        module (nn.Module): The model.
+        **kwargs: Arguments of ``MMDistributedDataParallel``.
+
+    Examples:
+        >>> model_wrapper_cfg = dict(
+        ...     type='mmrazor.LocalDistributedDataParallel', broadcast_buffers=False)
+    """
+
+    def __init__(self, module: torch.nn.Module, **kwargs):
+        super().__init__(module, **kwargs)
+        self._averaging = False
+        self._position = {p: i for i, p in enumerate(module.parameters()) if p.requires_grad}
+        self._ready = []
+        self._under_way = []
+        for parameter in self._position:
+            parameter.register_post_accumulate_grad_hook(self._collect)
+
+    def train_step(
+        self, data: Union[dict, tuple, list], optim_wrapper: OptimWrapper
+    ) -> dict[str, torch.Tensor]:
+        """Forward, backward and update.
+
+        Args:
+            data (dict | tuple | list): A batch from the data loader.
+            optim_wrapper (OptimWrapper): Updates the parameters.
+
+        Returns:
+            Dict[str, torch.Tensor]: What is logged.
+        """
+        if getattr(self.module, 'backward', None) != 'local':
+            return super().train_step(data, optim_wrapper)
+        self._averaging = optim_wrapper.should_sync()
+        try:
+            # PyTorch's own averaging waits for a forward of this wrapper, which is not called.
+            with optim_wrapper.optim_context(self), self.module.local_backward(optim_wrapper):
+                data = self.module.data_preprocessor(data, training=True)
+                losses = self.module._run_forward(data, mode='loss')
+            total, log_vars = self.module.parse_losses(losses)
+            if self._averaging:
+                total.register_hook(lambda _: _at_the_end_of_this_backward(self._finish))
+            optim_wrapper.update_params(total)
+        finally:
+            self._averaging = False
+            self._ready.clear()
+            self._under_way.clear()
+        return log_vars
+
+    def _collect(self, parameter: torch.nn.Parameter):
+        """Note a gradient that is complete; with the first of a backward, plan to send them."""
+        if self._averaging:
+            if not self._ready:
+                _at_the_end_of_this_backward(self._send)
+            self._ready.append(parameter)
+
+    def _send(self):
+        """Start to sum the gradients that are ready over the processes."""
+        if not self._ready:
+            return
+        parameters = sorted(self._ready, key=self._position.get)
+        self._ready.clear()
+        bucket = torch.cat([parameter.grad.flatten() for parameter in parameters])
+        work = dist.all_reduce(bucket, group=self.process_group, async_op=True)
+        self._under_way.append((parameters, bucket, work))
+
+    def _finish(self):
+        """Send the rest, wait for all sums and turn them into averages."""
+        self._send()
+        for parameters, bucket, work in self._under_way:
+            work.wait()
+            bucket /= dist.get_world_size(self.process_group)
+            sizes = [parameter.numel() for parameter in parameters]
+            for parameter, average in zip(parameters, bucket.split(sizes)):
+                parameter.grad.copy_(average.view_as(parameter))
+        self._under_way.clear()
+
+
+def _at_the_end_of_this_backward(function):
+    """Have autograd call a function when the backward that is running has ended."""
+    torch.autograd.Variable._execution_engine.queue_callback(function)

@@ -1,0 +1,81 @@
+"""Run by two processes: the gradients of LAKD under a wrapper, saved by rank.
+
+Usage: local_ddp_worker.py OUT_DIR WRAPPER ACCUMULATIVE_COUNTS
+"""
+
+import sys
+from pathlib import Path
+
+import torch
+import torch.distributed as dist
+
+import lakd_mm  # noqa: F401
+
+# isort: split
+from mmengine.model import MMDistributedDataParallel
+from mmengine.optim import OptimWrapper
+from mmengine.registry import MODEL_WRAPPERS, init_default_scope
+from mmpretrain.structures import DataSample
+from mmrazor.registry import MODELS
+from networks import cifar_resnet_cfg
+
+# Statistics over a batch would differ between one process and two, so no BatchNorm here.
+GROUP_NORM = dict(norm_cfg=dict(type='GN', num_groups=4))
+IMAGES = 8
+
+
+class KeepGrads(OptimWrapper):
+    def step(self, **kwargs):
+        pass
+
+    def zero_grad(self, **kwargs):
+        pass
+
+
+def build():
+    init_default_scope('mmpretrain')
+    torch.manual_seed(0)
+    model = MODELS.build(
+        dict(
+            type='mmrazor.LAKD',
+            architecture=cifar_resnet_cfg(8, **GROUP_NORM),
+            teacher=cifar_resnet_cfg(14, **GROUP_NORM),
+            data_preprocessor=dict(type='mmpretrain.ClsDataPreprocessor'),
+        )
+    )
+    model.init_weights()
+    return model
+
+
+def gradients(model, rank, world, accumulative_counts):
+    """Gradients of ``accumulative_counts`` batches of which this rank gets its share."""
+    student = getattr(model, 'module', model).student
+    wrapper = KeepGrads(
+        torch.optim.SGD(student.parameters(), lr=0.1), accumulative_counts=accumulative_counts
+    )
+    wrapper.initialize_count_status(student, 0, accumulative_counts)
+    generator = torch.Generator().manual_seed(1)
+    for _ in range(accumulative_counts):
+        images = torch.randn(IMAGES, 3, 32, 32, generator=generator)
+        samples = [DataSample().set_gt_label(i % 10) for i in range(IMAGES)]
+        data = dict(inputs=list(images[rank::world]), data_samples=samples[rank::world])
+        log = model.train_step(data, optim_wrapper=wrapper)
+    return {name: p.grad for name, p in student.named_parameters()}, {
+        name: value.item() for name, value in log.items()
+    }
+
+
+def main():
+    out, wrapper, accumulative_counts = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3])
+    dist.init_process_group('gloo')
+    rank = dist.get_rank()
+    model = MODEL_WRAPPERS.build(
+        dict(type=wrapper, module=build(), broadcast_buffers=False, find_unused_parameters=False)
+    )
+    assert isinstance(model, MMDistributedDataParallel)
+    torch.save(gradients(model, rank, 2, accumulative_counts), out / f'{rank}.pt')
+    dist.destroy_process_group()
+
+
+if __name__ == '__main__':
+    main()

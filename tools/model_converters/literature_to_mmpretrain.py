@@ -1,0 +1,41 @@
+"""Renames a CIFAR ResNet checkpoint of the distillation literature for MMPretrain.
+
+Configs of this project read such a checkpoint as it is; this is for using it elsewhere.
+"""
+
+import argparse
+from pathlib import Path
+
+import lakd_mm  # noqa: F401  (first: it repairs what the lines below import)
+
+# isort: split
+from mmengine.runner.checkpoint import CheckpointLoader, save_checkpoint
+
+from lakd_mm.models.backbones import map_literature_keys
+
+
+def main():
+    """Read, rename, write."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument('source', help='path or URL of the checkpoint')
+    parser.add_argument('target', type=Path, help='file to write')
+    args = parser.parse_args()
+    if args.target.exists():
+        raise SystemExit(f'error: {args.target} exists; name another file or move it away')
+    checkpoint = CheckpointLoader.load_checkpoint(args.source, map_location='cpu')
+    # RepDistiller and mdistiller keep the weights under 'model', others under 'state_dict'.
+    weights = next((checkpoint[k] for k in ('state_dict', 'model') if k in checkpoint), checkpoint)
+    before = set(weights)
+    weights = map_literature_keys(dict(weights))
+    if before == set(weights):
+        raise SystemExit(
+            f'error: {args.source} has no parameters named conv1.weight … fc.weight as the CIFAR '
+            f'ResNets of the literature have, but {", ".join(sorted(before)[:5])} …'
+        )
+    args.target.parent.mkdir(parents=True, exist_ok=True)
+    save_checkpoint(dict(meta={}, state_dict=weights), str(args.target))
+    print(f'{len(weights)} tensors -> {args.target}')
+
+
+if __name__ == '__main__':
+    main()
