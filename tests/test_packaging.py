@@ -1,0 +1,177 @@
+import os
+import shutil
+import stat
+import subprocess
+import sys
+import zipfile
+
+import pytest
+import yaml
+from packaging.requirements import Requirement
+
+from lakd_mm.version import REQUIREMENTS
+
+SOURCES = ['lakd_mm', 'configs', 'tools', 'requirements']
+FILES = ['setup.py', 'pyproject.toml', 'MANIFEST.in', 'LICENSE', 'README.md', 'model-index.yml']
+BUILD_SDIST = 'import sys, setuptools.build_meta as b; b.build_sdist(sys.argv[1])'
+# Run in a process that has only the unpacked wheel of ours.
+TRAIN = """
+import runpy, sys, lakd_mm
+print('package:', lakd_mm.__file__)
+sys.argv[:] = sys.argv[1:]
+runpy.run_path(sys.argv[0], run_name='__main__')
+"""
+
+
+@pytest.fixture(scope='module')
+def wheel(root, tmp_path_factory):
+    """The unpacked wheel that comes from the source distribution, both built from a copy."""
+    folder = tmp_path_factory.mktemp('wheel')
+    source = folder / 'source'
+    for name in SOURCES:
+        shutil.copytree(root / name, source / name, ignore=shutil.ignore_patterns('__pycache__'))
+    for name in FILES:
+        if (root / name).exists():
+            shutil.copy(root / name, source)
+
+    def python(*arguments):
+        subprocess.run([sys.executable, *arguments], cwd=source, check=True, capture_output=True)
+
+    python('-c', BUILD_SDIST, folder)
+    (sdist,) = folder.glob('*.tar.gz')
+    python('-m', 'pip', 'wheel', '--no-build-isolation', '--no-deps', '-w', folder, sdist)
+    (built,) = folder.glob('*.whl')
+    with zipfile.ZipFile(built) as archive:
+        archive.extractall(folder / 'unpacked')
+        modes = {info.filename: info.external_attr >> 16 for info in archive.infolist()}
+    assert modes['lakd_mm/.mim/tools/dist_train.sh'] & stat.S_IXUSR
+    return folder / 'unpacked'
+
+
+def files_below(folder):
+    return {
+        path.relative_to(folder).as_posix()
+        for path in folder.rglob('*')
+        if path.is_file() and '__pycache__' not in path.parts
+    }
+
+
+def test_wheel_holds_everything(wheel, root):
+    mim = wheel / 'lakd_mm' / '.mim'
+    assert not any(path.is_symlink() for path in mim.rglob('*'))
+    assert files_below(mim / 'configs') == files_below(root / 'configs')
+    assert files_below(mim / 'tools') == files_below(root / 'tools')
+    assert (mim / 'model-index.yml').read_text() == (root / 'model-index.yml').read_text()
+    modules = {name for name in files_below(root / 'lakd_mm') if name.endswith('.py')}
+    assert {name for name in files_below(wheel / 'lakd_mm') if '.mim' not in name} == {
+        name for name in modules if '.mim' not in name
+    }
+
+
+def test_wheel_trains_from_another_folder(wheel, run, tmp_path):
+    """A short config that inherits ours, under the train.py that the wheel carries."""
+    (tmp_path / 'mine.py').write_text(
+        "_base_ = 'lakd_mm::teachers/resnet14_digits.py'\n"
+        'model = dict(backbone=dict(depth=8))\n'
+        'train_dataloader = dict(dataset=dict(indices=64))\n'
+        'train_cfg = dict(max_epochs=1)\n'
+    )
+    tool = wheel / 'lakd_mm/.mim/tools/train.py'
+    result = run(sys.executable, '-c', TRAIN, tool, 'mine.py', PYTHONPATH=str(wheel))
+    assert result.returncode == 0, result.stdout
+    assert f'package: {wheel}/lakd_mm/__init__.py' in result.stdout
+    assert (tmp_path / 'work_dirs' / 'mine' / 'epoch_1.pth').is_file()
+
+
+def read_pins(root):
+    lines = (root / 'requirements/runtime.txt').read_text().splitlines()
+    pins = [Requirement(line) for line in lines if line and not line.startswith('#')]
+    return {pin.name: pin for pin in pins}
+
+
+def test_pins_are_in_the_ranges(root, wheel):
+    pins = read_pins(root)
+    (metadata,) = wheel.glob('*.dist-info/METADATA')
+    declared = [
+        Requirement(line.partition(': ')[2])
+        for line in metadata.read_text().splitlines()
+        if line.startswith('Requires-Dist:') and 'extra ==' not in line
+    ]
+    assert {Requirement(text).name for text in REQUIREMENTS} <= {one.name for one in declared}
+    for requirement in declared:
+        if requirement.name in pins:
+            (pin,) = pins[requirement.name].specifier
+            assert pin.operator == '==' and pin.version in requirement.specifier
+    # What an upstream package fails to declare would otherwise be missing.
+    assert {'joblib', 'setuptools'} <= {one.name for one in declared} & pins.keys()
+
+
+def test_model_index_names_files_that_exist(root):
+    index = yaml.safe_load((root / 'model-index.yml').read_text())
+    assert index['Import']
+    for name in index['Import']:
+        metafile = yaml.safe_load((root / name).read_text())
+        assert metafile['Models']
+        for model in metafile['Models']:
+            assert (root / model['Config']).is_file(), model['Config']
+
+
+@pytest.fixture
+def checkout(root, tmp_path):
+    """Makefile and .ci/run over an environment whose Python does as ``PYTEST_EXIT`` says."""
+    shutil.copytree(root / '.ci', tmp_path / '.ci')
+    shutil.copytree(root / 'requirements', tmp_path / 'requirements')
+    for name in ('Makefile', 'setup.py', 'pyproject.toml'):
+        shutil.copy(root / name, tmp_path)
+    programs = tmp_path / '.venv' / 'bin'
+    programs.mkdir(parents=True)
+    for name, code in {'python': '${PYTEST_EXIT:-0}', 'ruff': '${RUFF_EXIT:-0}'}.items():
+        (programs / name).write_text(
+            f'#!/bin/sh\necho "{name} $*" >> calls\n'
+            f'case "$*" in *pip*) exit 0;; *) exit {code};; esac\n'
+        )
+        (programs / name).chmod(0o755)
+    return tmp_path
+
+
+def calls(checkout):
+    text = (checkout / 'calls').read_text()
+    (checkout / 'calls').unlink()
+    return [line.replace(' --disable-pip-version-check', '') for line in text.splitlines()]
+
+
+def test_ci(checkout, run):
+    install = [
+        'python -m pip install -r requirements/runtime.txt',
+        'python -m pip install --no-build-isolation --no-deps -e .',
+        'python -m pip install -r requirements/tests.txt',
+    ]
+    tests = ['ruff check', 'ruff format --check', 'python -m pytest']
+    assert run(checkout / '.ci/run').returncode == 0
+    assert calls(checkout) == install + tests
+    # Installed already: the second call goes straight to the tests.
+    assert run(checkout / '.ci/run').returncode == 0
+    assert calls(checkout) == tests
+    # 1: a test failed; 5: none was found.
+    for code in ('1', '5'):
+        assert run(checkout / '.ci/run', PYTEST_EXIT=code).returncode != 0
+    assert run(checkout / '.ci/run', RUFF_EXIT='1').returncode != 0
+
+
+def test_a_changed_pin_is_installed(checkout, run):
+    assert run('make', 'install').returncode == 0
+    assert run('make', '-q', 'install').returncode == 0
+    stamp = (checkout / '.venv/.installed-runtime').stat()
+    os.utime(checkout / 'requirements/runtime.txt', (stamp.st_mtime + 1, stamp.st_mtime + 1))
+    assert run('make', '-q', 'install').returncode == 1
+
+
+@pytest.mark.parametrize(
+    'body, code', [('assert True', 0), ('assert False', 1), ('pytest.skip()', 5), ('', None)]
+)
+def test_a_run_without_tests_fails(run, root, tmp_path, body, code):
+    shutil.copy(root / 'tests' / 'conftest.py', tmp_path)
+    if body:
+        (tmp_path / 'test_it.py').write_text(f'import pytest\ndef test_it():\n    {body}\n')
+    result = run(sys.executable, '-m', 'pytest', '-p', 'no:cacheprovider', tmp_path)
+    assert result.returncode == (5 if code is None else code), result.stdout

@@ -1,0 +1,143 @@
+"""Trains a small teacher, a student from scratch and the same student with LAKD, on digits.
+
+Called again it goes on where it was stopped, and skips what is done.
+"""
+
+import argparse
+import json
+import re
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import lakd_mm  # noqa: F401  (first: it repairs what the lines below import)
+
+# isort: split
+from mmengine.config import Config
+from mmengine.registry import init_default_scope
+from mmpretrain.registry import MODELS
+
+TOOLS = Path(__file__).parent
+CONFIGS = TOOLS.parent / 'configs'
+RUNS = {
+    'ResNet-32, the teacher': 'teachers/resnet32_digits.py',
+    'ResNet-14 from scratch': 'teachers/resnet14_digits.py',
+    'ResNet-14 with LAKD': 'lakd/lakd_r32_r14_digits.py',
+}
+VALIDATED = re.compile(r'Epoch\(val\) \[(\d+)\].*accuracy/top1: (\S+)')
+
+
+def parse_args() -> argparse.Namespace:
+    """Reads the command line."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument('--work-dir', type=Path, default=Path('work_dirs/demo'))
+    parser.add_argument('--epochs', type=int, help='instead of the number in each config')
+    return parser.parse_args()
+
+
+def count_parameters(cfg: Config) -> int:
+    """Counts the parameters of the network that predicts: of a pair, the student's."""
+    init_default_scope(cfg.default_scope)
+    model = MODELS.build(
+        {**cfg.model, **({'teacher_ckpt': None} if 'teacher' in cfg.model else {})}
+    )
+    return sum(p.numel() for p in getattr(model, 'architecture', model).parameters())
+
+
+def read_record(work_dir: Path, epochs: int) -> dict:
+    """Returns what is known of an earlier call for as many epochs."""
+    path = work_dir / 'demo.json'
+    if path.exists():
+        record = json.loads(path.read_text(encoding='utf-8'))
+        if record['epochs'] == epochs and Path(record['checkpoint']).exists():
+            return record
+    return dict(epochs=epochs, epoch=0, seconds=0.0)
+
+
+def train(config: Path, work_dir: Path, epochs: int, options: list) -> dict:
+    """Trains in a process of its own; prints a line an epoch.
+
+    Returns:
+        dict: epochs, epoch (the last one), accuracy (%), seconds and checkpoint.
+    """
+    record = read_record(work_dir, epochs)
+    if record['epoch'] == epochs:
+        print(f'  done before: {record["checkpoint"]}')
+        return record
+    command = [sys.executable, TOOLS / 'train.py', config, '--work-dir', work_dir]
+    if record['epoch']:
+        command.append('--resume')
+    command += ['--cfg-options', f'train_cfg.max_epochs={epochs}', *options]
+    print('  $', *command, flush=True)
+    start, output = time.monotonic() - record['seconds'], []
+    with subprocess.Popen(
+        [str(word) for word in command],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    ) as process:
+        for line in process.stdout:
+            output.append(line)
+            validated = VALIDATED.search(line)
+            if validated:
+                record.update(
+                    epoch=int(validated.group(1)),
+                    accuracy=float(validated.group(2)),
+                    seconds=round(time.monotonic() - start, 1),
+                    checkpoint=str(work_dir / f'epoch_{validated.group(1)}.pth'),
+                )
+                (work_dir / 'demo.json').write_text(json.dumps(record), encoding='utf-8')
+                print(
+                    f'  epoch {record["epoch"]:2}/{epochs}   accuracy {record["accuracy"]:6.2f} %'
+                    f'   {record["seconds"]:5.0f} s',
+                    flush=True,
+                )
+    if process.returncode or record['epoch'] < epochs:
+        raise SystemExit(f'{"".join(output[-25:])}\nerror: the command above failed.')
+    return record
+
+
+def format_table(results: list) -> str:
+    """Formats the results as a Markdown table."""
+    lines = [
+        '| network                | accuracy (%) | parameters | seconds |',
+        '|------------------------|-------------:|-----------:|--------:|',
+    ]
+    for row in results:
+        lines.append(
+            f'| {row["network"]:22} | {row["accuracy"]:12.2f} | {row["parameters"]:10,} '
+            f'| {row["seconds"]:7.0f} |'
+        )
+    return '\n'.join(lines)
+
+
+def main() -> None:
+    """Runs the three trainings and sums them up."""
+    args = parse_args()
+    results, teacher_option = [], []
+    for network, name in RUNS.items():
+        config = CONFIGS / name
+        cfg = Config.fromfile(config)
+        print(f'\n{network}: configs/{name}', flush=True)
+        is_pair = 'teacher' in cfg.model
+        record = train(
+            config,
+            args.work_dir / config.stem,
+            args.epochs or cfg.train_cfg.max_epochs,
+            teacher_option if is_pair else [],
+        )
+        teacher_option = teacher_option or [f'model.teacher_ckpt={record["checkpoint"]}']
+        results.append(dict(network=network, parameters=count_parameters(cfg), **record))
+
+    table = format_table(results)
+    (args.work_dir / 'results.md').write_text(table + '\n', encoding='utf-8')
+    (args.work_dir / 'results.json').write_text(json.dumps(results, indent=2), encoding='utf-8')
+    print(f'\nAccuracy on the 355 test digits after the last epoch:\n\n{table}\n')
+    print(f'The table as {args.work_dir}/results.md and results.json; checkpoints and logs:')
+    for row in results:
+        print(f'  {row["checkpoint"]}   {Path(row["checkpoint"]).parent}/<time>/<time>.log')
+
+
+if __name__ == '__main__':
+    main()
