@@ -1,0 +1,126 @@
+"""The types, other than tensors, that a checkpoint of MMEngine may hold.
+
+``torch.load`` reads with ``weights_only=True`` since release 2.6 and refuses every name that is not
+on its allow-list. MMEngine stores its log history beside the weights (``HistoryBuffer``, of NumPy
+arrays), so that none of its checkpoints could be resumed.
+
+The real classes must not be on the list. ``numpy.dtype`` takes its memory layout from the file, and
+with it numbers become pointers of the file's choice; ``getattr`` reaches everything. So each name
+gets a stand-in that builds plain data after checking what it is given. A stand-in raises
+``UnpicklingError`` for anything else, as ``torch.load`` does.
+"""
+
+import re
+from pickle import UnpicklingError
+from typing import Callable
+
+import numpy as np
+import torch
+from mmengine.logging import HistoryBuffer
+
+# Booleans, numbers and strings of a fixed size: no Python objects, no fields.
+PLAIN_DTYPE = re.compile(r'[biufcSU]\d+')
+STATISTICS = ('min', 'max', 'mean', 'current')
+
+
+def check(condition: bool, message: str) -> None:
+    """Refuses the checkpoint unless ``condition`` holds."""
+    if not condition:
+        raise UnpicklingError(f'refused: {message}')
+
+
+class PlainDtype:
+    """Stands in for ``numpy.dtype``: a data type without Python objects, fields or metadata.
+
+    Args:
+        code: The code of the type, such as ``'f8'``.
+        align: Unused, part of NumPy's protocol.
+        copy: Unused, part of NumPy's protocol.
+    """
+
+    def __init__(self, code: str, align: bool = False, copy: bool = False) -> None:
+        plain = isinstance(code, str) and PLAIN_DTYPE.fullmatch(code) is not None
+        check(plain, f'numpy.dtype of {code!r}, which is not a plain number or string')
+        self.dtype = np.dtype(code)
+
+    def __setstate__(self, state: tuple) -> None:
+        _, byte_order, *structure = state[:5]
+        check(structure == [None] * 3, f'numpy.dtype with the structure {structure}')
+        self.dtype = self.dtype.newbyteorder(byte_order)
+
+
+class PlainArray(np.ndarray):
+    """Stands in for ``numpy.ndarray``; saved again, it is a plain ``numpy.ndarray``."""
+
+    def __new__(cls, *args) -> 'PlainArray':
+        """Refuses the direct call: NumPy's own pickles go through ``reconstruct``."""
+        raise UnpicklingError('refused: a call of numpy.ndarray')
+
+    def __setstate__(self, state: tuple) -> None:
+        _, shape, dtype, is_fortran, data = state
+        check(isinstance(dtype, PlainDtype), 'numpy.ndarray of an unknown data type')
+        check(isinstance(data, bytes), 'numpy.ndarray whose data is not bytes')
+        # Memory that a tensor may share is never given back.
+        check(self.size == 0, 'numpy.ndarray filled twice')
+        super().__setstate__((1, shape, dtype.dtype, is_fortran, data))
+
+    def __reduce__(self) -> tuple:
+        return self.view(np.ndarray).__reduce__()
+
+
+def reconstruct(array_type: type, shape: tuple, code: bytes) -> PlainArray:
+    """Stands in for NumPy's ``_reconstruct``: an empty array, which the file then fills."""
+    check(array_type is PlainArray, f'an array of the class {array_type!r}')
+    return np.ndarray.__new__(PlainArray, 0, np.int8)
+
+
+def scalar(dtype: PlainDtype, data: bytes) -> np.generic:
+    """Stands in for NumPy's ``scalar``."""
+    check(isinstance(dtype, PlainDtype), 'a NumPy scalar of an unknown data type')
+    check(isinstance(data, bytes), 'a NumPy scalar whose data is not bytes')
+    return np.frombuffer(data, dtype.dtype, count=1)[0]
+
+
+class PlainHistory(HistoryBuffer):
+    """Stands in for ``HistoryBuffer`` and becomes one once it is filled."""
+
+    def __init__(self, *args) -> None:
+        raise UnpicklingError('refused: a call of HistoryBuffer')
+
+    def __setstate__(self, state: dict) -> None:
+        self.__class__ = HistoryBuffer
+        for name in ('_log_history', '_count_history'):
+            check(isinstance(state.get(name), PlainArray), f'HistoryBuffer.{name} is no array')
+            setattr(self, name, state[name].view(np.ndarray))
+        check(isinstance(state.get('max_length'), int), 'HistoryBuffer.max_length is no number')
+        self.max_length = state['max_length']
+        # Upstream takes its statistics from the file, for all buffers of the process.
+        self._set_default_statistics()
+
+
+def get_statistic(owner: type, name: str) -> Callable:
+    """Stands in for ``getattr``: gives the statistics of ``HistoryBuffer`` and nothing else."""
+    owner_name = getattr(owner, '__name__', type(owner).__name__)
+    allowed = owner is PlainHistory and isinstance(name, str) and name in STATISTICS
+    check(allowed, f'builtins.getattr({owner_name}, {name!r})')
+    return getattr(HistoryBuffer, name)
+
+
+STAND_INS = {
+    # Empty bytes, such as the data of an empty array.
+    'builtins.bytes': bytes,
+    'builtins.getattr': get_statistic,
+    'mmengine.logging.history_buffer.HistoryBuffer': PlainHistory,
+    'numpy.dtype': PlainDtype,
+    'numpy.ndarray': PlainArray,
+    # NumPy 1 and NumPy 2.
+    'numpy.core.multiarray._reconstruct': reconstruct,
+    'numpy._core.multiarray._reconstruct': reconstruct,
+    'numpy.core.multiarray.scalar': scalar,
+    'numpy._core.multiarray.scalar': scalar,
+}
+
+
+def apply() -> None:
+    """Adds the stand-ins to the allow-list of ``torch.load`` (needed since torch 2.6)."""
+    torch.serialization.add_safe_globals([(value, name) for name, value in STAND_INS.items()])

@@ -1,0 +1,172 @@
+"""Repairs of MMEngine's reading and writing of checkpoints."""
+
+import errno
+import functools
+import os
+import os.path as osp
+import re
+import struct
+from pathlib import Path
+from pickle import UnpicklingError
+from typing import Callable, Optional, Union
+
+import mmengine.runner._flexible_runner
+import mmengine.runner.checkpoint
+import mmengine.runner.runner
+import torch
+from mmengine.fileio import LocalBackend
+from mmengine.runner import CheckpointLoader
+
+# Modules that hold `find_latest_checkpoint`, three of them by `from ... import`.
+HOLDERS = (
+    mmengine.runner.checkpoint,
+    mmengine.runner,
+    mmengine.runner.runner,
+    mmengine.runner._flexible_runner,
+)
+# What torch.load raises for bytes that are no checkpoint, or not all of one.
+DAMAGE = (
+    AssertionError,
+    AttributeError,
+    EOFError,
+    LookupError,
+    TypeError,
+    UnpicklingError,
+    ValueError,
+    struct.error,
+)
+DAMAGE_TEXT = re.compile(r'PytorchStreamReader|[Cc]orrupt|magic number|unexpected EOF')
+# How torch.load names what is not on its allow-list, and how our stand-ins do.
+REFUSAL = re.compile(r'GLOBAL (\S+) |refused: (.+)|(Can only .+|Trying to call .+)')
+
+
+def missing(filename: str) -> FileNotFoundError:
+    """Returns the error for a checkpoint that does not exist."""
+    return FileNotFoundError(
+        f"checkpoint '{filename}' does not exist. Check the path that load_from, --resume, "
+        'teacher_ckpt or init_cfg.checkpoint names.'
+    )
+
+
+def unreachable(filename: str, error: OSError) -> OSError:
+    """Returns the error for a checkpoint that cannot be downloaded."""
+    return OSError(
+        f"checkpoint '{filename}' cannot be downloaded ({error}). Download it where there is a "
+        'connection, and name the local file instead of the address.'
+    )
+
+
+def refused(filename: str, what: str) -> UnpicklingError:
+    """Returns the error for a checkpoint that holds more than data."""
+    return UnpicklingError(
+        f"checkpoint '{filename}' is refused: it holds more than data, {what}, and reading it "
+        'could run code. Save it again with only tensors, numbers, strings, lists and dicts, such '
+        "as torch.save(model.state_dict(), 'weights.pth'). If you trust its source, set the "
+        'environment variable TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD=1 to read it as it is.'
+    )
+
+
+def damaged(filename: str, error: Exception) -> RuntimeError:
+    """Returns the error for a file that is truncated, or is no checkpoint at all."""
+    advice = 'Copy or download it again, or name an earlier checkpoint.'
+    if re.match('https?://', filename):
+        cached = osp.join(torch.hub.get_dir(), 'checkpoints', osp.basename(filename))
+        advice = f"Delete '{cached}' to download it again."
+    # Torch explains every UnpicklingError with advice to switch the protection off.
+    cause = '' if isinstance(error, UnpicklingError) else f' ({type(error).__name__}: {error})'
+    return RuntimeError(
+        f"checkpoint '{filename}' cannot be read: the file is truncated, or no checkpoint{cause}. "
+        + advice
+    )
+
+
+def explain_errors() -> None:
+    """Gives one clear error for each checkpoint that cannot be loaded, whoever asks for it.
+
+    Every path of MMEngine, MMPretrain and MMRazor (``resume``, ``load_from``, ``load_checkpoint``,
+    ``Pretrained``, ``teacher_ckpt``; local files and addresses) leads through this method.
+    """
+    load = CheckpointLoader.load_checkpoint.__func__
+
+    @functools.wraps(load)
+    def load_or_explain(
+        cls: type,
+        filename: str,
+        map_location: Union[str, torch.device, Callable, None] = None,
+        logger: Optional[str] = 'current',
+    ) -> dict:
+        filename = str(filename)
+        try:
+            return load(cls, filename, map_location, logger)
+        except FileNotFoundError:
+            raise missing(filename) from None
+        except DAMAGE as error:
+            refusal = isinstance(error, UnpicklingError) and REFUSAL.search(str(error))
+            if refusal:
+                raise refused(filename, next(filter(None, refusal.groups()))) from None
+            raise damaged(filename, error) from None
+        except RuntimeError as error:
+            if DAMAGE_TEXT.search(str(error)):
+                raise damaged(filename, error) from None
+            raise
+        except OSError as error:
+            if '://' in filename:
+                raise unreachable(filename, error) from error
+            if error.errno == errno.EINVAL:  # a seek before the start of a short file
+                raise damaged(filename, error) from None
+            raise
+
+    CheckpointLoader.load_checkpoint = classmethod(load_or_explain)
+
+
+def write_whole_files() -> None:
+    """Writes each file beside its place and then moves it there, all or nothing.
+
+    All releases write in place: a kill while a checkpoint is saved leaves half of one under the
+    name that a resumed run looks for, or spoils the one that was there.
+    """
+    put = LocalBackend.put
+
+    @functools.wraps(put)
+    def put_whole(self: LocalBackend, obj: bytes, filepath: Union[str, Path]) -> None:
+        partial = f'{filepath}.partial'
+        put(self, obj, partial)
+        os.replace(partial, filepath)
+
+    LocalBackend.put = put_whole
+
+
+def find_newest(work_dir: str) -> Optional[str]:
+    """Returns the checkpoint of the most steps in ``work_dir``, or None."""
+    steps = {}
+    for file in Path(work_dir).glob('*.pth'):
+        match = re.fullmatch(r'(?:epoch|iter)_(\d+)', file.stem)
+        if match:
+            steps[int(match.group(1))] = str(file)
+    return steps[max(steps)] if steps else None
+
+
+def survive_kills() -> None:
+    """Resumes from the newest checkpoint where ``last_checkpoint`` is absent, empty or outdated.
+
+    All releases delete an old checkpoint, write the new one and then the file that names it; a kill
+    in between leaves a name that leads nowhere. So does moving the work directory.
+    """
+    find_latest = mmengine.runner.checkpoint.find_latest_checkpoint
+
+    @functools.wraps(find_latest)
+    def find_latest_existing(path: str) -> Optional[str]:
+        latest = find_latest(path)
+        if latest and osp.exists(latest):
+            return latest
+        return find_newest(path) or latest
+
+    for holder in HOLDERS:
+        holder.find_latest_checkpoint = find_latest_existing
+
+
+def apply() -> None:
+    """Applies every repair of this module."""
+    explain_errors()
+    write_whole_files()
+    survive_kills()

@@ -1,0 +1,62 @@
+"""Repairs of MMEngine's distributed training on a machine without an accelerator."""
+
+import functools
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Callable
+
+import mmengine.dist.utils
+import torch
+from mmengine.device import get_device
+from mmengine.model import MMDistributedDataParallel
+from torch import nn
+
+
+@contextmanager
+def without_set_device() -> Iterator[None]:
+    """Turns ``torch.cuda.set_device``, which fails without a GPU, into nothing for a while."""
+    set_device = torch.cuda.set_device
+    torch.cuda.set_device = lambda device: None
+    try:
+        yield
+    finally:
+        torch.cuda.set_device = set_device
+
+
+def fall_back_to_gloo(init_dist: Callable) -> Callable:
+    """Lets processes meet over gloo where there is no GPU for nccl, under any launcher."""
+
+    @functools.wraps(init_dist)
+    def init_dist_anywhere(backend: str, **kwargs) -> None:
+        if get_device() != 'cpu':
+            return init_dist(backend, **kwargs)
+        with without_set_device():
+            return init_dist('gloo' if backend == 'nccl' else backend, **kwargs)
+
+    return init_dist_anywhere
+
+
+def repair_launchers() -> None:
+    """Repairs the three launchers (all releases choose a GPU before they ask for one)."""
+    for launcher in ('pytorch', 'mpi', 'slurm'):
+        name = f'_init_dist_{launcher}'
+        setattr(mmengine.dist.utils, name, fall_back_to_gloo(getattr(mmengine.dist.utils, name)))
+
+
+def repair_model_wrapper() -> None:
+    """Drops the GPU number that the Runner names for a model on the CPU (all releases)."""
+    init = MMDistributedDataParallel.__init__
+
+    @functools.wraps(init)
+    def init_anywhere(self: MMDistributedDataParallel, module: nn.Module, *args, **kwargs) -> None:
+        if all(parameter.device.type == 'cpu' for parameter in module.parameters()):
+            kwargs['device_ids'] = None
+        init(self, module, *args, **kwargs)
+
+    MMDistributedDataParallel.__init__ = init_anywhere
+
+
+def apply() -> None:
+    """Applies every repair of this module."""
+    repair_launchers()
+    repair_model_wrapper()

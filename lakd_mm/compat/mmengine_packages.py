@@ -1,0 +1,117 @@
+"""Repairs of MMEngine's look-up of packages, which is behind ``_base_ = 'package::config'``."""
+
+import difflib
+import functools
+import importlib.util
+import os.path as osp
+from importlib import metadata
+from pathlib import Path
+from typing import Callable, Optional, Union
+
+import mmengine.config.config
+import mmengine.hub.hub
+import mmengine.utils.package_utils
+from mmengine.config import Config
+from mmengine.config.utils import MODULE2PACKAGE
+
+OURS = 'lakd_mm'
+OUR_FOLDER = Path(__file__).resolve().parents[1]
+# Modules that hold the look-up functions, two of them by `from ... import`.
+HOLDERS = (
+    mmengine.utils.package_utils,
+    mmengine.utils,
+    mmengine.config.config,
+    mmengine.hub.hub,
+)
+
+
+def is_installed(package: str) -> bool:
+    """Tells whether ``package``, the name of a distribution or of a module, is installed."""
+    try:
+        metadata.distribution(package)
+    except metadata.PackageNotFoundError:
+        spec = importlib.util.find_spec(package)
+        return spec is not None and spec.origin is not None
+    return True
+
+
+def get_installed_path(package: str) -> str:
+    """Returns the folder of ``package``, the name of a distribution or of a module.
+
+    Raises:
+        importlib.metadata.PackageNotFoundError: If it is not installed.
+        RuntimeError: If it is a namespace package, which has no folder of its own.
+    """
+    spec = importlib.util.find_spec(package)
+    if spec is None:
+        # A distribution of another name than its module, such as mmcv-full.
+        modules = (metadata.distribution(package).read_text('top_level.txt') or '').split()
+        spec = importlib.util.find_spec(modules[0]) if modules else None
+    if spec is None or spec.origin is None:
+        raise RuntimeError(f'{package} has no folder of its own: it is a namespace package')
+    return osp.dirname(spec.origin)
+
+
+def do_without_pkg_resources() -> None:
+    """Looks packages up without ``pkg_resources`` where it is absent (since setuptools 82)."""
+
+    def prefer(upstream: Callable, substitute: Callable) -> Callable:
+        @functools.wraps(upstream)
+        def look_up(package: str) -> Union[bool, str]:
+            try:
+                return upstream(package)
+            except ImportError as error:
+                if error.name != 'pkg_resources':
+                    raise
+                return substitute(package)
+
+        return look_up
+
+    for substitute in (is_installed, get_installed_path):
+        name = substitute.__name__
+        look_up = prefer(getattr(mmengine.utils, name), substitute)
+        for holder in HOLDERS:
+            if hasattr(holder, name):
+                setattr(holder, name, look_up)
+
+
+def find_our_config(path: str) -> str:
+    """Returns the file of ``lakd_mm::path``.
+
+    Configs lie in ``lakd_mm/.mim/`` once installed, and beside the package in a bare checkout.
+
+    Raises:
+        FileNotFoundError: If there is no such config. The message names those of similar names.
+    """
+    installed, checkout = OUR_FOLDER / '.mim' / 'configs', OUR_FOLDER.parent / 'configs'
+    folder = installed if installed.is_dir() else checkout
+    if (folder / path).is_file():
+        return str(folder / path)
+    known = [file.relative_to(folder).as_posix() for file in sorted(folder.rglob('*.py'))]
+    near = difflib.get_close_matches(path, known, n=3, cutoff=0.5)
+    raise FileNotFoundError(
+        f"_base_ '{OURS}::{path}': there is no such config in {folder}."
+        + (f' Did you mean {" or ".join(near)}?' if near else '')
+    )
+
+
+def resolve_our_configs() -> None:
+    """Makes ``_base_ = 'lakd_mm::lakd/...'`` known to MMEngine, which keeps a fixed list."""
+    MODULE2PACKAGE.setdefault(OURS, OURS)
+    get_cfg_path = Config._get_cfg_path
+
+    @functools.wraps(get_cfg_path)
+    def get_our_cfg_path(cfg_path: str, filename: str) -> tuple[str, Optional[str]]:
+        package, separator, path = cfg_path.partition('::')
+        if separator and package == OURS:
+            # No scope: we register into MMRazor's registries, there is none of the name lakd_mm.
+            return find_our_config(path), None
+        return get_cfg_path(cfg_path, filename)
+
+    Config._get_cfg_path = staticmethod(get_our_cfg_path)
+
+
+def apply() -> None:
+    """Applies every repair of this module."""
+    do_without_pkg_resources()
+    resolve_our_configs()

@@ -1,0 +1,59 @@
+"""Repairs of MMRazor's algorithms."""
+
+import functools
+from types import SimpleNamespace
+
+from mmrazor.models.algorithms import BaseAlgorithm, SingleTeacherDistill
+from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from .mmpretrain import repair_train
+
+
+def clear_inplace(self: BaseAlgorithm, architecture: nn.Module, varstr: str) -> None:
+    """Clears the ``inplace`` of every module, so that recorders see what a module returned."""
+    for module in architecture.modules():
+        if hasattr(module, 'inplace'):
+            module.inplace = False
+
+
+def restore_inplace_guard() -> None:
+    """Restores ``set_module_inplace_false`` (since torch 2.5 it stops at the first module).
+
+    It descends into ``OrderedDict`` only, and ``Module._modules`` became a plain ``dict``.
+    """
+    probe = SimpleNamespace(architecture=nn.Sequential(nn.ReLU(inplace=True)))
+    probe.set_module_inplace_false = functools.partial(
+        BaseAlgorithm.set_module_inplace_false, probe
+    )
+    probe.set_module_inplace_false(probe.architecture, 'self.architecture')
+    if probe.architecture[0].inplace:
+        BaseAlgorithm.set_module_inplace_false = clear_inplace
+
+
+def freeze_teacher() -> None:
+    """Puts a frozen teacher wholly in eval mode (all releases leave dropout and drop-path on).
+
+    ``teacher_norm_eval=False`` still means that its normalization layers follow the student's mode.
+    """
+    train = SingleTeacherDistill.train
+
+    @functools.wraps(train)
+    def train_but_teacher(self: SingleTeacherDistill, mode: bool = True) -> SingleTeacherDistill:
+        train(self, mode)
+        if not self.teacher_trainable:
+            self.teacher.eval()
+            if not self.teacher_norm_eval:
+                for module in self.teacher.modules():
+                    if isinstance(module, _BatchNorm):
+                        module.train(mode)
+        return self
+
+    SingleTeacherDistill.train = train_but_teacher
+
+
+def apply() -> None:
+    """Applies every repair of this module."""
+    restore_inplace_guard()
+    repair_train('mmrazor')
+    freeze_teacher()

@@ -1,0 +1,14 @@
+"""The version of the package and the releases of others that it works with."""
+
+__version__ = '0.1.0'
+
+# Ranges that `lakd_mm.compat` covers; `requirements/runtime.txt` pins what is tested.
+REQUIREMENTS = (
+    'torch>=2.6,<3',
+    'torchvision>=0.21,<1',
+    'mmengine>=0.10.7,<1.0',
+    'mmcv-lite>=2.0.0,<=2.1.0',
+    'mmpretrain>=1.2.0,<1.3',
+    'mmrazor>=1.0.0,<1.1',
+    'joblib',
+)
