@@ -53,7 +53,7 @@ class LAKD(LocalDistill):
         ce_weight (float): Weight of the task loss. Defaults to 1.
         distiller (dict, optional): MMRazor's long form, recorders, connectors, losses and
             mappings, instead of what the keys above make. Defaults to None.
-        input_shape (Sequence[int]): Shape (C, H, W) of an image, for the runs on zeros that check
+        input_shape (Sequence[int]): Shape (C, H, W) of an image, for the runs on noise that check
             taps and shapes. Defaults to (3, 32, 32).
         **kwargs: ``backward`` and what else :class:`LocalDistill` takes.
 

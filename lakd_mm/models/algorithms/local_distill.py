@@ -14,8 +14,8 @@ from mmrazor.models.utils import add_prefix
 from mmrazor.registry import MODELS
 
 from ..students import GradientDetachStudent
-from ..students.followers import zeros_for
-from .teacher import load_teacher
+from ..students.followers import images_for
+from .teacher import LeanTeacher, load_teacher
 
 
 @MODELS.register_module()
@@ -39,6 +39,11 @@ class LocalDistill(SingleTeacherDistill):
         backward (str, optional): 'local' or 'joint'. Defaults to 'local' where the student cuts
             gradients, else to 'joint'.
         ce_weight (float): Weight of the task loss. Defaults to 1.
+        lean_teacher (dict, optional): Switches of :class:`LeanTeacher`, which saves time where it
+            does not change what is recorded: ``fold_batchnorm``, ``channels_last`` and
+            ``stop_early``, all on by default.
+        save_teacher (bool): Whether checkpoints hold the teacher's weights too; without them a
+            resumed run takes them from ``teacher_ckpt``. Defaults to True.
         **kwargs: ``data_preprocessor``, ``init_cfg``, ``module_inplace`` and
             ``teacher_module_inplace`` of MMRazor's ``SingleTeacherDistill``.
 
@@ -56,6 +61,8 @@ class LocalDistill(SingleTeacherDistill):
         teacher_ckpt: Optional[str] = None,
         backward: Optional[str] = None,
         ce_weight: float = 1.0,
+        lean_teacher: Optional[dict] = None,
+        save_teacher: bool = True,
         **kwargs,
     ):
         super().__init__(architecture=architecture, teacher=teacher, distiller=distiller, **kwargs)
@@ -76,13 +83,16 @@ class LocalDistill(SingleTeacherDistill):
         self._optim_wrapper: Optional[OptimWrapper] = None
         if teacher_ckpt is not None:
             load_teacher(self.teacher, teacher_ckpt)
+        self._run_teacher = LeanTeacher(
+            self.teacher.eval(),
+            self.distiller.teacher_recorders,
+            images_for(self.teacher, self.student.input_shape),
+            **(lean_teacher or {}),
+        )
         self._try_losses()
-
-    def train(self, mode: bool = True) -> 'LocalDistill':
-        """Set the mode, the teacher's always being eval, and return the algorithm."""
-        super().train(mode)
-        self.teacher.eval()
-        return self
+        if not save_teacher:
+            self._register_state_dict_hook(_leave_out_teacher)
+            self.register_load_state_dict_post_hook(_do_not_miss_teacher)
 
     @contextmanager
     def local_backward(self, optim_wrapper: OptimWrapper) -> Iterator[None]:
@@ -122,8 +132,8 @@ class LocalDistill(SingleTeacherDistill):
             self.student.on_module_end = partial(self._finish_module, distilled)
         try:
             self.distiller.set_deliveries_override(False)
-            with self.distiller.teacher_recorders, self.distiller.deliveries, torch.no_grad():
-                self.teacher(batch_inputs, mode='tensor')
+            with self.distiller.deliveries:
+                self._run_teacher(batch_inputs)
             self.distiller.set_deliveries_override(True)
             with self.distiller.student_recorders, self.distiller.deliveries:
                 task = self.student(batch_inputs, data_samples, mode='loss')
@@ -157,16 +167,28 @@ class LocalDistill(SingleTeacherDistill):
             (loss if scaler is None else scaler.scale(loss)).backward()
 
     def _try_losses(self):
-        """Compute every loss once on zeros, so that what does not fit fails here."""
+        """Compute every loss once on noise, so that what does not fit fails here."""
         self.eval()
         with torch.no_grad():
             try:
-                inputs = zeros_for(self.student, self.student.input_shape)
-                with self.distiller.teacher_recorders:
-                    self.teacher(inputs, mode='tensor')
+                inputs = images_for(self.student, self.student.input_shape)
+                self._run_teacher(inputs)
                 with self.distiller.student_recorders:
                     self.student(inputs, mode='tensor')
                 self.distiller.compute_ready_losses({})
             finally:
                 self.distiller.drop_records(self.distiller.loss_forward_mappings)
         self.train()
+
+
+def _leave_out_teacher(module, state_dict, prefix, local_metadata):
+    """Keep the teacher's weights out of a checkpoint."""
+    for key in list(state_dict):
+        if key.startswith(f'{prefix}teacher.'):
+            del state_dict[key]
+
+
+def _do_not_miss_teacher(module, incompatible_keys):
+    """Accept a checkpoint without the teacher's weights, which are in place already."""
+    missing = incompatible_keys.missing_keys
+    missing[:] = [key for key in missing if not key.startswith('teacher.')]

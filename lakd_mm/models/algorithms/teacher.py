@@ -1,7 +1,18 @@
-"""Loading a teacher's weights."""
+"""A frozen teacher: loading it, and running no more of it than distillation needs."""
 
+import copy
+from contextlib import suppress
+from typing import Optional
+
+import torch
+import torch.nn as nn
+from mmcv.cnn import fuse_conv_bn
+from mmengine.logging import print_log
 from mmengine.model import BaseModel
 from mmengine.runner import load_checkpoint
+from mmrazor.models.task_modules import RecorderManager
+
+from ..students.followers import tensors_in
 
 
 def load_teacher(teacher: BaseModel, checkpoint: str):
@@ -28,3 +39,105 @@ def load_teacher(teacher: BaseModel, checkpoint: str):
         ) from None
     # Or MMEngine would initialise the weights again at the start of training.
     teacher._is_init = True
+
+
+class _Enough(Exception):
+    """Raised in a forward when everything that is recorded has been."""
+
+
+class LeanTeacher:
+    """Runs a copy of a frozen teacher that is made for nothing but being recorded.
+
+    The copy records into the teacher's own recorders, and is made anew whenever the teacher's
+    weights, device or type have changed.
+
+    Args:
+        teacher (BaseModel): The teacher, in eval mode; it is not changed.
+        recorders (RecorderManager): What is recorded of it, initialized.
+        sample (torch.Tensor): Images to try it on, shape (N, C, H, W).
+        fold_batchnorm (bool): Whether BatchNorm is folded into the convolution before it; left out,
+            saying so, where that would change a record. Defaults to True.
+        channels_last (bool): Whether to compute in channels-last memory format. Defaults to True.
+        stop_early (bool): Whether to stop at the last record: no neck, no head, no later stage.
+            Defaults to True.
+    """
+
+    def __init__(
+        self,
+        teacher: BaseModel,
+        recorders: RecorderManager,
+        sample: torch.Tensor,
+        fold_batchnorm: bool = True,
+        channels_last: bool = True,
+        stop_early: bool = True,
+    ):
+        self.teacher = teacher
+        self.recorders = recorders
+        self.channels_last = channels_last
+        self._copy: Optional[nn.Module] = None
+        self._copied = None
+
+        self._calls: dict[str, int] = {}
+        plain, counts = self._records(self._make_copy(fold=False), sample)
+        if stop_early:
+            self._calls = counts
+        self.fold_batchnorm = fold_batchnorm and _close(
+            plain, self._records(self._make_copy(fold=True), sample)[0]
+        )
+        if self.fold_batchnorm != fold_batchnorm:
+            print_log(
+                "The teacher's BatchNorm is not folded: that would change what is recorded of it.",
+                logger='current',
+            )
+
+    def __call__(self, inputs: torch.Tensor):
+        """Fill the recorders from images of shape (N, C, H, W)."""
+        state = [*self.teacher.parameters(), *self.teacher.buffers()]
+        now = [(id(tensor), tensor._version, tensor.device, tensor.dtype) for tensor in state]
+        if now != self._copied:
+            self._copy, self._copied = self._make_copy(self.fold_batchnorm), now
+        if self.channels_last:
+            inputs = inputs.contiguous(memory_format=torch.channels_last)
+        self._run(self._copy, inputs)
+
+    def _make_copy(self, fold: bool) -> nn.Module:
+        # The hooks of the copy are to fill the recorders themselves, so these are not copied.
+        shared = {id(recorder): recorder for recorder in self.recorders.recorders.values()}
+        network = copy.deepcopy(self.teacher, shared)
+        if fold:
+            network = fuse_conv_bn(network)
+        if self.channels_last:
+            network = network.to(memory_format=torch.channels_last)
+        for name in self._calls:
+            network.get_submodule(name).register_forward_hook(self._count_down)
+        return network
+
+    def _run(self, network: nn.Module, inputs: torch.Tensor):
+        self._left = sum(self._calls.values())
+        with self.recorders, torch.no_grad(), suppress(_Enough):
+            network(inputs, mode='tensor')
+
+    def _count_down(self, module: nn.Module, args: tuple, output):
+        self._left -= 1
+        if self._left == 0:
+            raise _Enough
+
+    def _records(self, network: nn.Module, sample: torch.Tensor) -> tuple[list, dict[str, int]]:
+        """All records, in float64 so that only real changes show, and how many of each module."""
+        self._run(network.double(), sample.double())
+        records, counts = [], {}
+        for recorder in self.recorders.recorders.values():
+            records += recorder.data_buffer
+            counts[recorder.source] = len(recorder.data_buffer)
+            recorder.reset_data_buffer()
+        modules = dict(self.teacher.named_modules())
+        return records, counts if counts.keys() <= modules.keys() else {}
+
+
+def _close(expected: list, found: list, tolerance: float = 1e-5) -> bool:
+    """Whether two lists of records hold the same tensors up to a relative error."""
+    expected, found = tensors_in(expected), tensors_in(found)
+    return len(expected) == len(found) and all(
+        e.shape == f.shape and (e - f).norm() <= tolerance * e.norm()
+        for e, f in zip(expected, found)
+    )

@@ -70,11 +70,6 @@ class CIFARResNet(ResNet_CIFAR):
             **kwargs,
         )
 
-    def train(self, mode=True):
-        """Set the mode and return the network, as :class:`torch.nn.Module` does."""
-        super().train(mode)
-        return self
-
 
 def map_literature_keys(state_dict, prefix='', *_):
     """Rename the literature's parameter names to MMPretrain's, in place.

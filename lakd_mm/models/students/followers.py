@@ -29,16 +29,16 @@ def detached(values: Any) -> Any:
     return values
 
 
-def zeros_for(model: nn.Module, shape: Sequence[int]) -> torch.Tensor:
-    """Two all-zero images of shape (C, H, W) on the device and in the type of the network."""
-    parameter = next(model.parameters())
-    return torch.zeros(2, *shape, device=parameter.device, dtype=parameter.dtype)
+def images_for(model: nn.Module, shape: Sequence[int]) -> torch.Tensor:
+    """Two images of noise of shape (C, H, W), always the same, to try a network on."""
+    noise = torch.randn(2, *shape, generator=torch.Generator().manual_seed(0))
+    return noise.to(next(model.parameters()))
 
 
 def find_followers(
     model: nn.Module, taps: Sequence[str], input_shape: Sequence[int]
 ) -> dict[str, list[str]]:
-    """Find the modules that receive each tap's output, by one forward on zeros in eval mode.
+    """Find the modules that receive each tap's output, by one forward on noise in eval mode.
 
     Args:
         model (nn.Module): A classifier, of which the ``backbone`` is run, or a bare backbone.
@@ -89,7 +89,7 @@ def find_followers(
     model.eval()
     try:
         with torch.enable_grad():
-            result = tensors_in(backbone(zeros_for(model, input_shape).requires_grad_()))
+            result = tensors_in(backbone(images_for(model, input_shape).requires_grad_()))
     except RuntimeError as error:
         raise ValueError(
             f'{type(model).__name__} does not run on images of shape {tuple(input_shape)}: '

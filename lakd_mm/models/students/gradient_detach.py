@@ -25,7 +25,7 @@ class GradientDetachStudent(BaseModel):
     backbone's cuts nothing: neck and head belong to the last module. This is the
     separation-decoupling mechanism of LAKD (Eq. 7 to 9).
 
-    What follows a tap is found by running the network once on zeros, so networks need no change
+    What follows a tap is found by running the network once on noise, so networks need no change
     and no particular naming. In checkpoints parameters keep the plain classifier's names: each
     loads the other's.
 
@@ -98,11 +98,6 @@ class GradientDetachStudent(BaseModel):
     ) -> Any:
         """Run the classifier, see :meth:`mmpretrain.models.ImageClassifier.forward`."""
         return self.architecture(inputs, data_samples, mode=mode)
-
-    def train(self, mode: bool = True) -> 'GradientDetachStudent':
-        """Set the mode and return the student."""
-        super().train(mode)
-        return self
 
     def _start_next_module(self, index: int, module: nn.Module, args: tuple, kwargs: dict):
         """Pre-hook of a module that takes the output of tap ``index``."""
