@@ -14,6 +14,12 @@ from importlib.machinery import ModuleSpec
 from types import ModuleType
 from typing import Optional
 
+from mmengine.config.utils import MODULE2PACKAGE
+from mmengine.registry import DefaultScope, Registry
+from mmpretrain import structures
+from mmpretrain.datasets.transforms import formatting
+from mmpretrain.registry import TRANSFORMS
+
 OLD, NEW = 'mmcls', 'mmpretrain'
 
 
@@ -46,21 +52,15 @@ def alias_modules() -> None:
 
 def alias_renamed_names() -> None:
     """Restores the two public names that changed with the package."""
-    structures = importlib.import_module(f'{NEW}.structures')
-    formatting = importlib.import_module(f'{NEW}.datasets.transforms.formatting')
-    transforms = importlib.import_module(f'{NEW}.registry').TRANSFORMS
     if not hasattr(structures, 'ClsDataSample'):
         structures.ClsDataSample = structures.DataSample
     if not hasattr(formatting, 'PackClsInputs'):
         formatting.PackClsInputs = formatting.PackInputs
-        transforms.register_module(name='PackClsInputs', module=formatting.PackInputs)
+        TRANSFORMS.register_module(name='PackClsInputs', module=formatting.PackInputs)
 
 
 def alias_scope() -> None:
     """Makes the scope ``mmcls``, ``type='mmcls.X'`` and ``mmcls::`` bases mean mmpretrain."""
-    from mmengine.config.utils import MODULE2PACKAGE
-    from mmengine.registry import DefaultScope, Registry
-
     init_scope, get = DefaultScope.__init__, Registry.get
 
     @functools.wraps(init_scope)

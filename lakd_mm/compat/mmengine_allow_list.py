@@ -33,9 +33,9 @@ class PlainDtype:
     """Stands in for ``numpy.dtype``: a data type without Python objects, fields or metadata.
 
     Args:
-        code: The code of the type, such as ``'f8'``.
-        align: Unused, part of NumPy's protocol.
-        copy: Unused, part of NumPy's protocol.
+        code (str): The code of the type, such as ``'f8'``.
+        align (bool): Unused, part of NumPy's protocol.
+        copy (bool): Unused, part of NumPy's protocol.
     """
 
     def __init__(self, code: str, align: bool = False, copy: bool = False) -> None:

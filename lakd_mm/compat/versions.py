@@ -28,7 +28,8 @@ def check_versions(requirements: Iterable[str]) -> None:
     """Checks that every requirement is installed in the wanted range.
 
     Args:
-        requirements: Requirements as pip reads them, such as ``'torch>=2.6,<3'``.
+        requirements (Iterable[str]): Requirements as pip reads them, such as
+            ``'torch>=2.6,<3'``.
 
     Raises:
         ImportError: If one is missing or out of range. The message names each of them, the release

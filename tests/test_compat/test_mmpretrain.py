@@ -1,0 +1,45 @@
+import mmrazor.models  # noqa: F401  (its classes)
+import pytest
+from mmengine.model import BaseModule
+from mmpretrain.models import MobileNetV2, ResNet_CIFAR
+
+from lakd_mm.compat.mmpretrain import return_self, subclasses
+
+
+def test_train_and_eval_return_the_network(run_code):
+    printed = run_code("""
+        import lakd_mm
+        from mmpretrain.models import ResNet_CIFAR
+        from torchvision.models.feature_extraction import create_feature_extractor
+
+        net = ResNet_CIFAR(depth=18, base_channels=2, stem_channels=2)
+        assert net.eval() is net and not net.training and not net.layer1[0].bn1.training
+        assert net.train() is net and net.training and net.layer1[0].bn1.training
+        # torchvision relies on the returned network.
+        print(type(create_feature_extractor(net, ['layer2'])).__name__)
+    """)
+    assert printed == 'ResNet_CIFAR\n'
+
+
+@pytest.mark.parametrize('package', ['mmpretrain', 'mmrazor'])
+def test_no_override_is_left_out(package):
+    overrides = [
+        cls
+        for cls in set(subclasses(BaseModule))
+        if 'train' in vars(cls) and cls.__module__.startswith(f'{package}.')
+    ]
+    assert overrides
+    assert all(hasattr(cls.train, '__wrapped__') for cls in overrides)
+
+
+def test_what_upstream_does_in_train_is_kept():
+    frozen = ResNet_CIFAR(depth=18, base_channels=2, stem_channels=2, frozen_stages=1)
+    assert not frozen.train().layer1.training
+    assert frozen.layer2.training
+    norm_eval = MobileNetV2(norm_eval=True)
+    assert not norm_eval.train().conv1.bn.training
+
+
+def test_returned_value_of_healthy_train_is_kept():
+    assert return_self(lambda self, mode: 'healthy')(None, True) == 'healthy'
+    assert return_self(lambda self, mode: None)('net', True) == 'net'
