@@ -3,6 +3,7 @@
 from .algorithms import LAKD, LocalDistill
 from .backbones import CIFARResNet
 from .connectors import CAMConnector
+from .data_preprocessor import CropFlipDataPreprocessor
 from .distillers import LocalDistiller
 from .losses import CATLoss, NDAMFeatureLoss
 from .students import GradientDetachStudent
@@ -12,6 +13,7 @@ __all__ = [
     'CAMConnector',
     'CATLoss',
     'CIFARResNet',
+    'CropFlipDataPreprocessor',
     'GradientDetachStudent',
     'LocalDistill',
     'LocalDistiller',

@@ -1,0 +1,23 @@
+# CIFAR-100 held in memory; cropped, flipped and normalised by the batch.
+_base_ = 'cifar100.py'
+
+data_preprocessor = dict(type='mmrazor.CropFlipDataPreprocessor', padding=4, flip_prob=0.5)
+
+read = dict(num_workers=0, persistent_workers=False, collate_fn=dict(type='whole_batch'))
+train_dataloader = dict(
+    dataset=dict(
+        _delete_=True,
+        type='mmrazor.InMemory',
+        dataset=dict(_base_.train_dataloader.dataset, pipeline=[]),
+    ),
+    **read,
+)
+val_dataloader = dict(
+    dataset=dict(
+        _delete_=True,
+        type='mmrazor.InMemory',
+        dataset=dict(_base_.val_dataloader.dataset, pipeline=[]),
+    ),
+    **read,
+)
+test_dataloader = val_dataloader

@@ -1,0 +1,65 @@
+"""Augmenting whole batches in the data preprocessor."""
+
+import torch
+import torch.nn.functional as F
+from mmpretrain.models import ClsDataPreprocessor
+from mmrazor.registry import MODELS
+
+
+def crop_flip(images: torch.Tensor, padding: int, flip_prob: float) -> torch.Tensor:
+    """Crop each image at random out of its zero-padded self, and flip some, each on its own.
+
+    What ``RandomCrop(padding=…)`` and ``RandomFlip`` do image by image.
+
+    Args:
+        images (torch.Tensor): Shape (N, C, H, W).
+        padding (int): Pixels on every side.
+        flip_prob (float): Probability of a horizontal flip.
+
+    Returns:
+        torch.Tensor: Shape (N, C, H, W), in channels-last memory format.
+    """
+    n, _, height, width = images.shape
+    device = images.device
+    top = torch.randint(2 * padding + 1, (n, 1), device=device)
+    left = torch.randint(2 * padding + 1, (n, 1), device=device)
+    flip = torch.rand(n, 1, device=device) < flip_prob
+    rows = top + torch.arange(height, device=device)
+    columns = left + torch.arange(width, device=device)
+    columns = torch.where(flip, columns.flip(1), columns)
+    padded = F.pad(images, (padding,) * 4).permute(0, 2, 3, 1)
+    image = torch.arange(n, device=device)[:, None, None]
+    return padded[image, rows[:, :, None], columns[:, None, :]].permute(0, 3, 1, 2)
+
+
+@MODELS.register_module()
+class CropFlipDataPreprocessor(ClsDataPreprocessor):
+    """MMPretrain's preprocessor, which crops and flips training batches before it normalises them.
+
+    For batches that are one tensor, as :class:`InMemory` gives.
+
+    Args:
+        padding (int): Zero padding on every side before cropping. Defaults to 4.
+        flip_prob (float): Probability of a horizontal flip. Defaults to 0.5.
+        **kwargs: Arguments of MMPretrain's ``ClsDataPreprocessor``.
+    """
+
+    def __init__(self, padding: int = 4, flip_prob: float = 0.5, **kwargs):
+        super().__init__(**kwargs)
+        self.padding = padding
+        self.flip_prob = flip_prob
+
+    def forward(self, data: dict, training: bool = False) -> dict:
+        """Augment, if training, and normalise.
+
+        Args:
+            data (dict): ``inputs``, shape (N, C, H, W), and ``data_samples``.
+            training (bool): Whether to augment. Defaults to False.
+
+        Returns:
+            dict: The same with float inputs on the model's device.
+        """
+        if training:
+            images = crop_flip(self.cast_data(data['inputs']), self.padding, self.flip_prob)
+            data = dict(data, inputs=images)
+        return super().forward(data, training)

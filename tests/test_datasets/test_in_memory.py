@@ -1,0 +1,78 @@
+import cv2
+import numpy as np
+import pytest
+import torch
+from mmengine.registry import init_default_scope
+from mmengine.runner import Runner
+from mmpretrain.registry import DATASETS as MMPRETRAIN_DATASETS
+from mmrazor.registry import DATASETS, MODELS
+
+import lakd_mm  # noqa: F401
+
+LOAD = [dict(type='LoadImageFromFile')]
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Two classes of three images, told apart by every pixel."""
+    init_default_scope('mmpretrain')
+    generator = np.random.default_rng(0)
+    for name in ('ant', 'bee'):
+        (tmp_path / name).mkdir()
+        for i in range(3):
+            image = generator.integers(0, 256, (8, 8, 3), dtype=np.uint8)
+            cv2.imwrite(str(tmp_path / name / f'{i}.png'), image)
+    return dict(type='mmpretrain.CustomDataset', data_root=str(tmp_path), pipeline=LOAD)
+
+
+def dataloader(dataset, **kwargs):
+    return Runner.build_dataloader(
+        dict(
+            dataset=dataset,
+            batch_size=4,
+            num_workers=0,
+            sampler=dict(type='DefaultSampler', shuffle=True),
+            **kwargs,
+        ),
+        seed=3,
+    )
+
+
+def test_batches_are_those_of_the_per_image_path(folder):
+    """The same images, labels and order through the stock loader, sampler and preprocessor."""
+    pack = [*LOAD, dict(type='PackInputs')]
+    one_by_one = dataloader(dict(folder, pipeline=pack), collate_fn=dict(type='default_collate'))
+    at_once = dataloader(
+        dict(type='mmrazor.InMemory', dataset=folder), collate_fn=dict(type='whole_batch')
+    )
+    settings = dict(mean=[1.0, 2.0, 3.0], std=[4.0, 5.0, 6.0], to_rgb=True)
+    plain = MODELS.build(dict(type='mmpretrain.ClsDataPreprocessor', **settings))
+    ours = MODELS.build(dict(type='mmrazor.CropFlipDataPreprocessor', **settings))
+    for epoch in range(2):
+        for loader in (one_by_one, at_once):
+            loader.sampler.set_epoch(epoch)
+        for expected, found in zip(one_by_one, at_once, strict=True):
+            expected, found = plain(expected), ours(found)
+            assert torch.equal(expected['inputs'], found['inputs'])
+            for e, f in zip(expected['data_samples'], found['data_samples'], strict=True):
+                assert torch.equal(e.gt_label, f.gt_label)
+
+
+def test_it_is_the_data_set(folder):
+    dataset = DATASETS.build(dict(type='mmrazor.InMemory', dataset=folder, device='cpu'))
+    inner = MMPRETRAIN_DATASETS.build(folder)
+    assert len(dataset) == 6 and dataset.metainfo['classes'] == ('ant', 'bee')
+    assert dataset.images.dtype == torch.uint8 and dataset.images.shape == (6, 3, 8, 8)
+    for i in range(6):
+        item = dataset[i]
+        expected = torch.from_numpy(inner[i]['img']).permute(2, 0, 1)
+        assert torch.equal(item['inputs'], expected)
+        assert item['data_samples'].gt_label.item() == i // 3
+    batch = dataset.__getitems__([5, 0])
+    assert torch.equal(batch['inputs'], dataset.images[[5, 0]])
+
+
+def test_images_of_other_sizes_are_refused(folder, tmp_path):
+    cv2.imwrite(str(tmp_path / 'bee' / '3.png'), np.zeros((9, 8, 3), np.uint8))
+    with pytest.raises(ValueError, match=r'image 6 is uint8 of shape \(9, 8, 3\)'):
+        DATASETS.build(dict(type='mmrazor.InMemory', dataset=folder))

@@ -1,0 +1,188 @@
+import pytest
+import torch
+from mmengine.runner import load_checkpoint, save_checkpoint
+from mmengine.runner.checkpoint import get_state_dict
+from mmrazor.models.task_modules import RecorderManager
+from networks import cifar_resnet_cfg, classifier_cfg
+
+from lakd_mm.models.algorithms.teacher import LeanTeacher
+
+
+def recorder_manager(teacher, **sources):
+    manager = RecorderManager(
+        {name: dict(type=f'mmrazor.{t}', source=source) for name, (t, source) in sources.items()}
+    )
+    manager.initialize(teacher)
+    return manager
+
+
+def trained_like(teacher):
+    """Statistics and weights of BatchNorm that are not those it starts with."""
+    generator = torch.Generator().manual_seed(2)
+    for module in teacher.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            for tensor in (module.weight.data, module.running_var):
+                tensor.uniform_(0.5, 2, generator=generator)
+            for tensor in (module.bias.data, module.running_mean):
+                tensor.uniform_(-1, 1, generator=generator)
+    return teacher.eval()
+
+
+def records(manager, run, inputs):
+    run(inputs)
+    taken = [recorder.data_buffer for recorder in manager.recorders.values()]
+    for recorder in manager.recorders.values():
+        recorder.reset_data_buffer()
+    return taken
+
+
+@pytest.fixture
+def teacher(build):
+    return trained_like(build(cifar_resnet_cfg(14)))
+
+
+@pytest.mark.parametrize('channels_last', [True, False])
+@pytest.mark.parametrize('fold', [True, False])
+def test_the_same_records(teacher, batch, fold, channels_last):
+    manager = recorder_manager(
+        teacher,
+        early=('ModuleOutputs', 'backbone.layer1.0'),
+        signed=('ModuleInputs', 'backbone.layer2.1.relu'),
+        late=('ModuleOutputs', 'backbone'),
+    )
+    images = batch['inputs']
+
+    def plainly(inputs):
+        with manager, torch.no_grad():
+            teacher(inputs)
+
+    expected = records(manager, plainly, images)
+    lean = LeanTeacher(teacher, manager, images, fold, channels_last)
+    assert lean.fold_batchnorm == fold
+    for _ in range(2):
+        found = records(manager, lean, images)
+        assert [len(record) for record in found] == [1, 2, 1]
+        for e, f in zip(expected, found):
+            for a, b in zip(e, f):
+                a, b = a[0] if isinstance(a, tuple) else a, b[0] if isinstance(b, tuple) else b
+                assert (a - b).norm() <= 1e-5 * a.norm()
+                assert b.is_contiguous(memory_format=torch.channels_last) or not channels_last
+                assert not b.requires_grad
+
+
+def ran(network):
+    names = []
+    for name, module in network.named_modules():
+        module.register_forward_pre_hook(lambda m, a, name=name: names.append(name))
+    return names
+
+
+@pytest.mark.parametrize('stop_early', [True, False])
+def test_nothing_runs_after_the_last_record(teacher, batch, stop_early):
+    manager = recorder_manager(
+        teacher,
+        late=('ModuleOutputs', 'backbone.layer2.0'),
+        early=('ModuleOutputs', 'backbone.layer1'),
+    )
+    names = ran(teacher)
+    lean = LeanTeacher(teacher, manager, batch['inputs'], stop_early=stop_early)
+    names.clear()
+    lean(batch['inputs'])
+    assert ('backbone.layer2.1' in names) != stop_early
+    assert ('head.fc' in names) != stop_early
+    assert 'backbone.layer2.0' in names
+
+
+def test_batchnorm_that_is_recorded_is_not_folded(teacher, batch):
+    manager = recorder_manager(teacher, norm=('ModuleOutputs', 'backbone.layer1.0.bn1'))
+    lean = LeanTeacher(teacher, manager, batch['inputs'])
+    assert not lean.fold_batchnorm
+    ((norm,),) = records(manager, lean, batch['inputs'])
+    assert (norm < 0).any()
+
+
+class PreActivation(torch.nn.Module):
+    """Normalises first, but registers its convolution first."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv = torch.nn.Conv2d(16, 16, 3, padding=1)
+        self.norm = torch.nn.BatchNorm2d(16)
+
+    def forward(self, x):
+        return self.conv(self.norm(x).relu())
+
+
+def test_a_network_that_normalises_first_is_not_folded_wrongly(build, batch):
+    teacher = build(cifar_resnet_cfg(8))
+    teacher.backbone.layer1[0] = PreActivation()
+    trained_like(teacher)
+    manager = recorder_manager(teacher, tap=('ModuleOutputs', 'backbone'))
+    lean = LeanTeacher(teacher, manager, batch['inputs'])
+    assert not lean.fold_batchnorm
+    with torch.no_grad():
+        (expected,) = teacher.extract_feat(batch['inputs'], stage='backbone')
+    (((found,),),) = records(manager, lean, batch['inputs'])
+    assert (found - expected).norm() <= 1e-5 * expected.norm()
+
+
+def test_new_weights_are_noticed(build, teacher, batch):
+    manager = recorder_manager(teacher, tap=('ModuleOutputs', 'backbone'))
+    lean = LeanTeacher(teacher, manager, batch['inputs'])
+    lean(batch['inputs'])
+    other = trained_like(build(cifar_resnet_cfg(14)))
+    for parameter in other.parameters():
+        parameter.data.mul_(0.9)
+    teacher.load_state_dict(other.state_dict())
+    (((found,),),) = records(manager, lean, batch['inputs'])
+    with torch.no_grad():
+        expected = other.eval().extract_feat(batch['inputs'], stage='backbone')[0]
+    assert (found - expected).norm() <= 1e-5 * expected.norm()
+    teacher.double()
+    (((found,),),) = records(manager, lean, batch['inputs'].double())
+    assert found.dtype == torch.float64
+
+
+def lakd_cfg(**kwargs):
+    return dict(
+        type='mmrazor.LAKD',
+        architecture=cifar_resnet_cfg(8),
+        teacher=cifar_resnet_cfg(14),
+        data_preprocessor=dict(type='mmpretrain.ClsDataPreprocessor'),
+        **kwargs,
+    )
+
+
+def test_checkpoints_hold_the_plain_teacher_or_none(build, tmp_path):
+    model = build(lakd_cfg())
+    expected = set(model.teacher.state_dict())
+    keys = {k[len('teacher.') :] for k in get_state_dict(model) if k.startswith('teacher.')}
+    assert keys == expected
+
+    without = build(lakd_cfg(save_teacher=False))
+    state = get_state_dict(without)
+    assert state and not any(key.startswith('teacher.') for key in state)
+    assert not any(key.startswith('teacher.') for key in without.state_dict())
+    path = str(tmp_path / 'checkpoint.pth')
+    save_checkpoint(dict(state_dict=state), path)
+    teacher = {k: v.clone() for k, v in without.teacher.state_dict().items()}
+    load_checkpoint(without, path, strict=True)
+    assert all(torch.equal(v, teacher[k]) for k, v in without.teacher.state_dict().items())
+
+
+def test_drop_path_in_a_teacher_is_off(build, batch):
+    vit = classifier_cfg(
+        dict(
+            type='mmpretrain.ResNet', depth=18, base_channels=8, stem_channels=8, drop_path_rate=0.9
+        ),
+        in_channels=64,
+    )
+    model = build(dict(lakd_cfg(taps=[1, 3], teacher_taps=[1, 3]), teacher=vit, architecture=vit))
+    assert model.train() is model
+    first, second = (model(**batch, mode='loss')['distill.loss_module1'] for _ in range(2))
+    assert model.student.backbone.layer4[1].drop_path.training
+    outputs = [
+        records(model.distiller.teacher_recorders, model._run_teacher, batch['inputs'])
+        for _ in range(2)
+    ]
+    assert torch.equal(outputs[0][0][0], outputs[1][0][0])
