@@ -62,6 +62,8 @@ setup(
     name='lakd_mm',
     version=VERSION['__version__'],
     description='LAKD, local attention knowledge distillation, for MMRazor and MMPretrain',
+    long_description=(ROOT / 'README.md').read_text(encoding='utf-8'),
+    long_description_content_type='text/markdown',
     license='Apache-2.0',
     python_requires='>=3.9',
     packages=find_packages(include=['lakd_mm', 'lakd_mm.*']),

@@ -6,9 +6,11 @@ Called again it goes on where it was stopped, and skips what is done.
 import argparse
 import json
 import re
+import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import lakd_mm  # noqa: F401  (first: it repairs what the lines below import)
@@ -65,37 +67,47 @@ def train(config: Path, work_dir: Path, epochs: int, options: list) -> dict:
     if record['epoch'] == epochs:
         print(f'  done before: {record["checkpoint"]}')
         return record
+    resumed = record['epoch'] > 0
     command = [sys.executable, TOOLS / 'train.py', config, '--work-dir', work_dir]
-    if record['epoch']:
-        command.append('--resume')
+    command += ['--resume'] if resumed else []
     command += ['--cfg-options', f'train_cfg.max_epochs={epochs}', *options]
     print('  $', *command, flush=True)
     start, output = time.monotonic() - record['seconds'], []
+    for line in run([str(word) for word in command]):
+        output.append(line)
+        validated = VALIDATED.search(line)
+        if validated:
+            record.update(
+                epoch=int(validated.group(1)),
+                accuracy=float(validated.group(2)),
+                seconds=round(time.monotonic() - start, 1),
+                checkpoint=str(work_dir / f'epoch_{validated.group(1)}.pth'),
+            )
+            (work_dir / 'demo.json').write_text(json.dumps(record), encoding='utf-8')
+            print(
+                f'  epoch {record["epoch"]:2}/{epochs}   accuracy {record["accuracy"]:6.2f} %'
+                f'   {record["seconds"]:5.0f} s',
+                flush=True,
+            )
+    if record['epoch'] == epochs:
+        return record
+    if resumed and 'resumed epoch' in ''.join(output):
+        # Stopped between the last checkpoint and its validation: nothing was left to train.
+        (work_dir / 'demo.json').unlink()
+        return train(config, work_dir, epochs, options)
+    raise SystemExit(f'{"".join(output[-25:])}\nerror: the command above failed.')
+
+
+def run(command: list) -> Iterator[str]:
+    """Yields the lines that a command prints; it ends with this program."""
     with subprocess.Popen(
-        [str(word) for word in command],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
+        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     ) as process:
-        for line in process.stdout:
-            output.append(line)
-            validated = VALIDATED.search(line)
-            if validated:
-                record.update(
-                    epoch=int(validated.group(1)),
-                    accuracy=float(validated.group(2)),
-                    seconds=round(time.monotonic() - start, 1),
-                    checkpoint=str(work_dir / f'epoch_{validated.group(1)}.pth'),
-                )
-                (work_dir / 'demo.json').write_text(json.dumps(record), encoding='utf-8')
-                print(
-                    f'  epoch {record["epoch"]:2}/{epochs}   accuracy {record["accuracy"]:6.2f} %'
-                    f'   {record["seconds"]:5.0f} s',
-                    flush=True,
-                )
-    if process.returncode or record['epoch'] < epochs:
-        raise SystemExit(f'{"".join(output[-25:])}\nerror: the command above failed.')
-    return record
+        try:
+            yield from process.stdout
+        except BaseException:
+            process.kill()
+            raise
 
 
 def format_table(results: list) -> str:
@@ -115,6 +127,8 @@ def format_table(results: list) -> str:
 def main() -> None:
     """Runs the three trainings and sums them up."""
     args = parse_args()
+    # Unwinds, so that the training is stopped too.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit('error: terminated'))
     results, teacher_option = [], []
     for network, name in RUNS.items():
         config = CONFIGS / name

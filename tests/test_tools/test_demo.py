@@ -1,5 +1,6 @@
 import importlib.util
 import json
+import re
 import sys
 
 import pytest
@@ -33,6 +34,7 @@ def demo(root, tmp_path, monkeypatch):
         monkeypatch.setattr(sys, 'argv', ['demo.py', *arguments])
         module.main()
 
+    run_demo.runs = module.RUNS
     return run_demo
 
 
@@ -62,6 +64,24 @@ def test_demo(demo, run_tool, tmp_path, capfd):
     tested = run_tool('test.py', 'pair.py', checkpoint, '--work-dir', 'tested')
     assert tested.returncode == 0, tested.stdout
     assert f'accuracy/top1: {results[1]["accuracy"]:.4f}' in tested.stdout
+
+
+def test_demo_killed_before_the_last_validation(demo, tmp_path, capfd):
+    """Nothing is left to train, but the accuracy is not known: it trains again."""
+    demo.runs.pop('pair')
+    demo('--epochs', '2')
+    work_dir = tmp_path / 'work_dirs/demo/teacher'
+    record = json.loads((work_dir / 'demo.json').read_text())
+    (work_dir / 'demo.json').write_text(json.dumps({**record, 'epoch': 1}))
+    capfd.readouterr()
+
+    demo('--epochs', '2')
+    shown = capfd.readouterr().out
+    assert shown.count('--resume') == 1
+    assert re.findall(r'epoch +(\d)/2', shown) == ['1', '2']
+    assert json.loads((work_dir / 'demo.json').read_text())['epoch'] == 2
+    (previous,) = work_dir.glob('previous_*')
+    assert (previous / 'epoch_2.pth').is_file()
 
 
 def test_demo_stops_at_an_error(demo, tmp_path):
