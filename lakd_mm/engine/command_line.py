@@ -5,6 +5,7 @@ import os.path as osp
 from argparse import ArgumentParser, Namespace
 from collections.abc import Iterator
 from contextlib import contextmanager
+from urllib.error import URLError
 
 import torch
 from mmengine.config import Config, DictAction
@@ -68,8 +69,13 @@ def load_config(args: Namespace) -> Config:
 
 @contextmanager
 def clear_errors() -> Iterator[None]:
-    """Ends the program with the message alone where a :class:`ConfigError` is raised."""
+    """Ends the program with a message alone for a :class:`ConfigError` or a failed download."""
     try:
         yield
     except ConfigError as error:
         raise SystemExit(f'error: {error}') from None
+    except URLError as error:
+        raise SystemExit(
+            f'error: the data are absent and their download failed ({error.reason}). Fetch them '
+            'where there is a connection, and set data_root of the data sets to their folder.'
+        ) from None

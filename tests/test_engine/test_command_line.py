@@ -1,0 +1,70 @@
+from argparse import ArgumentParser
+from urllib.error import URLError
+
+import pytest
+
+from lakd_mm.engine import ConfigError, add_common_arguments, clear_errors, load_config
+
+
+@pytest.fixture
+def load(monkeypatch, tmp_path):
+    """Reads a config as the tools do with these arguments."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv('LOCAL_RANK', '0')
+    parser = ArgumentParser()
+    add_common_arguments(parser)
+    return lambda *arguments: load_config(parser.parse_args([str(one) for one in arguments]))
+
+
+def test_config_of_a_package(load):
+    cfg = load('lakd_mm::teachers/resnet14_digits.py', '--cfg-options', 'model.backbone.depth=8')
+    assert cfg.model.backbone.depth == 8
+    assert cfg.work_dir == 'work_dirs/resnet14_digits'
+    assert cfg.launcher == 'none'
+    with pytest.raises(
+        ConfigError, match='lakd_mm::teachers/resnet14_digit.py.*resnet14_digits.py'
+    ):
+        load('lakd_mm::teachers/resnet14_digit.py')
+
+
+def test_work_dir(load, tmp_path):
+    path = tmp_path / 'some.config.py'
+    path.write_text("work_dir = 'w'")
+    assert load(path).work_dir == 'w'
+    assert load(path, '--work-dir', 'x').work_dir == 'x'
+    assert load(path, '--cfg-options', 'work_dir=y').work_dir == 'y'
+    path.write_text('')
+    assert load(path).work_dir == 'work_dirs/some.config'
+
+
+def test_dataloader_defaults(load, tmp_path):
+    """Those that MMPretrain's own tool sets; what a config says stays."""
+    path = tmp_path / 'config.py'
+    path.write_text(
+        'train_dataloader = dict(num_workers=2)\n'
+        'val_dataloader = dict(num_workers=0, collate_fn=dict(type="pseudo_collate"))\n'
+        'test_dataloader = None'
+    )
+    cfg = load(path)
+    assert cfg.train_dataloader.persistent_workers is True
+    assert cfg.train_dataloader.collate_fn.type == 'default_collate'
+    assert cfg.val_dataloader.persistent_workers is False
+    assert cfg.val_dataloader.collate_fn.type == 'pseudo_collate'
+    assert cfg.test_dataloader is None
+
+
+@pytest.mark.parametrize(
+    'error, message',
+    [
+        (ConfigError('what is wrong'), '^error: what is wrong$'),
+        (URLError('no such host'), r'^error: .* download failed \(no such host\).*data_root'),
+    ],
+)
+def test_clear_errors(error, message):
+    with pytest.raises(SystemExit, match=message), clear_errors():
+        raise error
+
+
+def test_other_errors_keep_their_traceback():
+    with pytest.raises(KeyError), clear_errors():
+        raise KeyError('x')
