@@ -21,7 +21,7 @@ demo: $(RUNTIME)
 	$(BIN)/python tools/demo.py
 
 test: lint
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -rs
 
 lint: $(TESTS)
 	$(BIN)/ruff check
