@@ -19,10 +19,11 @@ FILES = sorted(
     for path in CONFIGS.rglob('*.py')
     if '_base_' not in path.parts
 )
+NAME = r'(_240e)?_(cifar10|cifar100|digits|imagenet)(_folder|_in_memory)?'
 NAMES = {
-    'teachers': r'resnet\d+(x4)?(_240e)?_(cifar10|cifar100|digits)(_folder)?',
-    'lakd': r'lakd_r\d+_r\d+(_240e)?_(cifar10|cifar100|digits)(_folder)?',
+    'teachers': rf'resnet\d+(x4)?{NAME}',
     'ablations': r'table[35]_\w+',
+    **{method: rf'{method}_r\d+_r\d+{NAME}' for method in ('lakd', 'kd', 'cat_kd', 'fitnet')},
 }
 WIDE_SLOW = ('resnet110', '32x4', 'resnet56', 'resnet44')
 
@@ -43,8 +44,8 @@ def build(cfg):
 
 
 def test_there_are_configs():
-    assert len(FILES) >= 40
-    assert {Path(name).parts[0] for name in FILES} >= {'lakd', 'teachers'}
+    assert len(FILES) >= 50
+    assert {Path(name).parts[0] for name in FILES} >= {'lakd', 'teachers', 'kd', 'cat_kd', 'fitnet'}
 
 
 @pytest.mark.parametrize('name', FILES)
@@ -63,9 +64,10 @@ def test_builds_and_steps(name):
         return
     wrapper = build_optim_wrapper(model, cfg.optim_wrapper)
     before = {key: value.clone() for key, value in model.state_dict().items()}
-    images = torch.randint(0, 256, (4, 3, 32, 32), dtype=torch.uint8)
+    size = 64 if 'imagenet' in name else 32
+    images = torch.randint(0, 256, (4, 3, size, size), dtype=torch.uint8)
     samples = [DataSample().set_gt_label(i % num_classes) for i in range(4)]
-    log = model.train_step(dict(inputs=list(images), data_samples=samples), optim_wrapper=wrapper)
+    log = model.train_step(dict(inputs=images, data_samples=samples), optim_wrapper=wrapper)
     assert log['loss'].isfinite()
     changed = {k for k, v in model.state_dict().items() if not torch.equal(v, before[k])}
     weights = {k for k, p in model.named_parameters() if p.requires_grad and p.ndim > 1}
@@ -74,7 +76,9 @@ def test_builds_and_steps(name):
     assert not any(k.startswith('teacher.') for k in changed)
 
 
-@pytest.mark.parametrize('name', [n for n in FILES if n.startswith('lakd/') and 'digits' not in n])
+@pytest.mark.parametrize(
+    'name', [n for n in FILES if n.startswith('lakd/') and ('r56' in n or 'ablations' in n)]
+)
 def test_ablations_are_what_their_names_say(name):
     cfg = load(name)
     feature = cfg.model.feature_loss

@@ -55,7 +55,7 @@ class InMemory(Dataset):
         self.images = self._load(dataset).to(device or get_device())
         # Made once: there are as many as images, and making them is what a batch costs otherwise.
         self.samples = [
-            DataSample(metainfo=dict(sample_idx=i)).set_gt_label(int(label))
+            DataSample(metainfo=dict(sample_idx=i)).set_gt_label(int(label)).to(self.images.device)
             for i, label in enumerate(dataset.get_gt_labels())
         ]
 

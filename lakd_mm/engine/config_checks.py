@@ -10,9 +10,7 @@ from mmengine.config import Config
 from mmengine.device import get_device
 from mmpretrain.registry import DATASETS
 
-
-class ConfigError(ValueError):
-    """A mistake in a config or on the command line: what, where, and what to do."""
+from ..errors import ConfigError
 
 
 def near_name(name: str, known: Sequence[str]) -> Optional[str]:

@@ -59,7 +59,16 @@ class CropFlipDataPreprocessor(ClsDataPreprocessor):
         Returns:
             dict: The same with float inputs on the model's device.
         """
+        inputs = self.cast_data(data['inputs'])
         if training:
-            images = crop_flip(self.cast_data(data['inputs']), self.padding, self.flip_prob)
-            data = dict(data, inputs=images)
-        return super().forward(data, training)
+            inputs = crop_flip(inputs, self.padding, self.flip_prob)
+        data = dict(data, inputs=inputs)
+        sample = (data.get('data_samples') or [{}])[0]
+        in_place = 'gt_label' not in sample or sample.gt_label.device == inputs.device
+        if self.batch_augments or self.to_onehot or self.pad_size_divisor > 1 or not in_place:
+            return super().forward(data, training)
+        # The rest is normalisation; upstream's way through every label costs more than all else.
+        if self.to_rgb and inputs.size(1) == 3:
+            inputs = inputs.flip(1)
+        inputs = (inputs - self.mean).div_(self.std) if self._enable_normalize else inputs.float()
+        return dict(data, inputs=inputs)

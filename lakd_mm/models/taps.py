@@ -1,20 +1,14 @@
 """Where a network is tapped: residual blocks counted as in the LAKD paper, or module names."""
 
-import difflib
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Union
 
 import torch.nn as nn
 
+from ..errors import ConfigError, near_names
+
 Tap = Union[int, str]
-
-
-def near_names(name: str, names: Iterable[str]) -> str:
-    """A half sentence that names what ``name`` may have meant, for error messages."""
-    names = [n for n in names if n]
-    near = difflib.get_close_matches(name, names, n=3, cutoff=0.5)
-    return f'did you mean {" or ".join(map(repr, near))}?' if near else f'there are: {names[:12]} …'
 
 
 def stage_blocks(model: nn.Module) -> list[list[str]]:
@@ -84,31 +78,31 @@ def resolve_taps(model: nn.Module, taps: Sequence[Tap], key: str = 'taps') -> li
         List[str]: A module name for each tap.
 
     Raises:
-        ValueError: If there is no tap, a tap is past the last block or no module, taps are out of
+        ConfigError: If there is no tap, a tap is past the last block or no module, taps are out of
             order or twice there, or one lies inside another.
     """
     if isinstance(taps, (str, int)) or not list(taps):
-        raise ValueError(f'{key}={taps!r}: give a list of residual blocks or module names')
+        raise ConfigError(f'{key}={taps!r}: give a list of residual blocks or module names')
     blocks = [name for stage in stage_blocks(model) for name in stage]
     modules = dict(model.named_modules())
     names = []
     for tap in taps:
         if isinstance(tap, str):
             if tap not in modules or not tap:
-                raise ValueError(
+                raise ConfigError(
                     f'{key}={list(taps)}: the network has no module {tap!r}; '
                     f'{near_names(tap, modules)}'
                 )
             names.append(tap)
         elif not isinstance(tap, int) or isinstance(tap, bool):
-            raise ValueError(f'{key}={list(taps)}: {tap!r} is neither a block nor a module name')
+            raise ConfigError(f'{key}={list(taps)}: {tap!r} is neither a block nor a module name')
         elif not blocks:
-            raise ValueError(
+            raise ConfigError(
                 f'{key}={list(taps)}: {type(model).__name__} has no residual blocks to count '
                 f'(no layer1, layer2, … or stages); give module names instead'
             )
         elif not 1 <= tap <= len(blocks):
-            raise ValueError(
+            raise ConfigError(
                 f'{key}={list(taps)}: there is no residual block {tap}, the network has '
                 f'{len(blocks)}, counted from 1'
             )
@@ -124,7 +118,7 @@ def _check_order(taps: Sequence[Tap], names: list[str], modules: list[str], key:
         inside = name.startswith(f'{next_name}.') or next_name.startswith(f'{name}.')
         if inside or modules.index(name) >= modules.index(next_name):
             problem = 'lies inside' if inside else 'does not come after'
-            raise ValueError(
+            raise ConfigError(
                 f'{key}={list(taps)}: {next_tap!r} {problem} {tap!r}; give each tap once, in the '
                 f'order in which the network runs'
             )

@@ -6,6 +6,7 @@ from typing import Optional, Union
 from mmengine.model import BaseModel
 from mmrazor.registry import MODELS
 
+from ...errors import ConfigError
 from ..students import GradientDetachStudent
 from ..taps import Tap, forward_shifted_taps, resolve_taps, stage_end_taps
 from .lakd_distiller import lakd_distiller
@@ -58,7 +59,7 @@ class LAKD(LocalDistill):
         **kwargs: ``backward`` and what else :class:`LocalDistill` takes.
 
     Raises:
-        ValueError: If taps, shapes, connectors or the teacher's checkpoint do not fit.
+        ConfigError: If taps, shapes, connectors or the teacher's checkpoint do not fit.
 
     Examples:
         >>> model = dict(
@@ -101,7 +102,7 @@ class LAKD(LocalDistill):
             architecture = GradientDetachStudent(architecture, taps, detach, input_shape)
         if paper_mix is not None:
             if not 0 <= paper_mix <= 1:
-                raise ValueError(f'paper_mix={paper_mix} is not between 0 and 1')
+                raise ConfigError(f'paper_mix={paper_mix} is not between 0 and 1')
             ce_weight = paper_mix
             if attention_loss is not None:
                 weight = attention_loss.get('loss_weight', 1.0) * (1 - paper_mix)

@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 from typing import Optional
 
+from ...errors import ConfigError
+
 
 def lakd_distiller(
     student_taps: Sequence[str],
@@ -34,11 +36,11 @@ def lakd_distiller(
         dict: The config.
 
     Raises:
-        ValueError: If the numbers of taps differ, a connector belongs to no tap, or an option is
+        ConfigError: If the numbers of taps differ, a connector belongs to no tap, or an option is
             unknown.
     """
     if len(student_taps) != len(teacher_taps):
-        raise ValueError(
+        raise ConfigError(
             f'taps and teacher_taps must pair up, but there are {len(student_taps)} '
             f'({", ".join(student_taps)}) and {len(teacher_taps)} ({", ".join(teacher_taps)})'
         )
@@ -47,11 +49,11 @@ def lakd_distiller(
         ('ndam_source', ndam_source, ('tap', 'cam', 'prev')),
     ):
         if value not in options:
-            raise ValueError(f'{key}={value!r} is none of {", ".join(map(repr, options))}')
+            raise ConfigError(f'{key}={value!r} is none of {", ".join(map(repr, options))}')
     modules = [f'module{i + 1}' for i in range(len(student_taps))]
     unknown = sorted(set(connectors) - set(modules))
     if unknown:
-        raise ValueError(f'connectors: no {unknown[0]!r}, the modules are {", ".join(modules)}')
+        raise ConfigError(f'connectors: no {unknown[0]!r}, the modules are {", ".join(modules)}')
 
     distiller = dict(
         type='mmrazor.LocalDistiller',

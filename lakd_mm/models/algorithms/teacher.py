@@ -1,6 +1,7 @@
 """A frozen teacher: loading it, and running no more of it than distillation needs."""
 
 import copy
+from collections.abc import Callable
 from contextlib import suppress
 from typing import Optional
 
@@ -12,6 +13,7 @@ from mmengine.model import BaseModel
 from mmengine.runner import load_checkpoint
 from mmrazor.models.task_modules import RecorderManager
 
+from ...errors import ConfigError
 from ..students.followers import tensors_in
 
 
@@ -23,7 +25,7 @@ def load_teacher(teacher: BaseModel, checkpoint: str):
         checkpoint (str): Path or URL.
 
     Raises:
-        ValueError: If keys are missing or unexpected or shapes differ; they are named.
+        ConfigError: If keys are missing or unexpected or shapes differ; they are named.
     """
     try:
         load_checkpoint(teacher, checkpoint, map_location='cpu', strict=True)
@@ -32,7 +34,7 @@ def load_teacher(teacher: BaseModel, checkpoint: str):
             raise
         backbone = getattr(teacher, 'backbone', teacher)
         described = f'{type(backbone).__name__} (depth={getattr(backbone, "depth", "?")})'
-        raise ValueError(
+        raise ConfigError(
             f'model.teacher_ckpt={checkpoint!r} is not a checkpoint of the configured teacher, '
             f'a {described}. Give one that is, or change model.teacher to what it was trained '
             f'with.\n{error}'
@@ -55,8 +57,10 @@ class LeanTeacher:
         teacher (BaseModel): The teacher, in eval mode; it is not changed.
         recorders (RecorderManager): What is recorded of it, initialized.
         sample (torch.Tensor): Images to try it on, shape (N, C, H, W).
-        fold_batchnorm (bool): Whether BatchNorm is folded into the convolution before it; left out,
-            saying so, where that would change a record. Defaults to True.
+        fold_batchnorm (bool): Whether BatchNorm is folded into the convolution before it. Defaults
+            to True.
+        inplace (bool): Whether activations work in place. Defaults to True. Both are left out,
+            saying so, where they would change a record.
         channels_last (bool): Whether to compute in channels-last memory format. Defaults to True.
         stop_early (bool): Whether to stop at the last record: no neck, no head, no later stage.
             Defaults to True.
@@ -68,6 +72,7 @@ class LeanTeacher:
         recorders: RecorderManager,
         sample: torch.Tensor,
         fold_batchnorm: bool = True,
+        inplace: bool = True,
         channels_last: bool = True,
         stop_early: bool = True,
     ):
@@ -78,34 +83,37 @@ class LeanTeacher:
         self._copied = None
 
         self._calls: dict[str, int] = {}
-        plain, counts = self._records(self._make_copy(fold=False), sample)
+        self.changes: list[Callable[[nn.Module], object]] = []
+        plain, counts = self._records(sample)
         if stop_early:
             self._calls = counts
-        self.fold_batchnorm = fold_batchnorm and _close(
-            plain, self._records(self._make_copy(fold=True), sample)[0]
-        )
-        if self.fold_batchnorm != fold_batchnorm:
-            print_log(
-                "The teacher's BatchNorm is not folded: that would change what is recorded of it.",
-                logger='current',
-            )
+        for wanted, change in ((fold_batchnorm, fuse_conv_bn), (inplace, _work_in_place)):
+            if wanted:
+                self.changes.append(change)
+                if not _close(plain, self._records(sample)[0]):
+                    self.changes.remove(change)
+                    print_log(
+                        f'{change.__name__} is not applied to the teacher: it would change what '
+                        f'is recorded.',
+                        logger='current',
+                    )
 
     def __call__(self, inputs: torch.Tensor):
         """Fill the recorders from images of shape (N, C, H, W)."""
         state = [*self.teacher.parameters(), *self.teacher.buffers()]
         now = [(id(tensor), tensor._version, tensor.device, tensor.dtype) for tensor in state]
         if now != self._copied:
-            self._copy, self._copied = self._make_copy(self.fold_batchnorm), now
+            self._copy, self._copied = self._make_copy(), now
         if self.channels_last:
             inputs = inputs.contiguous(memory_format=torch.channels_last)
         self._run(self._copy, inputs)
 
-    def _make_copy(self, fold: bool) -> nn.Module:
+    def _make_copy(self) -> nn.Module:
         # The hooks of the copy are to fill the recorders themselves, so these are not copied.
         shared = {id(recorder): recorder for recorder in self.recorders.recorders.values()}
         network = copy.deepcopy(self.teacher, shared)
-        if fold:
-            network = fuse_conv_bn(network)
+        for change in self.changes:
+            change(network)
         if self.channels_last:
             network = network.to(memory_format=torch.channels_last)
         for name in self._calls:
@@ -122,9 +130,9 @@ class LeanTeacher:
         if self._left == 0:
             raise _Enough
 
-    def _records(self, network: nn.Module, sample: torch.Tensor) -> tuple[list, dict[str, int]]:
+    def _records(self, sample: torch.Tensor) -> tuple[list, dict[str, int]]:
         """All records, in float64 so that only real changes show, and how many of each module."""
-        self._run(network.double(), sample.double())
+        self._run(self._make_copy().double(), sample.double())
         records, counts = [], {}
         for recorder in self.recorders.recorders.values():
             records += recorder.data_buffer
@@ -132,6 +140,12 @@ class LeanTeacher:
             recorder.reset_data_buffer()
         modules = dict(self.teacher.named_modules())
         return records, counts if counts.keys() <= modules.keys() else {}
+
+
+def _work_in_place(network: nn.Module):
+    for module in network.modules():
+        if hasattr(module, 'inplace'):
+            module.inplace = True
 
 
 def _close(expected: list, found: list, tolerance: float = 1e-5) -> bool:

@@ -6,6 +6,8 @@ from mmpretrain.models.backbones.resnet import BasicBlock
 from mmrazor.registry import MODELS
 from torch.nn.modules.module import register_module_module_registration_hook
 
+from ...errors import ConfigError
+
 _LITERATURE_PARTS = ('conv1.', 'bn1.', 'layer1.', 'layer2.', 'layer3.')
 
 
@@ -33,7 +35,7 @@ class CIFARResNet(ResNet_CIFAR):
         the widen factor.
 
     Raises:
-        ValueError: If the depth or the widen factor is not one of the literature's.
+        ConfigError: If the depth or the widen factor is not one of the literature's.
     """
 
     arch_settings = {
@@ -50,12 +52,12 @@ class CIFARResNet(ResNet_CIFAR):
         **kwargs,
     ):
         if depth not in self.arch_settings:
-            raise ValueError(
+            raise ConfigError(
                 f'CIFARResNet: depth={depth!r} does not exist, choose from '
                 f'{sorted(self.arch_settings)} (for ResNet-8x4 and -32x4 add widen_factor=4)'
             )
         if widen_factor not in (1, 4):
-            raise ValueError(f'CIFARResNet: widen_factor={widen_factor!r} is neither 1 nor 4')
+            raise ConfigError(f'CIFARResNet: widen_factor={widen_factor!r} is neither 1 nor 4')
         if stem_channels is None:
             stem_channels = 16 if widen_factor == 1 else 32
         super().__init__(

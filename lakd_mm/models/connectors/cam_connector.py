@@ -6,7 +6,7 @@ import torch.nn.functional as F
 from mmrazor.models.architectures.connectors.base_connector import BaseConnector
 from mmrazor.registry import MODELS
 
-from ..taps import near_names
+from ...errors import ConfigError, near_names
 
 
 @MODELS.register_module()
@@ -35,13 +35,13 @@ class CAMConnector(BaseConnector):
         """Read the classifier of ``model`` from now on.
 
         Raises:
-            ValueError: If ``model`` has no such linear layer.
+            ConfigError: If ``model`` has no such linear layer.
         """
         modules = dict(model.named_modules())
         layer = modules.get(self.classifier)
         if not isinstance(layer, nn.Linear):
             linears = [name for name, module in modules.items() if isinstance(module, nn.Linear)]
-            raise ValueError(
+            raise ConfigError(
                 f'CAMConnector: {type(model).__name__} has no linear layer {self.classifier!r}; '
                 f'{near_names(self.classifier, linears)}'
             )

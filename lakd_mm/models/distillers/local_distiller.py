@@ -7,8 +7,8 @@ from mmrazor.models.distillers import ConfigurableDistiller
 from mmrazor.models.task_modules import RecorderManager
 from mmrazor.registry import MODELS
 
+from ...errors import ConfigError, near_names
 from ..students import GradientDetachStudent
-from ..taps import near_names
 
 
 @MODELS.register_module()
@@ -72,7 +72,7 @@ class LocalDistiller(ConfigurableDistiller):
             return self.distill_losses[name](**inputs)
         except ValueError as error:
             sources = ', '.join(f'{k} from {self._describe(r)}' for k, r in mapping.items())
-            raise ValueError(f'{name} ({sources}): {error}') from None
+            raise ConfigError(f'{name} ({sources}): {error}') from None
 
     def _describe(self, record: dict) -> str:
         student = record['from_student']
@@ -99,7 +99,7 @@ class LocalDistiller(ConfigurableDistiller):
             if type(recorder).__name__.startswith(('Module', 'Param')) and (
                 recorder.source not in names
             ):
-                raise ValueError(
+                raise ConfigError(
                     f'{side}_recorders.{name}: the {side} has no {recorder.source!r}; '
                     f'{near_names(recorder.source, names)}'
                 )

@@ -5,6 +5,8 @@ import torch.nn as nn
 import torch.nn.functional as F
 from mmrazor.registry import MODELS
 
+from ...errors import ConfigError
+
 
 def class_attention(cams: torch.Tensor, pool_size: int, normalize: bool) -> torch.Tensor:
     """Pool class activation maps to a small grid.
@@ -46,7 +48,7 @@ class CATLoss(nn.Module):
     def __init__(self, pool_size: int = 2, normalize: bool = False, loss_weight: float = 1.0):
         super().__init__()
         if pool_size < 1:
-            raise ValueError(f'CATLoss: pool_size={pool_size} is not a positive integer')
+            raise ConfigError(f'CATLoss: pool_size={pool_size} is not a positive integer')
         self.pool_size = pool_size
         self.normalize = normalize
         self.loss_weight = loss_weight
@@ -63,10 +65,10 @@ class CATLoss(nn.Module):
             torch.Tensor: The weighted loss, a scalar.
 
         Raises:
-            ValueError: If the two do not have the same number of images and classes.
+            ConfigError: If the two do not have the same number of images and classes.
         """
         if preds_S.shape[:2] != preds_T.shape[:2]:
-            raise ValueError(
+            raise ConfigError(
                 f'CATLoss: the student has maps of shape {tuple(preds_S.shape)}, the teacher of '
                 f'{tuple(preds_T.shape)}; images and classes must agree'
             )

@@ -8,6 +8,8 @@ import torch.nn as nn
 import torch.nn.functional as F
 from mmrazor.registry import MODELS
 
+from ...errors import ConfigError
+
 
 def activation_mapping(
     source: torch.Tensor,
@@ -92,7 +94,7 @@ class NDAMFeatureLoss(nn.Module):
             averaged over samples. Our reading is 'mean', which does not depend on the tap's size.
 
     Raises:
-        ValueError: If the kernel is even or not positive, a weight of Eq. 12 negative, or
+        ConfigError: If the kernel is even or not positive, a weight of Eq. 12 negative, or
             ``apply`` or ``reduction`` unknown.
 
     Examples:
@@ -112,13 +114,13 @@ class NDAMFeatureLoss(nn.Module):
     ):
         super().__init__()
         if kernel_size < 1 or kernel_size % 2 == 0:
-            raise ValueError(f'NDAMFeatureLoss: kernel_size={kernel_size} is not odd and positive')
+            raise ConfigError(f'NDAMFeatureLoss: kernel_size={kernel_size} is not odd and positive')
         if min(avg_weight, max_weight) < 0:
-            raise ValueError('NDAMFeatureLoss: avg_weight and max_weight must not be negative')
+            raise ConfigError('NDAMFeatureLoss: avg_weight and max_weight must not be negative')
         if apply not in ('loss', 'feature'):
-            raise ValueError(f"NDAMFeatureLoss: apply={apply!r} is neither 'loss' nor 'feature'")
+            raise ConfigError(f"NDAMFeatureLoss: apply={apply!r} is neither 'loss' nor 'feature'")
         if reduction not in ('mean', 'batchmean'):
-            raise ValueError(
+            raise ConfigError(
                 f"NDAMFeatureLoss: reduction={reduction!r} is neither 'mean' nor 'batchmean'"
             )
         self.avg_weight = avg_weight
@@ -149,25 +151,22 @@ class NDAMFeatureLoss(nn.Module):
             torch.Tensor: The weighted loss, a scalar.
 
         Raises:
-            ValueError: If the shapes differ.
+            ConfigError: If the shapes differ.
         """
         if s_feature.shape != t_feature.shape:
-            raise ValueError(
+            raise ConfigError(
                 f'NDAMFeatureLoss: the student feature has shape {tuple(s_feature.shape)}, the '
                 f'teacher feature {tuple(t_feature.shape)}; name a connector that makes them equal'
             )
         t_feature = t_feature.detach()
-        difference = t_feature - s_feature
-        if not (self.avg_weight or self.max_weight):
-            squared = difference.square()
-        else:
+        # The weight is the same for all channels, so these are summed before it is applied.
+        squared = (s_feature - t_feature).square().sum(dim=1, keepdim=True)
+        if self.avg_weight or self.max_weight:
             source = t_feature if attention is None else attention.detach()
             weight = self.mapping(source, t_feature.shape[2:])
-            if self.apply_to == 'loss':
-                squared = weight * difference.square()
-            else:
-                squared = (weight * difference).square()
-        loss = squared.mean() if self.reduction == 'mean' else squared.flatten(1).sum(1).mean()
+            squared = squared * (weight if self.apply_to == 'loss' else weight.square())
+        count = s_feature.numel() if self.reduction == 'mean' else len(s_feature)
+        loss = squared.sum() / count
         return self.loss_weight * loss
 
     def mapping(self, source: torch.Tensor, size: Sequence[int]) -> torch.Tensor:

@@ -6,6 +6,8 @@ from typing import Any
 import torch
 import torch.nn as nn
 
+from ...errors import ConfigError
+
 
 def tensors_in(values: Any) -> list[torch.Tensor]:
     """All tensors in nested tuples, lists and dicts."""
@@ -50,7 +52,7 @@ def find_followers(
         output; none for a tap whose output is the backbone's.
 
     Raises:
-        ValueError: If the network does not run on such images, a tap does not run in it or not in
+        ConfigError: If the network does not run on such images, a tap does not run in it or not in
             order, a tap gives no single tensor, or its output goes on without entering a module
             as it is, so that cutting at modules would not isolate what follows.
     """
@@ -62,7 +64,7 @@ def find_followers(
     def record(name):
         def hook(module, args, output):
             if not isinstance(output, torch.Tensor):
-                raise ValueError(
+                raise ConfigError(
                     f'tap {name!r} gives a {type(output).__name__}; a tap must give one tensor'
                 )
             outputs[name] = output
@@ -91,7 +93,7 @@ def find_followers(
         with torch.enable_grad():
             result = tensors_in(backbone(images_for(model, input_shape).requires_grad_()))
     except RuntimeError as error:
-        raise ValueError(
+        raise ConfigError(
             f'{type(model).__name__} does not run on images of shape {tuple(input_shape)}: '
             f'{error}; set input_shape to what it takes'
         ) from error
@@ -101,7 +103,7 @@ def find_followers(
             handle.remove()
 
     if list(outputs) != list(taps):
-        raise ValueError(
+        raise ConfigError(
             f'taps {list(taps)} must run once each and in this order in the '
             f'{"backbone" if prefix else "network"}, but it runs {list(outputs)}'
         )
@@ -114,7 +116,7 @@ def find_followers(
         else:
             isolated = any(tensor is outputs[tap] for tensor in result)
         if not isolated:
-            raise ValueError(
+            raise ConfigError(
                 f'tap {tap!r} cannot be isolated: what runs before it also reaches what runs '
                 f'behind it on another way than through a module that takes its output; choose '
                 f'a tap that all of it passes, such as a whole residual block'

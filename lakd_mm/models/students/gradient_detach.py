@@ -46,7 +46,7 @@ class GradientDetachStudent(BaseModel):
             start; not called for the last module.
 
     Raises:
-        ValueError: If a tap is unknown, out of order, inside another, or cannot be isolated.
+        ConfigError: If a tap is unknown, out of order, inside another, or cannot be isolated.
 
     Examples:
         >>> student = dict(

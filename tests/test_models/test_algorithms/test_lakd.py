@@ -319,8 +319,8 @@ def test_the_long_form_gives_the_same(build, batch):
 
 def test_it_is_mmrazors_and_detaching_nothing_it_is_mmrazors_step(build, batch):
     """Without cuts the losses are those of ``SingleTeacherDistill`` with the same distiller."""
-    plain = dict(fold_batchnorm=False, channels_last=False, stop_early=False)
-    model = build(lakd_cfg(detach=False, lean_teacher=plain))
+    plain = dict(fold_batchnorm=False, stop_early=False)
+    model = build(lakd_cfg(detach=False, channels_last=False, lean_teacher=plain))
     assert isinstance(model, SingleTeacherDistill)
     ours = model(**batch, mode='loss')
     theirs = SingleTeacherDistill.loss(model, *batch.values())

@@ -1,5 +1,6 @@
 import pytest
 import torch
+from mmcv.cnn import fuse_conv_bn
 from mmengine.runner import load_checkpoint, save_checkpoint
 from mmengine.runner.checkpoint import get_state_dict
 from mmrazor.models.task_modules import RecorderManager
@@ -57,8 +58,8 @@ def test_the_same_records(teacher, batch, fold, channels_last):
             teacher(inputs)
 
     expected = records(manager, plainly, images)
-    lean = LeanTeacher(teacher, manager, images, fold, channels_last)
-    assert lean.fold_batchnorm == fold
+    lean = LeanTeacher(teacher, manager, images, fold, channels_last=channels_last)
+    assert (fuse_conv_bn in lean.changes) == fold
     for _ in range(2):
         found = records(manager, lean, images)
         assert [len(record) for record in found] == [1, 2, 1]
@@ -96,7 +97,7 @@ def test_nothing_runs_after_the_last_record(teacher, batch, stop_early):
 def test_batchnorm_that_is_recorded_is_not_folded(teacher, batch):
     manager = recorder_manager(teacher, norm=('ModuleOutputs', 'backbone.layer1.0.bn1'))
     lean = LeanTeacher(teacher, manager, batch['inputs'])
-    assert not lean.fold_batchnorm
+    assert fuse_conv_bn not in lean.changes
     ((norm,),) = records(manager, lean, batch['inputs'])
     assert (norm < 0).any()
 
@@ -119,7 +120,7 @@ def test_a_network_that_normalises_first_is_not_folded_wrongly(build, batch):
     trained_like(teacher)
     manager = recorder_manager(teacher, tap=('ModuleOutputs', 'backbone'))
     lean = LeanTeacher(teacher, manager, batch['inputs'])
-    assert not lean.fold_batchnorm
+    assert fuse_conv_bn not in lean.changes
     with torch.no_grad():
         (expected,) = teacher.extract_feat(batch['inputs'], stage='backbone')
     (((found,),),) = records(manager, lean, batch['inputs'])

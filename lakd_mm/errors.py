@@ -1,0 +1,15 @@
+"""What the person at the keyboard is told."""
+
+import difflib
+from collections.abc import Iterable
+
+
+class ConfigError(ValueError):
+    """A mistake in a config or on the command line: what, where, and what to do."""
+
+
+def near_names(name: str, names: Iterable[str]) -> str:
+    """A half sentence that names what ``name`` may have meant."""
+    names = [known for known in names if known]
+    near = difflib.get_close_matches(name, names, n=3, cutoff=0.5)
+    return f'did you mean {" or ".join(map(repr, near))}?' if near else f'there are: {names[:12]} …'

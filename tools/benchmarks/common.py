@@ -1,0 +1,121 @@
+"""What the benchmarks have in common: which trainings they compare, and how they report."""
+
+import json
+import platform
+from pathlib import Path
+from typing import Optional
+
+import lakd_mm  # noqa: F401  (first: it repairs what the lines below import)
+
+# isort: split
+import torch
+from mmengine.config import Config
+from mmengine.device import get_device
+from mmengine.optim import build_optim_wrapper
+from mmengine.registry import init_default_scope
+from mmpretrain.structures import DataSample
+from mmrazor.registry import MODELS
+
+CONFIGS = Path(__file__).parents[2] / 'configs'
+LAKD = 'lakd/lakd_r56_r20_cifar100.py'
+# What LAKD does by itself; not a key of a config.
+CHANNELS_LAST = {'channels_last': True}
+IMAGENET = 'lakd/lakd_r34_r18_imagenet.py'
+# Rows of the LAKD paper's Table 4, and the joint backward. A row: config and what is changed in it.
+PAIRS = {
+    'r56_r20': dict(
+        size=32,
+        batch_size=1024,
+        rows={
+            'from scratch': ('teachers/resnet20_cifar100.py', {}),
+            'from scratch, channels-last': ('teachers/resnet20_cifar100.py', CHANNELS_LAST),
+            'KD': ('kd/kd_r56_r20_cifar100.py', {}),
+            'CAT-KD': ('cat_kd/cat_kd_r56_r20_cifar100.py', {}),
+            'FitNet, 3 taps': ('fitnet/fitnet_r56_r20_cifar100.py', {}),
+            'LAKD joint [1,4,9]': (LAKD, {'model.backward': 'joint'}),
+            'LAKD local [3,6,9]': (LAKD, {'model.taps': [3, 6, 9]}),
+            'LAKD local [2,5,9]': (LAKD, {'model.taps': [2, 5, 9]}),
+            'LAKD local [1,4,9]': (LAKD, {}),
+        },
+    ),
+    'r34_r18': dict(
+        size=224,
+        batch_size=128,
+        rows={
+            'from scratch': ('teachers/resnet18_imagenet.py', {}),
+            'from scratch, channels-last': ('teachers/resnet18_imagenet.py', CHANNELS_LAST),
+            'LAKD joint [1,2,4,8]': (IMAGENET, {'model.backward': 'joint'}),
+            'LAKD local [1,3,5,8]': (
+                IMAGENET,
+                {'model.taps': [1, 3, 5, 8], 'model.teacher_taps': [3, 7, 13, 16]},
+            ),
+            'LAKD local [1,2,4,8]': (IMAGENET, {}),
+        },
+    ),
+}
+
+
+class Training:
+    """One row: a model with random weights, its optimizer, and a batch of noise.
+
+    Args:
+        config (str): Path under ``configs``.
+        options (dict): As ``--cfg-options``.
+        batch_size (int): Images in the batch.
+        size (int): Their height and width.
+    """
+
+    def __init__(self, config: str, options: dict, batch_size: int, size: int):
+        cfg = Config.fromfile(CONFIGS / config)
+        cfg.merge_from_dict(options)
+        channels_last = cfg.pop('channels_last', False)
+        init_default_scope(cfg.default_scope)
+        if 'teacher_ckpt' in cfg.model:
+            cfg.model.teacher_ckpt = None
+        torch.manual_seed(0)
+        model = MODELS.build(dict(cfg.model, data_preprocessor=cfg.data_preprocessor))
+        self.model = model.to(get_device()).train()
+        if channels_last:
+            self.model.to(memory_format=torch.channels_last)
+        self.optim_wrapper = build_optim_wrapper(self.model, cfg.optim_wrapper)
+        num_classes = cfg.data_preprocessor.num_classes
+        self.batch = dict(
+            inputs=torch.randint(0, 256, (batch_size, 3, size, size), dtype=torch.uint8),
+            data_samples=[DataSample().set_gt_label(i % num_classes) for i in range(batch_size)],
+        )
+
+    def step(self):
+        """One training step, as the Runner does it."""
+        self.model.train_step(self.batch, optim_wrapper=self.optim_wrapper)
+
+
+def hardware() -> dict:
+    """What the numbers were measured on."""
+    on_gpu = torch.cuda.is_available()
+    return dict(
+        device=torch.cuda.get_device_name()
+        if on_gpu
+        else f'CPU, {torch.get_num_threads()} threads',
+        machine=platform.machine(),
+        torch=torch.__version__,
+    )
+
+
+def table(rows: list[dict]) -> str:
+    """A Markdown table of dicts with the same keys."""
+    cells = [list(rows[0]), *([str(value) for value in row.values()] for row in rows)]
+    widths = [max(len(line[i]) for line in cells) for i in range(len(cells[0]))]
+    lines = ['| ' + ' | '.join(c.ljust(w) for c, w in zip(line, widths)) + ' |' for line in cells]
+    lines.insert(1, '|' + '|'.join('-' * (width + 2) for width in widths) + '|')
+    return '\n'.join(lines)
+
+
+def report(title: str, rows: list[dict], out: Optional[Path], **settings):
+    """Print a table, and write it with its settings and the hardware as JSON."""
+    facts = dict(hardware(), **settings)
+    print(f'\n{title}\n{", ".join(f"{key}: {value}" for key, value in facts.items())}\n')
+    print(table(rows))
+    if out is not None:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        out.write_text(json.dumps(dict(facts, title=title, rows=rows), indent=2) + '\n')
+        print(f'\n-> {out}')

@@ -1,0 +1,65 @@
+"""Peak memory of one training step: from scratch, other distillation, and LAKD (its Table 4).
+
+On a CPU the bytes of all live tensors that the step makes, from the allocator's own events; weights
+and momentum, which are there before it, are not counted. On a GPU ``max_memory_allocated`` and
+``max_memory_reserved``, which count everything.
+"""
+
+import argparse
+import gc
+from pathlib import Path
+
+import torch
+from common import PAIRS, Training, report  # noqa: I001  (it imports lakd_mm first)
+from torch.profiler import ProfilerActivity, profile
+
+
+def peak_of_step(training: Training) -> dict[str, int]:
+    """Bytes at the peak of a step, after one that fills the optimizer's state."""
+    training.step()
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+        torch.cuda.reset_peak_memory_stats()
+        training.step()
+        return dict(
+            allocated=torch.cuda.max_memory_allocated(), reserved=torch.cuda.max_memory_reserved()
+        )
+    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiler:
+        training.step()
+    events = [e for e in profiler.profiler.kineto_results.events() if e.name() == '[memory]']
+    live = peak = 0
+    for event in sorted(events, key=lambda e: e.start_ns()):
+        live += event.nbytes()
+        peak = max(peak, live)
+    return dict(live=peak)
+
+
+def main():
+    """Measure every row of a pair."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument('--pair', choices=PAIRS, default='r56_r20')
+    parser.add_argument('--batch-size', type=int, help='measured; default: 1/16 of the full one')
+    parser.add_argument('--out', type=Path, help='JSON file to write')
+    args = parser.parse_args()
+    pair = PAIRS[args.pair]
+    full = pair['batch_size']
+    batch_size = args.batch_size or (full if torch.cuda.is_available() else full // 16)
+    rows, scratch = [], None
+    for name, (config, options) in pair['rows'].items():
+        training = Training(config, options, batch_size, pair['size'])
+        peaks = peak_of_step(training)
+        del training
+        scratch = scratch or peaks
+        row = {'training': name}
+        for kind, peak in peaks.items():
+            row[f'{kind} GiB'] = round(peak * full / batch_size / 2**30, 3)
+            row[f'{kind} / scratch'] = round(peak / scratch[kind], 3)
+        rows.append(row)
+        print(row, flush=True)
+    scaled = '' if batch_size == full else f' (measured at {batch_size} and scaled)'
+    report(f'Peak memory of a step, {args.pair}', rows, args.out, batch=f'{full}{scaled}')
+
+
+if __name__ == '__main__':
+    main()

@@ -1,0 +1,81 @@
+"""Time of one training step: from scratch, other distillation, and LAKD.
+
+The rows take turns, so that whatever else the machine does hits all of them; medians.
+"""
+
+import argparse
+import statistics
+import time
+from pathlib import Path
+
+import torch
+from common import PAIRS, Training, report  # noqa: I001  (it imports lakd_mm first)
+
+
+def timed(training: Training) -> float:
+    """Seconds of a step."""
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+    start = time.perf_counter()
+    training.step()
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+    return time.perf_counter() - start
+
+
+def main():
+    """Time every row of a pair."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument('--pair', choices=PAIRS, default='r56_r20')
+    parser.add_argument('--batch-size', type=int, default=64)
+    parser.add_argument('--rounds', type=int, default=15)
+    parser.add_argument('--rows', nargs='+', help='only these, by name')
+    parser.add_argument('--out', type=Path, help='JSON file to write')
+    parser.add_argument('--trace', type=Path, help="folder for a profiler's trace of each row")
+    args = parser.parse_args()
+    pair = PAIRS[args.pair]
+    unknown = set(args.rows or ()) - set(pair['rows'])
+    if unknown:
+        parser.error(f'no rows {sorted(unknown)}; there are {list(pair["rows"])}')
+    trainings = {
+        name: Training(config, options, args.batch_size, pair['size'])
+        for name, (config, options) in pair['rows'].items()
+        if not args.rows or name in args.rows
+    }
+    seconds = {name: [] for name in trainings}
+    for training in trainings.values():
+        training.step()
+    for _ in range(args.rounds):
+        for name, training in trainings.items():
+            seconds[name].append(timed(training))
+    medians = {name: statistics.median(values) for name, values in seconds.items()}
+    first = next(iter(medians))
+    rows = [
+        {
+            'training': name,
+            'ms / step': round(1000 * median, 1),
+            f'/ {first}': round(median / medians[first], 2),
+            'fastest ms': round(1000 * min(seconds[name]), 1),
+        }
+        for name, median in medians.items()
+    ]
+    report(
+        f'Time of a step, {args.pair}',
+        rows,
+        args.out,
+        batch=args.batch_size,
+        rounds=args.rounds,
+        data='noise in memory, not loaded',
+    )
+    if args.trace:
+        args.trace.mkdir(parents=True, exist_ok=True)
+        for name, training in trainings.items():
+            with torch.profiler.profile() as profiler:
+                training.step()
+            file = args.trace / f'{name.replace(" ", "_").replace(",", "-")}.json'
+            profiler.export_chrome_trace(str(file))
+            print(f'-> {file}')
+
+
+if __name__ == '__main__':
+    main()
