@@ -112,6 +112,19 @@ def resolve_taps(model: nn.Module, taps: Sequence[Tap], key: str = 'taps') -> li
     return names
 
 
+def compile_blocks(model: nn.Module, **options):
+    """Compile residual blocks one by one, in place; all but those that a hook looks into.
+
+    Args:
+        model (nn.Module): A classifier. Copies of it are not compiled, checkpoints not affected.
+        **options: Arguments of :func:`torch.compile`.
+    """
+    for name in (name for stage in stage_blocks(model) for name in stage):
+        block = model.get_submodule(name)
+        if not any(m._forward_hooks or m._forward_pre_hooks for m in block.modules()):
+            block.compile(**options)
+
+
 def _check_order(taps: Sequence[Tap], names: list[str], modules: list[str], key: str):
     """Raise unless the taps stand one behind the other in the network's definition."""
     for (tap, name), (next_tap, next_name) in zip(zip(taps, names), list(zip(taps, names))[1:]):

@@ -16,6 +16,7 @@ from mmrazor.registry import MODELS
 from ...errors import ConfigError
 from ..students import GradientDetachStudent
 from ..students.followers import images_for
+from ..taps import compile_blocks
 from .teacher import LeanTeacher, load_teacher
 
 
@@ -43,8 +44,11 @@ class LocalDistill(SingleTeacherDistill):
         channels_last (bool): Whether both networks compute in channels-last memory format, which
             is faster on CPUs and on tensor cores. Defaults to True.
         lean_teacher (dict, optional): Further switches of :class:`LeanTeacher`, which saves time
-            where it does not change what is recorded: ``fold_batchnorm`` and ``stop_early``, both
-            on by default.
+            where it does not change what is recorded: ``fold_batchnorm``, ``inplace`` and
+            ``stop_early``, all on by default.
+        compile (dict, optional): Arguments of :func:`torch.compile`, such as ``dict()``: residual
+            blocks of both networks are compiled, except those that are tapped or follow a tap.
+            Defaults to None, nothing is compiled.
         save_teacher (bool): Whether checkpoints hold the teacher's weights too; without them a
             resumed run takes them from ``teacher_ckpt``. Defaults to True.
         **kwargs: ``data_preprocessor``, ``init_cfg``, ``module_inplace`` and
@@ -66,6 +70,7 @@ class LocalDistill(SingleTeacherDistill):
         ce_weight: float = 1.0,
         channels_last: bool = True,
         lean_teacher: Optional[dict] = None,
+        compile: Optional[dict] = None,
         save_teacher: bool = True,
         **kwargs,
     ):
@@ -92,11 +97,14 @@ class LocalDistill(SingleTeacherDistill):
             self.distiller.teacher_recorders,
             images_for(self.teacher, self.student.input_shape),
             channels_last=channels_last,
+            compile=compile,
             **(lean_teacher or {}),
         )
         if channels_last:
             self.student.to(memory_format=torch.channels_last)
         self._try_losses()
+        if compile is not None:
+            compile_blocks(self.student.architecture, **compile)
         if not save_teacher:
             self._register_state_dict_hook(_leave_out_teacher)
             self.register_load_state_dict_post_hook(_do_not_miss_teacher)

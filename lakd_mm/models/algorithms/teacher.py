@@ -15,6 +15,7 @@ from mmrazor.models.task_modules import RecorderManager
 
 from ...errors import ConfigError
 from ..students.followers import tensors_in
+from ..taps import compile_blocks
 
 
 def load_teacher(teacher: BaseModel, checkpoint: str):
@@ -64,6 +65,8 @@ class LeanTeacher:
         channels_last (bool): Whether to compute in channels-last memory format. Defaults to True.
         stop_early (bool): Whether to stop at the last record: no neck, no head, no later stage.
             Defaults to True.
+        compile (dict, optional): Arguments of :func:`torch.compile` for its residual blocks.
+            Defaults to None, nothing is compiled.
     """
 
     def __init__(
@@ -75,10 +78,12 @@ class LeanTeacher:
         inplace: bool = True,
         channels_last: bool = True,
         stop_early: bool = True,
+        compile: Optional[dict] = None,
     ):
         self.teacher = teacher
         self.recorders = recorders
         self.channels_last = channels_last
+        self.compile = compile
         self._copy: Optional[nn.Module] = None
         self._copied = None
 
@@ -104,6 +109,8 @@ class LeanTeacher:
         now = [(id(tensor), tensor._version, tensor.device, tensor.dtype) for tensor in state]
         if now != self._copied:
             self._copy, self._copied = self._make_copy(), now
+            if self.compile is not None:
+                compile_blocks(self._copy, **self.compile)
         if self.channels_last:
             inputs = inputs.contiguous(memory_format=torch.channels_last)
         self._run(self._copy, inputs)

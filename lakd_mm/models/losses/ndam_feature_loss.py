@@ -53,8 +53,8 @@ def activation_mapping(
 def normalized_mapping(mapping: torch.Tensor) -> torch.Tensor:
     """Scale each sample's mapping to mean 1, so that it moves weight without changing the sum.
 
-    Negative weights, which only signed sums have, count as zero: they would push the student away
-    from the teacher. A mapping that is zero everywhere prefers nothing and becomes 1.
+    A mapping whose mean is not positive, or vanishes beside its largest value, has no such scale
+    and becomes 1 everywhere: one that is zero, or some that are made of signed sums.
 
     Args:
         mapping (torch.Tensor): Shape (N, 1, H, W).
@@ -62,9 +62,9 @@ def normalized_mapping(mapping: torch.Tensor) -> torch.Tensor:
     Returns:
         torch.Tensor: Shape (N, 1, H, W).
     """
-    mapping = mapping.clamp(min=0)
     mean = mapping.mean(dim=(2, 3), keepdim=True)
-    return torch.where(mean > 0, mapping / mean, torch.ones_like(mapping))
+    scalable = mean > 1e-3 * mapping.abs().amax(dim=(2, 3), keepdim=True)
+    return torch.where(scalable, mapping / mean, torch.ones_like(mapping))
 
 
 @MODELS.register_module()

@@ -175,6 +175,25 @@ def test_local_backward_under_bf16_and_a_gradient_scale(build, batch, monkeypatc
     assert (scaled.norm() / unscaled.norm()).item() == pytest.approx(4, rel=0.05)
 
 
+def test_compiled_blocks_give_the_same(build, batch):
+    """All blocks but those that are tapped or follow a tap, in a way that leaves copies alone."""
+    models = [build(lakd_cfg(compile=compile)) for compile in (None, dict(backend='aot_eager'))]
+    logs = [m.train_step(raw(batch), optim_wrapper=optim_wrapper(m)) for m in models]
+    for name, value in logs[0].items():
+        torch.testing.assert_close(logs[1][name], value, msg=name)
+    for a, b in zip(*(m.student.parameters() for m in models)):
+        torch.testing.assert_close(a.grad, b.grad, rtol=1e-4, atol=1e-6)
+
+    def compiled(network):
+        blocks = [block for i in (1, 2, 3) for block in getattr(network.backbone, f'layer{i}')]
+        return [i + 1 for i, b in enumerate(blocks) if b._compiled_call_impl is not None]
+
+    assert compiled(models[1].student) == [3, 6, 7, 8]
+    assert compiled(models[1]._run_teacher._copy) == [i for i in range(1, 15) if i % 5]
+    assert compiled(models[1].teacher) == compiled(models[0].student) == []
+    assert compiled(copy.deepcopy(models[1].student)) == []
+
+
 def test_graphs_are_freed_before_the_next_module_runs(lakd, batch):
     """When module 2 starts, nothing that module 1 saved for its backward is alive."""
     alive = {}
