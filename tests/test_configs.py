@@ -62,6 +62,7 @@ def test_builds_and_steps(name):
     assert all(network.head.num_classes == num_classes for network in networks)
     if any(part in path.stem for part in WIDE_SLOW):
         return
+    model.train()
     wrapper = build_optim_wrapper(model, cfg.optim_wrapper)
     before = {key: value.clone() for key, value in model.state_dict().items()}
     size = 64 if 'imagenet' in name else 32
