@@ -2,10 +2,30 @@
 
 import difflib
 from collections.abc import Iterable
+from pickle import UnpicklingError
 
 
 class ConfigError(ValueError):
     """A mistake in a config or on the command line: what, where, and what to do."""
+
+
+# Checkpoints that cannot be loaded; each is also what Python or PyTorch would raise.
+
+
+class MissingCheckpointError(ConfigError, FileNotFoundError):
+    """A checkpoint that does not exist."""
+
+
+class UnreachableCheckpointError(ConfigError, OSError):
+    """A checkpoint that cannot be downloaded."""
+
+
+class RefusedCheckpointError(ConfigError, UnpicklingError):
+    """A checkpoint that holds more than data."""
+
+
+class DamagedCheckpointError(ConfigError, RuntimeError):
+    """A file that is truncated, or no checkpoint at all."""
 
 
 def near_names(name: str, names: Iterable[str]) -> str:

@@ -18,6 +18,13 @@ import torch
 from mmengine.fileio import LocalBackend
 from mmengine.runner import CheckpointLoader
 
+from ..errors import (
+    DamagedCheckpointError,
+    MissingCheckpointError,
+    RefusedCheckpointError,
+    UnreachableCheckpointError,
+)
+
 # Modules that hold `find_latest_checkpoint`, three of them by `from ... import`.
 HOLDERS = (
     mmengine.runner.checkpoint,
@@ -41,25 +48,25 @@ DAMAGE_TEXT = re.compile(r'PytorchStreamReader|[Cc]orrupt|magic number|unexpecte
 REFUSAL = re.compile(r'GLOBAL (\S+) |refused: (.+)|(Can only .+|Trying to call .+)')
 
 
-def missing(filename: str) -> FileNotFoundError:
+def missing(filename: str) -> MissingCheckpointError:
     """Returns the error for a checkpoint that does not exist."""
-    return FileNotFoundError(
+    return MissingCheckpointError(
         f"checkpoint '{filename}' does not exist. Check the path that load_from, --resume, "
         'teacher_ckpt or init_cfg.checkpoint names.'
     )
 
 
-def unreachable(filename: str, error: OSError) -> OSError:
+def unreachable(filename: str, error: OSError) -> UnreachableCheckpointError:
     """Returns the error for a checkpoint that cannot be downloaded."""
-    return OSError(
+    return UnreachableCheckpointError(
         f"checkpoint '{filename}' cannot be downloaded ({error}). Download it where there is a "
         'connection, and name the local file instead of the address.'
     )
 
 
-def refused(filename: str, what: str) -> UnpicklingError:
+def refused(filename: str, what: str) -> RefusedCheckpointError:
     """Returns the error for a checkpoint that holds more than data."""
-    return UnpicklingError(
+    return RefusedCheckpointError(
         f"checkpoint '{filename}' is refused: it holds more than data, {what}, and reading it "
         'could run code. Save it again with only tensors, numbers, strings, lists and dicts, such '
         "as torch.save(model.state_dict(), 'weights.pth'). If you trust its source, set the "
@@ -67,7 +74,7 @@ def refused(filename: str, what: str) -> UnpicklingError:
     )
 
 
-def damaged(filename: str, error: Exception) -> RuntimeError:
+def damaged(filename: str, error: Exception) -> DamagedCheckpointError:
     """Returns the error for a file that is truncated, or is no checkpoint at all."""
     advice = 'Copy or download it again, or name an earlier checkpoint.'
     if re.match('https?://', filename):
@@ -75,7 +82,7 @@ def damaged(filename: str, error: Exception) -> RuntimeError:
         advice = f"Delete '{cached}' to download it again."
     # Torch explains every UnpicklingError with advice to switch the protection off.
     cause = '' if isinstance(error, UnpicklingError) else f' ({type(error).__name__}: {error})'
-    return RuntimeError(
+    return DamagedCheckpointError(
         f"checkpoint '{filename}' cannot be read: the file is truncated, or no checkpoint{cause}. "
         + advice
     )
