@@ -1,5 +1,6 @@
 """Repairs of MMEngine's distributed training on a machine without an accelerator."""
 
+import atexit
 import functools
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -7,6 +8,7 @@ from typing import Callable
 
 import mmengine.dist.utils
 import torch
+import torch.distributed as dist
 from mmengine.device import get_device
 from mmengine.model import MMDistributedDataParallel
 from torch import nn
@@ -31,9 +33,17 @@ def fall_back_to_gloo(init_dist: Callable) -> Callable:
         if get_device() != 'cpu':
             return init_dist(backend, **kwargs)
         with without_set_device():
-            return init_dist('gloo' if backend == 'nccl' else backend, **kwargs)
+            init_dist('gloo' if backend == 'nccl' else backend, **kwargs)
+        # Threads of gloo that are still there when the interpreter goes abort the process.
+        atexit.register(leave)
 
     return init_dist_anywhere
+
+
+def leave() -> None:
+    """Leaves the processes that :func:`fall_back_to_gloo` has let meet."""
+    if dist.is_initialized():
+        dist.destroy_process_group()
 
 
 def repair_launchers() -> None:

@@ -1,3 +1,5 @@
+import pickle
+
 import cv2
 import numpy as np
 import pytest
@@ -76,3 +78,26 @@ def test_images_of_other_sizes_are_refused(folder, tmp_path):
     cv2.imwrite(str(tmp_path / 'bee' / '3.png'), np.zeros((9, 8, 3), np.uint8))
     with pytest.raises(ValueError, match=r'image 6 is uint8 of shape \(9, 8, 3\)'):
         DATASETS.build(dict(type='mmrazor.InMemory', dataset=folder))
+
+
+def test_mmpretrains_cifar(tmp_path, monkeypatch):
+    """From the pickles that MMPretrain's class reads, without a pipeline."""
+    monkeypatch.setattr('mmpretrain.datasets.CIFAR100._check_integrity', lambda self: True)
+    folder = tmp_path / 'cifar-100-python'
+    folder.mkdir()
+    pixels = np.random.default_rng(0).integers(0, 256, (5, 3072), dtype=np.uint8)
+    labels = [3, 1, 4, 1, 5]
+    for name, content in (
+        ('train', dict(data=pixels, fine_labels=labels)),
+        ('test', dict(data=pixels, fine_labels=labels)),
+        ('meta', dict(fine_label_names=[str(i) for i in range(100)])),
+    ):
+        (folder / name).write_bytes(pickle.dumps(content))
+    init_default_scope('mmpretrain')
+    cfg = dict(type='mmpretrain.CIFAR100', data_root=str(tmp_path), split='train')
+    dataset = DATASETS.build(dict(type='mmrazor.InMemory', dataset=cfg))
+    batch = dataset.__getitems__([4, 0])
+    expected = torch.from_numpy(pixels[[4, 0]].reshape(2, 3, 32, 32))
+    assert torch.equal(batch['inputs'], expected)
+    assert [int(sample.gt_label) for sample in batch['data_samples']] == [5, 3]
+    assert len(dataset.metainfo['classes']) == 100

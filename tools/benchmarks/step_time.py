@@ -30,10 +30,14 @@ def main():
     parser.add_argument('--batch-size', type=int, default=64)
     parser.add_argument('--rounds', type=int, default=15)
     parser.add_argument('--rows', nargs='+', help='only these, by name')
+    parser.add_argument('--compile', action='store_true', help='also compiled LAKD (minutes)')
     parser.add_argument('--out', type=Path, help='JSON file to write')
     parser.add_argument('--trace', type=Path, help="folder for a profiler's trace of each row")
     args = parser.parse_args()
     pair = PAIRS[args.pair]
+    if args.compile:
+        name, (config, options) = list(pair['rows'].items())[-1]
+        pair['rows'][f'{name}, compiled'] = (config, {**options, 'model.compile': {}})
     unknown = set(args.rows or ()) - set(pair['rows'])
     if unknown:
         parser.error(f'no rows {sorted(unknown)}; there are {list(pair["rows"])}')
