@@ -2,6 +2,7 @@
 
 import atexit
 import functools
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Callable
@@ -34,14 +35,18 @@ def fall_back_to_gloo(init_dist: Callable) -> Callable:
             return init_dist(backend, **kwargs)
         with without_set_device():
             init_dist('gloo' if backend == 'nccl' else backend, **kwargs)
-        # Threads of gloo that are still there when the interpreter goes abort the process.
         atexit.register(leave)
 
     return init_dist_anywhere
 
 
 def leave() -> None:
-    """Leaves the processes that :func:`fall_back_to_gloo` has let meet."""
+    """Lets gloo's threads finish before the interpreter ends (all releases of torch).
+
+    One that still has to give back the tensors of the last exchange needs the interpreter's lock
+    for that, and aborts the process if it is refused because the interpreter is ending.
+    """
+    time.sleep(0.5)  # without the lock
     if dist.is_initialized():
         dist.destroy_process_group()
 

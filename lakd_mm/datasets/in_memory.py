@@ -26,7 +26,8 @@ class InMemory(Dataset):
     Reading a batch is one indexing, without worker processes. Cropping, flipping and normalising
     are the data preprocessor's (:class:`CropFlipDataPreprocessor`), for the whole batch at once.
     Sampling stays the data loader's: any sampler works, shuffling and sharding included. The
-    loader needs ``num_workers=0`` and ``collate_fn=dict(type='whole_batch')``.
+    loader needs ``num_workers=0``, ``pin_memory=False`` and
+    ``collate_fn=dict(type='whole_batch')``.
 
     Args:
         dataset (dict | Dataset): The data set, such as MMPretrain's ``CIFAR100`` or
@@ -41,6 +42,7 @@ class InMemory(Dataset):
         >>> train_dataloader = dict(
         ...     batch_size=64,
         ...     num_workers=0,
+        ...     pin_memory=False,
         ...     collate_fn=dict(type='whole_batch'),
         ...     dataset=dict(
         ...         type='mmrazor.InMemory',

@@ -37,6 +37,12 @@ def check_options(cfg: Config, options: dict) -> None:
         ConfigError: If a key goes through something that has no keys, looks misspelt, or has a
             value of another kind (dict, list, string, number, bool) than the config's.
     """
+    if 'data_root' in options and 'data_root' in cfg:
+        raise ConfigError(
+            '--cfg-options data_root: the data sets have taken it over already, so it would change '
+            'nothing. Set the environment variable of the data set (CIFAR100_ROOT, CIFAR10_ROOT), '
+            'or train_dataloader.dataset.data_root and the same of val_ and test_dataloader.'
+        )
     for key, value in options.items():
         _check_option(cfg._cfg_dict, key, value)
 

@@ -3,7 +3,12 @@ _base_ = 'cifar100.py'
 
 data_preprocessor = dict(type='mmrazor.CropFlipDataPreprocessor', padding=4, flip_prob=0.5)
 
-read = dict(num_workers=0, persistent_workers=False, collate_fn=dict(type='whole_batch'))
+read = dict(
+    num_workers=0,
+    persistent_workers=False,
+    pin_memory=False,  # they are on the GPU where there is one
+    collate_fn=dict(type='whole_batch'),
+)
 train_dataloader = dict(
     dataset=dict(
         _delete_=True,

@@ -48,7 +48,8 @@ class LAKD(LocalDistill):
         ndam_source (str): What the activation mapping is made from: the teacher's feature at the
             same 'tap', its class activation maps ('cam') or its feature at the 'prev' tap. Our
             reading is 'tap'.
-        paper_mix (float, optional): alpha of Eq. 6: weights the task loss by alpha and the
+        paper_mix (float | bool, optional): alpha of Eq. 6, or True for 0.5. It weights the task
+            loss by alpha and the
             attention loss, on top of its own weight, by 1 - alpha. Our reading is None: weights
             as they are given.
         ce_weight (float): Weight of the task loss. Defaults to 1.
@@ -86,7 +87,7 @@ class LAKD(LocalDistill):
         feature_at_last: bool = True,
         tap_position: str = 'post_relu',
         ndam_source: str = 'tap',
-        paper_mix: Optional[float] = None,
+        paper_mix: Union[float, bool, None] = None,
         ce_weight: float = 1.0,
         distiller: Optional[dict] = None,
         input_shape: Sequence[int] = (3, 32, 32),
@@ -100,6 +101,8 @@ class LAKD(LocalDistill):
             if taps is None:
                 taps = forward_shifted_taps(architecture)
             architecture = GradientDetachStudent(architecture, taps, detach, input_shape)
+        if isinstance(paper_mix, bool):
+            paper_mix = 0.5 if paper_mix else None
         if paper_mix is not None:
             if not 0 <= paper_mix <= 1:
                 raise ConfigError(f'paper_mix={paper_mix} is not between 0 and 1')

@@ -1,11 +1,13 @@
 """How a training step of local distillation runs."""
 
+import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
 from typing import Optional, Union
 
 import torch
+from mmengine.logging import print_log
 from mmengine.model import BaseModel
 from mmengine.optim import OptimWrapper
 from mmrazor.models.algorithms import SingleTeacherDistill
@@ -18,6 +20,14 @@ from ..students import GradientDetachStudent
 from ..students.followers import images_for
 from ..taps import compile_blocks
 from .teacher import LeanTeacher, load_teacher
+
+# Keys of MMRazor's algorithm that mean nothing here.
+_NOT_HERE = {
+    'teacher_trainable',
+    'teacher_norm_eval',
+    'student_trainable',
+    'calculate_student_loss',
+}
 
 
 @MODELS.register_module()
@@ -36,7 +46,8 @@ class LocalDistill(SingleTeacherDistill):
     Args:
         architecture (dict | GradientDetachStudent): The student.
         teacher (dict | BaseModel): The teacher, frozen and in eval mode.
-        distiller (dict): A :class:`LocalDistiller`.
+        distiller (dict): A :class:`LocalDistiller`, or MMRazor's ``ConfigurableDistiller``, which
+            becomes one.
         teacher_ckpt (str, optional): The teacher's checkpoint, a path or URL. Defaults to None.
         backward (str, optional): 'local' or 'joint'. Defaults to 'local' where the student cuts
             gradients, else to 'joint'.
@@ -74,6 +85,20 @@ class LocalDistill(SingleTeacherDistill):
         save_teacher: bool = True,
         **kwargs,
     ):
+        ignored = _NOT_HERE & kwargs.keys()
+        if ignored:
+            raise ConfigError(
+                f'{type(self).__name__} has no {", ".join(sorted(ignored))}: the teacher is frozen '
+                f'and the student is trained, by its task too (see ce_weight)'
+            )
+        if isinstance(kwargs.get('data_preprocessor'), dict):
+            # As MMPretrain's classifiers fill it in, whose data configs leave it out.
+            kwargs['data_preprocessor'] = {
+                'type': 'mmpretrain.ClsDataPreprocessor',
+                **kwargs['data_preprocessor'],
+            }
+        if str(distiller.get('type')).endswith('ConfigurableDistiller'):
+            distiller = dict(distiller, type='mmrazor.LocalDistiller')
         super().__init__(architecture=architecture, teacher=teacher, distiller=distiller, **kwargs)
         if not isinstance(self.student, GradientDetachStudent):
             raise TypeError(
@@ -88,7 +113,6 @@ class LocalDistill(SingleTeacherDistill):
                 "backward='local' needs isolated modules but detach=False; set backward='joint'"
             )
         self.ce_weight = ce_weight
-        self._detach = self.student.detach
         self._optim_wrapper: Optional[OptimWrapper] = None
         if teacher_ckpt is not None:
             load_teacher(self.teacher, teacher_ckpt)
@@ -108,6 +132,21 @@ class LocalDistill(SingleTeacherDistill):
         if not save_teacher:
             self._register_state_dict_hook(_leave_out_teacher)
             self.register_load_state_dict_post_hook(_do_not_miss_teacher)
+
+    def init_weights(self):
+        """Initialize the weights at the start of training, and say so if the teacher's are."""
+        untrained = not self.teacher.is_init and not any(
+            'Pretrained' in str(module.init_cfg)
+            for module in (self.teacher, getattr(self.teacher, 'backbone', self.teacher))
+        )
+        super().init_weights()
+        if untrained:
+            print_log(
+                'The teacher has random weights: neither teacher_ckpt nor init_cfg names a '
+                'checkpoint. Only what load_from or resume loads can still change that.',
+                logger='current',
+                level=logging.WARNING,
+            )
 
     @contextmanager
     def local_backward(self, optim_wrapper: OptimWrapper) -> Iterator[None]:
@@ -141,9 +180,9 @@ class LocalDistill(SingleTeacherDistill):
             Dict[str, Tensor]: ``student.…`` for the task, ``distill.…`` for the distiller's.
         """
         # A student whose distillation has been stopped is trained on as a whole by its task loss.
-        self.student.detach = self._detach and not self.distillation_stopped
+        self.student.detach &= not self.distillation_stopped
         distilled: LossResults = {}
-        if self._optim_wrapper is not None:
+        if self._optim_wrapper is not None and self.student.detach:
             self.student.on_module_end = partial(self._finish_module, distilled)
         try:
             self.distiller.set_deliveries_override(False)
@@ -190,7 +229,7 @@ class LocalDistill(SingleTeacherDistill):
                 self._run_teacher(inputs)
                 with self.distiller.student_recorders:
                     self.student(inputs, mode='tensor')
-                self.distiller.compute_ready_losses({})
+                self.distiller.compute_ready_losses({}, explain=True)
             finally:
                 self.distiller.drop_records(self.distiller.loss_forward_mappings)
         self.train()
@@ -206,4 +245,6 @@ def _leave_out_teacher(module, state_dict, prefix, local_metadata):
 def _do_not_miss_teacher(module, incompatible_keys):
     """Accept a checkpoint without the teacher's weights, which are in place already."""
     missing = incompatible_keys.missing_keys
-    missing[:] = [key for key in missing if not key.startswith('teacher.')]
+    # Moving averages hold the model as `module`.
+    teacher = ('teacher.', 'module.teacher.')
+    missing[:] = [key for key in missing if not key.startswith(teacher)]

@@ -52,7 +52,7 @@ class LeanTeacher:
     """Runs a copy of a frozen teacher that is made for nothing but being recorded.
 
     The copy records into the teacher's own recorders, and is made anew whenever the teacher's
-    weights, device or type have changed.
+    weights, device, type or hooks have changed (not through ``.data``, which leaves no trace).
 
     Args:
         teacher (BaseModel): The teacher, in eval mode; it is not changed.
@@ -88,6 +88,7 @@ class LeanTeacher:
         self._copied = None
 
         self._calls: dict[str, int] = {}
+        self._num_hooks = sum(len(_hooks(module)) for module in teacher.modules())
         self.changes: list[Callable[[nn.Module], object]] = []
         plain, counts = self._records(sample)
         if stop_early:
@@ -107,6 +108,7 @@ class LeanTeacher:
         """Fill the recorders from images of shape (N, C, H, W)."""
         state = [*self.teacher.parameters(), *self.teacher.buffers()]
         now = [(id(tensor), tensor._version, tensor.device, tensor.dtype) for tensor in state]
+        now += [hook for module in self.teacher.modules() for hook in _hooks(module)]
         if now != self._copied:
             self._copy, self._copied = self._make_copy(), now
             if self.compile is not None:
@@ -123,8 +125,10 @@ class LeanTeacher:
             change(network)
         if self.channels_last:
             network = network.to(memory_format=torch.channels_last)
-        for name in self._calls:
-            network.get_submodule(name).register_forward_hook(self._count_down)
+        # Whoever else looks into the teacher is to see all of it.
+        if sum(len(_hooks(module)) for module in self.teacher.modules()) == self._num_hooks:
+            for name in self._calls:
+                network.get_submodule(name).register_forward_hook(self._count_down)
         return network
 
     def _run(self, network: nn.Module, inputs: torch.Tensor):
@@ -147,6 +151,10 @@ class LeanTeacher:
             recorder.reset_data_buffer()
         modules = dict(self.teacher.named_modules())
         return records, counts if counts.keys() <= modules.keys() else {}
+
+
+def _hooks(module: nn.Module) -> list:
+    return [*module._forward_hooks, *module._forward_pre_hooks]
 
 
 def _work_in_place(network: nn.Module):

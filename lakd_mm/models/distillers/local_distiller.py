@@ -1,5 +1,7 @@
 """A configurable distiller whose losses can be computed one by one, as their records arrive."""
 
+from typing import Any, Optional
+
 import torch
 import torch.nn as nn
 from mmrazor.models.algorithms.base import LossResults
@@ -9,6 +11,7 @@ from mmrazor.registry import MODELS
 
 from ...errors import ConfigError, near_names
 from ..students import GradientDetachStudent
+from ..students.followers import contiguous
 
 
 @MODELS.register_module()
@@ -36,17 +39,37 @@ class LocalDistiller(ConfigurableDistiller):
         self._prepare(model, self.teacher_recorders, from_student=False)
         super().prepare_from_teacher(model)
 
-    def compute_ready_losses(self, done: LossResults) -> LossResults:
+    def get_record(
+        self,
+        recorder: str,
+        from_student: bool,
+        record_idx: int = 0,
+        data_idx: Optional[int] = None,
+        connector: Optional[str] = None,
+        connector_idx: Optional[int] = None,
+    ) -> Any:
+        """Look up a record, see MMRazor's ``ConfigurableDistiller``."""
+        record = super().get_record(recorder, from_student, record_idx, data_idx)
+        if connector:
+            module = self.connectors[connector]
+            record = module(record if _is_ours(module) else contiguous(record))
+        return record if connector_idx is None else record[connector_idx]
+
+    def compute_ready_losses(self, done: LossResults, explain: bool = False) -> LossResults:
         """Compute every loss that is not done and whose student records have all arrived.
 
         Args:
             done (Dict[str, Tensor]): Losses of this step so far.
+            explain (bool): Whether whatever fails is a mistake in the config. Defaults to False.
 
         Returns:
             Dict[str, Tensor]: The new losses.
+
+        Raises:
+            ConfigError: If a loss does not take what is recorded for it.
         """
         return {
-            name: self._compute(name, mapping)
+            name: self._compute(name, mapping, explain)
             for name, mapping in self.loss_forward_mappings.items()
             if name not in done and all(map(self._has_arrived, mapping.values()))
         }
@@ -66,11 +89,14 @@ class LocalDistiller(ConfigurableDistiller):
                 if not needed:
                     recorder.reset_data_buffer()
 
-    def _compute(self, name: str, mapping: dict) -> torch.Tensor:
-        inputs = {key: self.get_record(**record) for key, record in mapping.items()}
+    def _compute(self, name: str, mapping: dict, explain: bool) -> torch.Tensor:
+        loss = self.distill_losses[name]
         try:
-            return self.distill_losses[name](**inputs)
-        except ValueError as error:
+            inputs = {key: self.get_record(**record) for key, record in mapping.items()}
+            return loss(**(inputs if _is_ours(loss) else contiguous(inputs)))
+        except (ValueError, AssertionError, RuntimeError) as error:
+            if not explain and not isinstance(error, ValueError):
+                raise
             sources = ', '.join(f'{k} from {self._describe(r)}' for k, r in mapping.items())
             raise ConfigError(f'{name} ({sources}): {error}') from None
 
@@ -109,3 +135,8 @@ class LocalDistiller(ConfigurableDistiller):
                     for module in self.connectors[record['connector']].modules():
                         if hasattr(module, 'attach'):
                             module.attach(model)
+
+
+def _is_ours(module: nn.Module) -> bool:
+    """Whether a module copes with channels-last tensors; many of MMRazor's use ``view``."""
+    return type(module).__module__.startswith('lakd_mm.')

@@ -1,6 +1,7 @@
 """What takes the output of a module next, found by running the network once."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -20,15 +21,19 @@ def tensors_in(values: Any) -> list[torch.Tensor]:
     return [tensor for value in values for tensor in tensors_in(value)]
 
 
-def detached(values: Any) -> Any:
-    """The same nested tuples, lists and dicts with every tensor detached."""
+def map_tensors(function: Callable[[torch.Tensor], torch.Tensor], values: Any) -> Any:
+    """The same nested tuples, lists and dicts with a function applied to every tensor."""
     if isinstance(values, torch.Tensor):
-        return values.detach()
+        return function(values)
     if isinstance(values, dict):
-        return {key: detached(value) for key, value in values.items()}
+        return {key: map_tensors(function, value) for key, value in values.items()}
     if isinstance(values, (tuple, list)):
-        return type(values)(detached(value) for value in values)
+        return type(values)(map_tensors(function, value) for value in values)
     return values
+
+
+detached = partial(map_tensors, torch.Tensor.detach)
+contiguous = partial(map_tensors, torch.Tensor.contiguous)
 
 
 def images_for(model: nn.Module, shape: Sequence[int]) -> torch.Tensor:

@@ -9,6 +9,7 @@ import torch.nn as nn
 from mmengine.model import BaseModel
 from mmrazor.registry import MODELS
 
+from ...errors import ConfigError
 from ..taps import Tap, resolve_taps
 from .followers import detached, find_followers
 
@@ -66,8 +67,16 @@ class GradientDetachStudent(BaseModel):
     ):
         if isinstance(architecture, dict):
             architecture = MODELS.build(architecture)
+        if not isinstance(architecture, BaseModel):
+            raise ConfigError(
+                f'GradientDetachStudent: {type(architecture).__name__} is no classifier (no '
+                f'mmengine BaseModel); wrap the backbone in an ImageClassifier'
+            )
         if data_preprocessor is None:
             data_preprocessor = getattr(architecture, 'data_preprocessor', None)
+        elif isinstance(data_preprocessor, dict):
+            # As MMPretrain's classifiers fill it in, whose data configs leave it out.
+            data_preprocessor = {'type': 'mmpretrain.ClsDataPreprocessor', **data_preprocessor}
         super().__init__(data_preprocessor, init_cfg)
         self.architecture = architecture
         self.detach = detach

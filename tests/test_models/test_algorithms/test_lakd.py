@@ -273,6 +273,9 @@ def test_paper_mix(build, batch):
     factors = {'student.loss': 0.25, 'distill.loss_cat': 0.75}
     for name in plain:
         torch.testing.assert_close(mixed[name], plain[name] * factors.get(name, 1.0))
+    half = build(lakd_cfg(paper_mix=True))
+    assert half.ce_weight == half.distiller.distill_losses.loss_cat.loss_weight == 0.5
+    assert build(lakd_cfg(paper_mix=False)).ce_weight == 1
     with pytest.raises(ValueError, match='paper_mix=2'):
         build(lakd_cfg(paper_mix=2))
 
@@ -334,6 +337,44 @@ def test_the_long_form_gives_the_same(build, batch):
     expected = short(**batch, mode='loss')['distill.loss_module1']
     log = long.train_step(raw(batch), optim_wrapper=optim_wrapper(long))
     assert torch.equal(log['distill.loss_first'], expected.detach())
+
+
+@pytest.mark.parametrize('loss', ['ChannelWiseDivergence', 'FTLoss', 'L2Loss', 'PKDLoss'])
+def test_mmrazors_losses_and_distiller_in_the_long_form(build, batch, loss):
+    """Losses that use ``view``, on networks that compute channels-last."""
+    by_logits = loss in ('ChannelWiseDivergence', 'PKDLoss')
+    names = ('preds_S', 'preds_T') if by_logits else ('s_feature', 't_feature')
+    distiller = dict(
+        type='mmrazor.ConfigurableDistiller',
+        student_recorders=dict(tap=dict(type='mmrazor.ModuleOutputs', source='backbone.layer1')),
+        teacher_recorders=dict(tap=dict(type='mmrazor.ModuleOutputs', source='backbone.layer1')),
+        distill_losses=dict(loss_tap=dict(type=f'mmrazor.{loss}')),
+        loss_forward_mappings=dict(
+            loss_tap={
+                name: dict(recorder='tap', from_student=student)
+                for name, student in zip(names, (True, False))
+            }
+        ),
+    )
+    values = []
+    models = [
+        build(lakd_cfg(taps=[3], distiller=distiller, channels_last=channels_last))
+        for channels_last in (True, False)
+    ]
+    models[1].load_state_dict(models[0].state_dict())
+    for model in models:
+        log = model.train_step(raw(batch), optim_wrapper=optim_wrapper(model))
+        values.append(log['distill.loss_tap'].detach())
+        assert model.student.backbone.layer1[2].conv1.weight.grad is not None
+    torch.testing.assert_close(*values)
+
+
+def test_a_preprocessor_may_leave_out_its_type(build):
+    """As MMPretrain's data configs do."""
+    model = build(dict(lakd_cfg(), data_preprocessor=dict(mean=[1.0] * 3, std=[2.0] * 3)))
+    assert model.data_preprocessor._enable_normalize
+    student = GradientDetachStudent(cifar_resnet_cfg(8), [1], data_preprocessor=dict(num_classes=9))
+    assert student.data_preprocessor.num_classes == 9
 
 
 def test_it_is_mmrazors_and_detaching_nothing_it_is_mmrazors_step(build, batch):
@@ -410,6 +451,15 @@ def test_resnet18_from_resnet34(build, batch):
         (dict(tap_position='mid'), "tap_position='mid'"),
         (dict(ndam_source='x'), "ndam_source='x'"),
         (dict(backward='later'), "backward='later'"),
+        (dict(teacher_trainable=True), 'LAKD has no teacher_trainable'),
+        (
+            dict(
+                connectors=dict(
+                    module2=dict(type='mmrazor.ConvModuleConnector', in_channel=7, out_channel=32)
+                )
+            ),
+            "loss_module2 .*student's 'backbone.layer2.0'.*7",
+        ),
         (dict(teacher=cifar_resnet_cfg(32, num_classes=100)), 'images and classes must agree'),
     ],
 )

@@ -68,3 +68,16 @@ def test_a_resumed_training_ends_as_an_uninterrupted_one(tmp_path):
     student = [k for k in last if k.startswith('architecture.') and k.endswith('conv1.weight')]
     assert student and all(not torch.equal(last[k], found[k]) for k in student)
     assert all(torch.equal(last[k], v) for k, v in teacher.items())
+
+
+def test_resuming_without_the_teacher_in_checkpoints(tmp_path):
+    cfg = runner_cfg(tmp_path / 'first', 1)
+    cfg['model']['save_teacher'] = False
+    Runner(**cfg).train()
+    path = str(tmp_path / 'first' / 'epoch_1.pth')
+    assert not any('teacher.' in key for key in weights(path))
+    cfg = runner_cfg(tmp_path / 'second', 2, resume=True, load_from=path)
+    cfg['model']['save_teacher'] = False
+    resumed = Runner(**cfg)
+    resumed.train()
+    assert resumed.epoch == 2

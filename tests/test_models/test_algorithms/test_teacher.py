@@ -171,6 +171,24 @@ def test_checkpoints_hold_the_plain_teacher_or_none(build, tmp_path):
     assert all(torch.equal(v, teacher[k]) for k, v in without.teacher.state_dict().items())
 
 
+def test_hooks_of_others_see_the_teacher_run_once(build, batch):
+    model = build(lakd_cfg())
+    seen = []
+    model.teacher.register_forward_hook(lambda *_: seen.append(torch.is_grad_enabled()))
+    model.teacher.backbone.register_forward_pre_hook(lambda *_: seen.append('backbone'))
+    model(**batch, mode='loss')
+    assert seen == ['backbone', False]
+
+
+def test_a_random_teacher_is_named(build, monkeypatch):
+    said = []
+    monkeypatch.setattr(
+        'lakd_mm.models.algorithms.local_distill.print_log', lambda text, **_: said.append(text)
+    )
+    build(lakd_cfg())
+    assert len(said) == 1 and said[0].startswith('The teacher has random weights')
+
+
 def test_drop_path_in_a_teacher_is_off(build, batch):
     vit = classifier_cfg(
         dict(

@@ -221,6 +221,11 @@ def test_networks_without_blocks_need_names():
     assert student.first.weight.grad is None and student.second.weight.grad is not None
 
 
+def test_a_backbone_is_no_classifier(build):
+    with pytest.raises(ValueError, match='wrap the backbone in an ImageClassifier'):
+        GradientDetachStudent(build(cifar_resnet_cfg(8)).backbone, [1])
+
+
 def test_images_it_does_not_take(build):
     with pytest.raises(ValueError, match='set input_shape'):
         GradientDetachStudent(build(cifar_resnet_cfg(8)), [1], input_shape=(1, 32, 32))
