@@ -110,6 +110,10 @@ class LAKD(LocalDistill):
             if attention_loss is not None:
                 weight = attention_loss.get('loss_weight', 1.0) * (1 - paper_mix)
                 attention_loss = dict(attention_loss, loss_weight=weight)
+        short = dict(teacher_taps=teacher_taps, feature_loss=feature_loss, connectors=connectors)
+        if distiller is not None and any(short.values()):
+            given = ', '.join(key for key, value in short.items() if value)
+            raise ConfigError(f'LAKD: {given} would be ignored, the distiller is given in full')
         if distiller is None:
             if teacher_taps is None:
                 teacher_taps = stage_end_taps(teacher)

@@ -452,6 +452,7 @@ def test_resnet18_from_resnet34(build, batch):
         (dict(ndam_source='x'), "ndam_source='x'"),
         (dict(backward='later'), "backward='later'"),
         (dict(teacher_trainable=True), 'LAKD has no teacher_trainable'),
+        (dict(distiller=dict(type='x'), teacher_taps=[1]), 'teacher_taps would be ignored'),
         (
             dict(
                 connectors=dict(
