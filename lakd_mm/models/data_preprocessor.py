@@ -1,5 +1,7 @@
 """Augmenting whole batches in the data preprocessor."""
 
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from mmpretrain.models import ClsDataPreprocessor
@@ -30,6 +32,13 @@ def crop_flip(images: torch.Tensor, padding: int, flip_prob: float) -> torch.Ten
     padded = F.pad(images, (padding,) * 4).permute(0, 2, 3, 1)
     image = torch.arange(n, device=device)[:, None, None]
     return padded[image, rows[:, :, None], columns[:, None, :]].permute(0, 3, 1, 2)
+
+
+def with_default_type(data_preprocessor: Any) -> Any:
+    """Fill in the type that MMPretrain's data configs leave out, as its classifiers do."""
+    if isinstance(data_preprocessor, dict):
+        return {'type': 'mmpretrain.ClsDataPreprocessor', **data_preprocessor}
+    return data_preprocessor
 
 
 @MODELS.register_module()

@@ -11,6 +11,12 @@ from ..errors import ConfigError, near_names
 Tap = Union[int, str]
 
 
+def find_backbone(model: nn.Module) -> tuple[str, nn.Module]:
+    """A classifier's backbone and 'backbone.', or a bare network itself and ''."""
+    backbone = getattr(model, 'backbone', None)
+    return ('backbone.', backbone) if isinstance(backbone, nn.Module) else ('', model)
+
+
 def stage_blocks(model: nn.Module) -> list[list[str]]:
     """Names of a classifier's residual blocks, a list for each stage.
 
@@ -23,8 +29,7 @@ def stage_blocks(model: nn.Module) -> list[list[str]]:
     Returns:
         List[List[str]]: Module names in the order in which they run; empty without such stages.
     """
-    prefix = 'backbone.' if isinstance(getattr(model, 'backbone', None), nn.Module) else ''
-    root = model.backbone if prefix else model
+    prefix, root = find_backbone(model)
     for name, module in root.named_modules():
         base = f'{prefix}{name}.' if name else prefix
         found = [

@@ -16,6 +16,7 @@ from mmrazor.models.utils import add_prefix
 from mmrazor.registry import MODELS
 
 from ...errors import ConfigError
+from ..data_preprocessor import with_default_type
 from ..students import GradientDetachStudent
 from ..students.followers import images_for
 from ..taps import compile_blocks
@@ -62,8 +63,9 @@ class LocalDistill(SingleTeacherDistill):
             Defaults to None, nothing is compiled.
         save_teacher (bool): Whether checkpoints hold the teacher's weights too; without them a
             resumed run takes them from ``teacher_ckpt``. Defaults to True.
-        **kwargs: ``data_preprocessor``, ``init_cfg``, ``module_inplace`` and
-            ``teacher_module_inplace`` of MMRazor's ``SingleTeacherDistill``.
+        data_preprocessor (dict | nn.Module, optional): Defaults to the student's.
+        **kwargs: ``init_cfg``, ``module_inplace`` and ``teacher_module_inplace`` of MMRazor's
+            ``SingleTeacherDistill``.
 
     Raises:
         TypeError: If the student is no :class:`GradientDetachStudent`.
@@ -83,6 +85,7 @@ class LocalDistill(SingleTeacherDistill):
         lean_teacher: Optional[dict] = None,
         compile: Optional[dict] = None,
         save_teacher: bool = True,
+        data_preprocessor: Optional[Union[dict, torch.nn.Module]] = None,
         **kwargs,
     ):
         ignored = _NOT_HERE & kwargs.keys()
@@ -91,15 +94,15 @@ class LocalDistill(SingleTeacherDistill):
                 f'{type(self).__name__} has no {", ".join(sorted(ignored))}: the teacher is frozen '
                 f'and the student is trained, by its task too (see ce_weight)'
             )
-        if isinstance(kwargs.get('data_preprocessor'), dict):
-            # As MMPretrain's classifiers fill it in, whose data configs leave it out.
-            kwargs['data_preprocessor'] = {
-                'type': 'mmpretrain.ClsDataPreprocessor',
-                **kwargs['data_preprocessor'],
-            }
         if str(distiller.get('type')).endswith('ConfigurableDistiller'):
             distiller = dict(distiller, type='mmrazor.LocalDistiller')
-        super().__init__(architecture=architecture, teacher=teacher, distiller=distiller, **kwargs)
+        super().__init__(
+            architecture=architecture,
+            teacher=teacher,
+            distiller=distiller,
+            data_preprocessor=with_default_type(data_preprocessor),
+            **kwargs,
+        )
         if not isinstance(self.student, GradientDetachStudent):
             raise TypeError(
                 f'{type(self).__name__}: the student is a {type(self.student).__name__}; wrap it '

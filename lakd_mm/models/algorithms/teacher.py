@@ -88,7 +88,7 @@ class LeanTeacher:
         self._copied = None
 
         self._calls: dict[str, int] = {}
-        self._num_hooks = sum(len(_hooks(module)) for module in teacher.modules())
+        self._num_hooks = len(_hooks(teacher))
         self.changes: list[Callable[[nn.Module], object]] = []
         plain, counts = self._records(sample)
         if stop_early:
@@ -108,7 +108,7 @@ class LeanTeacher:
         """Fill the recorders from images of shape (N, C, H, W)."""
         state = [*self.teacher.parameters(), *self.teacher.buffers()]
         now = [(id(tensor), tensor._version, tensor.device, tensor.dtype) for tensor in state]
-        now += [hook for module in self.teacher.modules() for hook in _hooks(module)]
+        now += _hooks(self.teacher)
         if now != self._copied:
             self._copy, self._copied = self._make_copy(), now
             if self.compile is not None:
@@ -126,7 +126,7 @@ class LeanTeacher:
         if self.channels_last:
             network = network.to(memory_format=torch.channels_last)
         # Whoever else looks into the teacher is to see all of it.
-        if sum(len(_hooks(module)) for module in self.teacher.modules()) == self._num_hooks:
+        if len(_hooks(self.teacher)) == self._num_hooks:
             for name in self._calls:
                 network.get_submodule(name).register_forward_hook(self._count_down)
         return network
@@ -153,8 +153,9 @@ class LeanTeacher:
         return records, counts if counts.keys() <= modules.keys() else {}
 
 
-def _hooks(module: nn.Module) -> list:
-    return [*module._forward_hooks, *module._forward_pre_hooks]
+def _hooks(network: nn.Module) -> list:
+    """The ids of all forward hooks in a network."""
+    return [i for m in network.modules() for i in (*m._forward_hooks, *m._forward_pre_hooks)]
 
 
 def _work_in_place(network: nn.Module):

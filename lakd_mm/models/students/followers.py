@@ -8,6 +8,7 @@ import torch
 import torch.nn as nn
 
 from ...errors import ConfigError
+from ..taps import find_backbone
 
 
 def tensors_in(values: Any) -> list[torch.Tensor]:
@@ -61,8 +62,7 @@ def find_followers(
             order, a tap gives no single tensor, or its output goes on without entering a module
             as it is, so that cutting at modules would not isolate what follows.
     """
-    prefix = 'backbone.' if isinstance(getattr(model, 'backbone', None), nn.Module) else ''
-    backbone = model.backbone if prefix else model
+    prefix, backbone = find_backbone(model)
     outputs: dict[str, torch.Tensor] = {}
     followers: dict[str, list[str]] = {tap: [] for tap in taps}
 

@@ -10,6 +10,7 @@ from mmengine.model import BaseModel
 from mmrazor.registry import MODELS
 
 from ...errors import ConfigError
+from ..data_preprocessor import with_default_type
 from ..taps import Tap, resolve_taps
 from .followers import detached, find_followers
 
@@ -74,10 +75,7 @@ class GradientDetachStudent(BaseModel):
             )
         if data_preprocessor is None:
             data_preprocessor = getattr(architecture, 'data_preprocessor', None)
-        elif isinstance(data_preprocessor, dict):
-            # As MMPretrain's classifiers fill it in, whose data configs leave it out.
-            data_preprocessor = {'type': 'mmpretrain.ClsDataPreprocessor', **data_preprocessor}
-        super().__init__(data_preprocessor, init_cfg)
+        super().__init__(with_default_type(data_preprocessor), init_cfg)
         self.architecture = architecture
         self.detach = detach
         self.input_shape = tuple(input_shape)
