@@ -10,6 +10,7 @@ from .config_checks import (
 )
 from .hooks import CheckDataHook, KeepPreviousHook
 from .local_ddp import LocalDistributedDataParallel
+from .networks import load_network
 
 __all__ = [
     'CheckDataHook',
@@ -22,5 +23,6 @@ __all__ = [
     'check_options',
     'clear_errors',
     'load_config',
+    'load_network',
     'near_name',
 ]

@@ -1,0 +1,130 @@
+"""A network out of a config and a checkpoint."""
+
+from typing import Union
+
+from mmengine.config import Config
+from mmengine.model import BaseModel
+from mmengine.registry import init_default_scope
+from mmengine.runner.checkpoint import CheckpointLoader, load_state_dict
+from mmrazor.registry import MODELS
+
+from ..errors import ConfigError
+from ..models.data_preprocessor import with_default_type
+
+# What a distillation's checkpoint calls them.
+_PREFIXES = {'student': 'architecture.', 'teacher': 'teacher.'}
+
+
+def load_network(
+    config: Union[str, Config], checkpoint: str, part: str = 'student'
+) -> tuple[BaseModel, Config]:
+    """Load a plain classifier, ready to predict, from what a training left.
+
+    Args:
+        config (str | Config): Config of a classifier or of a distillation; a path or
+            ``package::path``.
+        checkpoint (str): Path or URL of a checkpoint of that config, or of the network alone. Where
+            moving averages were kept, MMEngine saves them as the weights, so these are loaded.
+        part (str): Of a distillation, the 'student' or the 'teacher'. Defaults to 'student'.
+
+    Returns:
+        tuple: The classifier in eval mode, with the config's data preprocessor, and the config.
+
+    Raises:
+        ConfigError: If the config describes no such part, or the checkpoint does not fit exactly.
+    """
+    cfg = read_config(config)
+    network = build_network(cfg, part)
+    weights = part_of_state(checkpoint, part)
+    try:
+        load_state_dict(network, weights, strict=True)
+    except RuntimeError as error:
+        if 'do not match exactly' not in str(error):
+            raise
+        backbone = getattr(network, 'backbone', network)
+        raise ConfigError(
+            f'checkpoint {checkpoint} does not fit the {part} of {cfg.filename or "the config"}, '
+            f'a {type(backbone).__name__} (depth={getattr(backbone, "depth", "?")}). Name the '
+            f'config that it was trained with.\n{error}'
+        ) from None
+    # Or MMEngine would initialise the weights again where the network is trained on.
+    network._is_init = True
+    return network.eval(), cfg
+
+
+def read_config(config: Union[str, Config]) -> Config:
+    """Read a config file, ``package::path`` or path, and set its default scope.
+
+    Raises:
+        ConfigError: If there is no such file.
+    """
+    if not isinstance(config, Config):
+        try:
+            path = Config._get_cfg_path(config, '')[0] if '::' in config else config
+            config = Config.fromfile(path)
+        except OSError as error:
+            raise ConfigError(f'config {config}: {error}') from None
+    if 'model' not in config:
+        raise ConfigError(f'config {config.filename}: it describes no model')
+    init_default_scope(config.get('default_scope') or 'mmpretrain')
+    return config
+
+
+def build_network(cfg: Config, part: str = 'student') -> BaseModel:
+    """Build a classifier out of its config or out of a distillation's, with random weights.
+
+    Args:
+        cfg (Config): The config.
+        part (str): Of a distillation, the 'student' or the 'teacher'. Defaults to 'student'.
+
+    Raises:
+        ConfigError: If the config describes no such part.
+    """
+    if part not in _PREFIXES:
+        raise ConfigError(f'part={part!r} is neither {" nor ".join(map(repr, _PREFIXES))}')
+    model = cfg.model
+    preprocessors = [model.get('data_preprocessor'), cfg.get('data_preprocessor')]
+    if part == 'teacher':
+        if 'teacher' not in model:
+            raise ConfigError(
+                f'config {cfg.filename}: its model is a {model.get("type")} without a teacher'
+            )
+        model = model.teacher
+    else:
+        # An algorithm and a student's wrapper hold the classifier under the same name.
+        while 'architecture' in model:
+            model = model.architecture
+    network = MODELS.build(model) if isinstance(model, dict) else model
+    # An algorithm prepares the images for both of its networks.
+    preprocessor = next(filter(None, preprocessors), None)
+    if preprocessor is not None:
+        network.data_preprocessor = MODELS.build(with_default_type(preprocessor))
+    return network
+
+
+def part_of_state(checkpoint: str, part: str = 'student') -> dict:
+    """Read one network's weights out of a checkpoint.
+
+    Args:
+        checkpoint (str): Path or URL of a distillation's checkpoint, or of a plain classifier's,
+            which is returned as it is.
+        part (str): 'student' or 'teacher'. Defaults to 'student'.
+
+    Returns:
+        dict: Weights by the classifier's own names.
+
+    Raises:
+        ConfigError: If the checkpoint cannot be read or is of a distillation without this part.
+    """
+    state = CheckpointLoader.load_checkpoint(checkpoint, map_location='cpu')
+    state = state.get('state_dict', state)
+    if not any(key.startswith(_PREFIXES['student']) for key in state):
+        return state
+    prefix = _PREFIXES[part]
+    weights = {key[len(prefix) :]: state[key] for key in state if key.startswith(prefix)}
+    if not weights:
+        raise ConfigError(
+            f'checkpoint {checkpoint} of a distillation holds no {part} (save_teacher=False leaves '
+            f'the teacher out). Name the checkpoint of the {part} itself.'
+        )
+    return weights
