@@ -7,11 +7,11 @@ import sys
 from pathlib import Path
 
 import torch
-import torch.distributed as dist
 
 import lakd_mm  # noqa: F401
 
 # isort: split
+from mmengine.dist import get_rank, init_dist
 from mmengine.model import MMDistributedDataParallel
 from mmengine.optim import OptimWrapper
 from mmengine.registry import MODEL_WRAPPERS, init_default_scope
@@ -67,14 +67,12 @@ def gradients(model, rank, world, accumulative_counts):
 
 def main():
     out, wrapper, accumulative_counts = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3])
-    dist.init_process_group('gloo')
-    rank = dist.get_rank()
+    init_dist('pytorch', backend='nccl')  # gloo where there is no GPU, and a quiet end
     model = MODEL_WRAPPERS.build(
         dict(type=wrapper, module=build(), broadcast_buffers=False, find_unused_parameters=False)
     )
     assert isinstance(model, MMDistributedDataParallel)
-    torch.save(gradients(model, rank, 2, accumulative_counts), out / f'{rank}.pt')
-    dist.destroy_process_group()
+    torch.save(gradients(model, get_rank(), 2, accumulative_counts), out / f'{get_rank()}.pt')
 
 
 if __name__ == '__main__':
