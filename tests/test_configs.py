@@ -19,13 +19,25 @@ FILES = sorted(
     for path in CONFIGS.rglob('*.py')
     if '_base_' not in path.parts
 )
-NAME = r'(_240e)?_(cifar10|cifar100|digits|imagenet)(_folder|_in_memory)?'
+NAME = r'((_240e)?_(cifar10|cifar100|digits)|(_step)?_imagenet)(_folder|_in_memory)?'
+NETWORK = r'(r\d+(x4)?|wrn\d+_\d|vgg\d+)'
+METHODS = ('lakd', 'kd', 'cat_kd', 'fitnet', 'at', 'rkd', 'crd', 'ofd')
+PAIRS = (
+    'r56_r20_cifar100',
+    'r110_r32_cifar100',
+    'r32x4_r8x4_cifar100',
+    'wrn40_2_wrn16_2_cifar100',
+    'wrn40_2_wrn40_1_cifar100',
+    'vgg13_vgg8_cifar100',
+    'r56_r20_cifar10',
+    'r34_r18_imagenet',
+)
 NAMES = {
-    'teachers': rf'resnet\d+(x4)?{NAME}',
+    'teachers': rf'(resnet\d+(x4)?|wrn\d+_\d|vgg\d+){NAME}',
     'ablations': r'table[35]_\w+',
-    **{method: rf'{method}_r\d+_r\d+{NAME}' for method in ('lakd', 'kd', 'cat_kd', 'fitnet')},
+    **{method: rf'{method}_{NETWORK}_{NETWORK}{NAME}' for method in METHODS},
 }
-WIDE_SLOW = ('resnet110', '32x4', 'resnet56', 'resnet44')
+SLOW = ('resnet110', '32x4', 'resnet56', 'resnet44', 'wrn40', 'vgg13', 'crd_r34')
 
 
 def load(name):
@@ -43,9 +55,13 @@ def build(cfg):
     return model
 
 
-def test_there_are_configs():
-    assert len(FILES) >= 50
-    assert {Path(name).parts[0] for name in FILES} >= {'lakd', 'teachers', 'kd', 'cat_kd', 'fitnet'}
+def test_every_method_is_there_for_every_pair_under_both_recipes():
+    for method in METHODS:
+        for pair in PAIRS:
+            networks, _, dataset = pair.rpartition('_')
+            step = 'step' if dataset == 'imagenet' else '240e'
+            for recipe in ('', f'_{step}'):
+                assert f'{method}/{method}_{networks}{recipe}_{dataset}.py' in FILES
 
 
 @pytest.mark.parametrize('name', FILES)
@@ -60,14 +76,16 @@ def test_builds_and_steps(name):
     assert model.data_preprocessor._enable_normalize
     networks = [model] if not hasattr(model, 'teacher') else [model.student, model.teacher]
     assert all(network.head.num_classes == num_classes for network in networks)
-    if any(part in path.stem for part in WIDE_SLOW):
+    if any(part in path.stem for part in SLOW):
         return
     model.train()
     wrapper = build_optim_wrapper(model, cfg.optim_wrapper)
     before = {key: value.clone() for key, value in model.state_dict().items()}
     size = 64 if 'imagenet' in name else 32
     images = torch.randint(0, 256, (4, 3, size, size), dtype=torch.uint8)
-    samples = [DataSample().set_gt_label(i % num_classes) for i in range(4)]
+    samples = [
+        DataSample(metainfo=dict(sample_idx=i)).set_gt_label(i % num_classes) for i in range(4)
+    ]
     log = model.train_step(dict(inputs=images, data_samples=samples), optim_wrapper=wrapper)
     assert log['loss'].isfinite()
     changed = {k for k, v in model.state_dict().items() if not torch.equal(v, before[k])}

@@ -8,7 +8,7 @@ import pytest
 from mmengine.config import Config
 
 import lakd_mm
-from lakd_mm.models import LAKD, LocalDistill, NDAMFeatureLoss
+from lakd_mm.models import LAKD, Distill, NDAMFeatureLoss
 
 ROOT = Path(__file__).parents[1]
 READMES = sorted(ROOT.glob('README.md')) + sorted((ROOT / 'configs').rglob('README.md'))
@@ -56,7 +56,7 @@ def test_parts_and_keys_exist():
     keys = [key for cell in cells for key in re.findall(r'`(?:\w+\.)?(\w+)`', cell)]
     known = {
         name
-        for cls in (LAKD, LocalDistill, NDAMFeatureLoss)
+        for cls in (LAKD, Distill, NDAMFeatureLoss)
         for name in inspect.signature(cls.__init__).parameters
     }
     assert len(keys) > 10 and set(keys) <= known, set(keys) - known

@@ -1,9 +1,10 @@
 _base_ = [
-    '../_base_/models/cat_kd_r56_r20.py',
+    '../_base_/pairs/r56_r20_cifar100.py',
+    '../_base_/methods/cat_kd.py',
     '../_base_/datasets/cifar100.py',
-    '../_base_/schedules/cifar_240e_step.py',
+    '../_base_/schedules/cifar_300e_linear.py',
     '../_base_/default_runtime.py',
 ]
 
-published = 'https://github.com/chenyaofo/pytorch-cifar-models/releases/download/resnet'
-model = dict(teacher_ckpt=f'{published}/cifar100_resnet56-f2eff4c8.pt')
+model = _base_.method
+model.transfers.loss_cat.loss = _base_.cat_loss.r56_r20

@@ -1,13 +1,15 @@
 _base_ = [
-    '../_base_/models/lakd_r34_r18.py',
-    'mmpretrain::_base_/datasets/imagenet_bs32.py',
+    '../_base_/pairs/r34_r18_imagenet.py',
+    '../_base_/methods/lakd.py',
+    '../_base_/datasets/imagenet.py',
     '../_base_/schedules/imagenet_100e_linear.py',
     '../_base_/default_runtime.py',
 ]
 
-data_preprocessor = dict(type='mmpretrain.ClsDataPreprocessor')
-train_dataloader = dict(batch_size=128)
 model = dict(
-    teacher_ckpt='https://download.openmmlab.com/mmclassification/v0/resnet/'
-    'resnet34_8xb32_in1k_20210831-f257d4e6.pth'
+    _base_.method,
+    # By shape, so that the third stage is not aligned (our reading).
+    taps=[1, 2, 4, 8],
+    teacher_taps=[1, 3, 7, 16],
+    attention_loss=_base_.cat_loss.r34_r18,
 )

@@ -1,9 +1,14 @@
 _base_ = [
-    '../_base_/models/lakd_r56_r20.py',
+    '../_base_/pairs/r56_r20_cifar100.py',
+    '../_base_/methods/lakd.py',
     '../_base_/datasets/cifar100_in_memory.py',
     '../_base_/schedules/cifar_300e_linear.py',
     '../_base_/default_runtime.py',
 ]
 
-published = 'https://github.com/chenyaofo/pytorch-cifar-models/releases/download/resnet'
-model = dict(teacher_ckpt=f'{published}/cifar100_resnet56-f2eff4c8.pt')
+model = dict(
+    _base_.method,
+    taps=[1, 4, 9],
+    teacher_taps=[9, 18, 27],
+    attention_loss=_base_.cat_loss.r56_r20,
+)

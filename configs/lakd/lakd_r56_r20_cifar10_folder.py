@@ -1,13 +1,14 @@
 _base_ = [
-    '../_base_/models/lakd_r56_r20.py',
+    '../_base_/pairs/r56_r20_cifar10.py',
+    '../_base_/methods/lakd.py',
     '../_base_/datasets/cifar10_folder.py',
     '../_base_/schedules/cifar_300e_linear.py',
     '../_base_/default_runtime.py',
 ]
 
-published = 'https://github.com/chenyaofo/pytorch-cifar-models/releases/download/resnet'
 model = dict(
-    architecture=dict(head=dict(num_classes=10)),
-    teacher=dict(head=dict(num_classes=10)),
-    teacher_ckpt=f'{published}/cifar10_resnet56-187c023a.pt',
+    _base_.method,
+    taps=[1, 4, 9],
+    teacher_taps=[9, 18, 27],
+    attention_loss=_base_.cat_loss.r56_r20,
 )

@@ -14,7 +14,7 @@ class LocalDistributedDataParallel(MMDistributedDataParallel):
     """``MMDistributedDataParallel`` that keeps the backward local.
 
     PyTorch averages gradients over processes during one backward of one loss. Here each module of
-    the student has its own backward inside the forward (:class:`LocalDistill` with
+    the student has its own backward inside the forward (:class:`Distill` with
     ``backward='local'``). Its gradients are sent off as soon as that is over, while the next module
     runs, and waited for before the optimizer steps. With gradient accumulation only the last
     backwards before a step are followed by that.

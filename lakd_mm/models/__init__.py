@@ -1,21 +1,31 @@
 """Networks, losses and the ways to train them, registered in MMRazor's ``MODELS``."""
 
-from .algorithms import LAKD, LocalDistill
-from .backbones import CIFARResNet
-from .connectors import CAMConnector
+from .algorithms import LAKD, Distill
+from .backbones import CIFARVGG, CIFARResNet, CIFARWideResNet
+from .connectors import CAMConnector, MarginConnector
 from .data_preprocessor import CropFlipDataPreprocessor
 from .distillers import LocalDistiller
-from .losses import CATLoss, NDAMFeatureLoss
+from .losses import (
+    AttentionTransferLoss,
+    CATLoss,
+    ContrastiveRepresentationLoss,
+    NDAMFeatureLoss,
+)
 from .students import GradientDetachStudent
 
 __all__ = [
     'LAKD',
+    'AttentionTransferLoss',
     'CAMConnector',
     'CATLoss',
     'CIFARResNet',
+    'CIFARVGG',
+    'CIFARWideResNet',
+    'ContrastiveRepresentationLoss',
     'CropFlipDataPreprocessor',
     'GradientDetachStudent',
-    'LocalDistill',
+    'Distill',
     'LocalDistiller',
+    'MarginConnector',
     'NDAMFeatureLoss',
 ]

@@ -2,9 +2,10 @@
 
 import re
 from collections.abc import Sequence
-from typing import Union
+from typing import Optional, Union
 
 import torch.nn as nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from ..errors import ConfigError, near_names
 
@@ -115,6 +116,56 @@ def resolve_taps(model: nn.Module, taps: Sequence[Tap], key: str = 'taps') -> li
             names.append(blocks[tap - 1])
     _check_order(taps, names, list(modules), key)
     return names
+
+
+def find_classifier(model: nn.Module) -> str:
+    """The name of a network's last linear layer, the classifier; 'head.fc' in MMPretrain.
+
+    Raises:
+        ConfigError: If the network has no linear layer.
+    """
+    linears = [name for name, module in model.named_modules() if isinstance(module, nn.Linear)]
+    if not linears:
+        raise ConfigError(f'{type(model).__name__} has no linear layer, so no logits to record')
+    return linears[-1]
+
+
+def pre_relu_record(model: nn.Module, tap: str) -> tuple[dict, dict, Optional[str]]:
+    """How the feature of a residual block is recorded before the ReLU that ends it.
+
+    That ReLU is the block's own ``relu``, or, where a block starts with its normalization and
+    ReLU (``pre_activation = True``), the next block's or that behind the last block.
+
+    Args:
+        model (nn.Module): The network.
+        tap (str): Name of a residual block.
+
+    Returns:
+        Tuple[dict, dict, str | None]: The recorder's config, which of its records, and the name of
+        the BatchNorm in front of that ReLU, None if the block has none.
+
+    Raises:
+        ConfigError: If no such ReLU is found.
+    """
+    modules = dict(model.named_modules())
+    block, index = tap, -1
+    if getattr(modules[tap], 'pre_activation', False):
+        blocks = [name for stage in stage_blocks(model) for name in stage]
+        later = blocks[blocks.index(tap) + 1 :]
+        block, index = (later[0], 0) if later else (find_backbone(model)[0][:-1], -1)
+    inside = f'{block}.' if block else ''
+    if f'{inside}relu' not in modules:
+        raise ConfigError(
+            f'{type(model).__name__}: {tap!r} has no ReLU to record before (no {inside}relu); '
+            f"use position 'post_relu'"
+        )
+    if block == tap:
+        norms = [n for n, m in modules[tap].named_children() if isinstance(m, _BatchNorm)]
+        norm = f'{tap}.{norms[-1]}' if norms else None
+    else:
+        norm = f'{inside}bn1'
+    recorder = dict(type='mmrazor.ModuleInputs', source=f'{inside}relu')
+    return recorder, dict(record_idx=index, data_idx=0), norm
 
 
 def compile_blocks(model: nn.Module, **options):

@@ -31,7 +31,10 @@ PAIRS = {
             'from scratch, channels-last': ('teachers/resnet20_cifar100.py', CHANNELS_LAST),
             'KD': ('kd/kd_r56_r20_cifar100.py', {}),
             'CAT-KD': ('cat_kd/cat_kd_r56_r20_cifar100.py', {}),
-            'FitNet, 3 taps': ('fitnet/fitnet_r56_r20_cifar100.py', {}),
+            'FitNet, 3 taps': (
+                'fitnet/fitnet_r56_r20_cifar100.py',
+                {'model.transfers.loss_fitnet.at': 'stages'},
+            ),
             'LAKD joint [1,4,9]': (LAKD, {'model.backward': 'joint'}),
             'LAKD local [3,6,9]': (LAKD, {'model.taps': [3, 6, 9]}),
             'LAKD local [2,5,9]': (LAKD, {'model.taps': [2, 5, 9]}),

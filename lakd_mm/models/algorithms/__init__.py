@@ -1,6 +1,6 @@
 """Algorithms: how a training step runs."""
 
+from .distill import Distill
 from .lakd import LAKD
-from .local_distill import LocalDistill
 
-__all__ = ['LAKD', 'LocalDistill']
+__all__ = ['LAKD', 'Distill']

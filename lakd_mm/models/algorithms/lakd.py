@@ -9,12 +9,12 @@ from mmrazor.registry import MODELS
 from ...errors import ConfigError
 from ..students import GradientDetachStudent
 from ..taps import Tap, forward_shifted_taps, resolve_taps, stage_end_taps
+from .distill import Distill
 from .lakd_distiller import lakd_distiller
-from .local_distill import LocalDistill
 
 
 @MODELS.register_module()
-class LAKD(LocalDistill):
+class LAKD(Distill):
     """Local Attention Knowledge Distillation.
 
     The student is cut into local modules behind its taps. Each is trained by its feature loss
@@ -39,7 +39,8 @@ class LAKD(LocalDistill):
         attention_loss (dict, optional): Compares class activation maps; None for none. Defaults
             to ``CATLoss()``.
         connectors (Dict[str, dict], optional): For 'module1' …: what makes that tap of the student
-            fit the teacher's. Defaults to None: shapes are equal.
+            fit the teacher's. Where none is given and shapes differ, one is made: convolution and
+            BatchNorm (our reading; the paper's pairs need one for WRN-40-2 to WRN-40-1 alone).
         detach (bool): Whether gradients are cut; False is the paper's ablation. Defaults to True.
         feature_at_last (bool): Whether the last tap has a feature loss too (Eq. 6). Defaults to
             True.
@@ -49,15 +50,14 @@ class LAKD(LocalDistill):
             same 'tap', its class activation maps ('cam') or its feature at the 'prev' tap. Our
             reading is 'tap'.
         paper_mix (float | bool, optional): alpha of Eq. 6, or True for 0.5. It weights the task
-            loss by alpha and the
-            attention loss, on top of its own weight, by 1 - alpha. Our reading is None: weights
-            as they are given.
+            loss by alpha and the attention loss, on top of its own weight, by 1 - alpha. Our
+            reading is None: weights as they are given.
         ce_weight (float): Weight of the task loss. Defaults to 1.
         distiller (dict, optional): MMRazor's long form, recorders, connectors, losses and
             mappings, instead of what the keys above make. Defaults to None.
         input_shape (Sequence[int]): Shape (C, H, W) of an image, for the runs on noise that check
             taps and shapes. Defaults to (3, 32, 32).
-        **kwargs: ``backward`` and what else :class:`LocalDistill` takes.
+        **kwargs: ``backward`` and what else :class:`Distill` takes.
 
     Raises:
         ConfigError: If taps, shapes, connectors or the teacher's checkpoint do not fit.
@@ -115,17 +115,20 @@ class LAKD(LocalDistill):
             given = ', '.join(key for key, value in short.items() if value)
             raise ConfigError(f'LAKD: {given} would be ignored, the distiller is given in full')
         if distiller is None:
-            if teacher_taps is None:
-                teacher_taps = stage_end_taps(teacher)
             distiller = lakd_distiller(
+                architecture.architecture,
+                teacher,
                 student_taps=architecture.tap_names,
-                teacher_taps=resolve_taps(teacher, teacher_taps, 'teacher_taps'),
+                teacher_taps=resolve_taps(
+                    teacher, teacher_taps or stage_end_taps(teacher), 'teacher_taps'
+                ),
                 feature_loss=feature_loss or dict(type='mmrazor.NDAMFeatureLoss'),
                 attention_loss=attention_loss,
                 connectors=connectors or {},
                 feature_at_last=feature_at_last,
                 tap_position=tap_position,
                 ndam_source=ndam_source,
+                input_shape=architecture.input_shape,
             )
         super().__init__(
             architecture=architecture,

@@ -3,10 +3,16 @@
 from collections.abc import Sequence
 from typing import Optional
 
+import torch.nn as nn
+
 from ...errors import ConfigError
+from ..taps import find_classifier
+from .transfers import write_distiller
 
 
 def lakd_distiller(
+    student: nn.Module,
+    teacher: nn.Module,
     student_taps: Sequence[str],
     teacher_taps: Sequence[str],
     feature_loss: dict,
@@ -15,22 +21,27 @@ def lakd_distiller(
     feature_at_last: bool,
     tap_position: str,
     ndam_source: str,
+    input_shape: Sequence[int],
 ) -> dict:
     """Write the config of a :class:`LocalDistiller` for LAKD.
 
     Module l has the recorder ``module{l}`` on both sides and the loss ``loss_module{l}``; class
-    attention has the recorder ``backbone``, the connectors ``student_cam`` and ``teacher_cam`` and
-    the loss ``loss_cat``.
+    attention has the recorder ``cat``, the connectors ``student_cat`` and ``teacher_cat`` and the
+    loss ``loss_cat``.
 
     Args:
+        student (nn.Module): The student, a classifier.
+        teacher (nn.Module): The teacher.
         student_taps (Sequence[str]): Module names in the student.
         teacher_taps (Sequence[str]): Module names in the teacher, one for each.
         feature_loss (dict): Config of the loss at each tap, a fresh one for each.
         attention_loss (dict, optional): Config of the loss on class activation maps.
-        connectors (Dict[str, dict]): Student-side connectors by 'module1' …
+        connectors (Dict[str, dict]): Student-side connectors by 'module1' …; elsewhere one is made
+            where shapes differ.
         feature_at_last (bool): Whether the last tap has a feature loss.
         tap_position (str): 'post_relu' or 'pre_relu'.
         ndam_source (str): 'tap', 'cam' or 'prev'.
+        input_shape (Sequence[int]): Shape (C, H, W) of an image.
 
     Returns:
         dict: The config.
@@ -55,50 +66,36 @@ def lakd_distiller(
     if unknown:
         raise ConfigError(f'connectors: no {unknown[0]!r}, the modules are {", ".join(modules)}')
 
-    distiller = dict(
-        type='mmrazor.LocalDistiller',
-        student_recorders=_recorders(modules, student_taps, tap_position),
-        teacher_recorders=_recorders(modules, teacher_taps, tap_position),
-        connectors=dict(connectors),
-        distill_losses={},
-        loss_forward_mappings={},
-    )
-    record = dict(record_idx=-1, data_idx=0) if tap_position == 'pre_relu' else {}
-    cam = dict(recorder='backbone', from_student=False, data_idx=-1, connector='teacher_cam')
-    for i, module in enumerate(modules if feature_at_last else modules[:-1]):
-        student = dict(recorder=module, from_student=True, **record)
-        if module in connectors:
-            student['connector'] = module
-        mapping = dict(
-            s_feature=student, t_feature=dict(recorder=module, from_student=False, **record)
+    transfers = {
+        f'loss_{module}': dict(
+            loss=feature_loss,
+            at=dict(student=[student_tap], teacher=[teacher_tap]),
+            position=tap_position,
+            connector=connectors.get(module, 'auto'),
         )
-        if ndam_source == 'cam':
-            mapping['attention'] = cam
-        elif ndam_source == 'prev' and i:
-            mapping['attention'] = dict(recorder=modules[i - 1], from_student=False, **record)
-        distiller['distill_losses'][f'loss_{module}'] = dict(feature_loss)
-        distiller['loss_forward_mappings'][f'loss_{module}'] = mapping
+        for module, student_tap, teacher_tap in zip(modules, student_taps, teacher_taps)
+    }
+    if not feature_at_last:
+        transfers.pop(f'loss_{modules[-1]}')
     if attention_loss is not None:
-        distiller['distill_losses']['loss_cat'] = dict(attention_loss)
-        distiller['loss_forward_mappings']['loss_cat'] = dict(
-            preds_S=dict(cam, from_student=True, connector='student_cam'), preds_T=cam
-        )
-        distiller['connectors']['student_cam'] = dict(type='mmrazor.CAMConnector')
-        distiller['student_recorders']['backbone'] = _backbone()
-    if attention_loss is not None or ndam_source == 'cam':
-        distiller['connectors']['teacher_cam'] = dict(type='mmrazor.CAMConnector')
-        distiller['teacher_recorders']['backbone'] = _backbone()
+        transfers['loss_cat'] = dict(loss=attention_loss, at='cams')
+    distiller = write_distiller(student, teacher, transfers, input_shape)
+    _set_ndam_source(distiller, ndam_source, modules, find_classifier(teacher))
     return distiller
 
 
-def _backbone() -> dict:
-    return dict(type='mmrazor.ModuleOutputs', source='backbone')
-
-
-def _recorders(modules: Sequence[str], taps: Sequence[str], tap_position: str) -> dict:
-    """A block's output, or what its last ReLU gets: the sum with the shortcut."""
-    if tap_position == 'pre_relu':
-        kind, suffix = 'mmrazor.ModuleInputs', '.relu'
-    else:
-        kind, suffix = 'mmrazor.ModuleOutputs', ''
-    return {m: dict(type=kind, source=tap + suffix) for m, tap in zip(modules, taps)}
+def _set_ndam_source(distiller: dict, source: str, modules: Sequence[str], classifier: str):
+    """Say what the mapping of each module is made from, if not from its own teacher feature."""
+    if source == 'tap':
+        return
+    cam = dict(recorder='cat', from_student=False, data_idx=-1, connector='teacher_cat')
+    if source == 'cam':
+        backbone = dict(type='mmrazor.ModuleOutputs', source='backbone')
+        distiller['teacher_recorders'].setdefault('cat', backbone)
+        connector = dict(type='mmrazor.CAMConnector', classifier=classifier)
+        distiller['connectors'].setdefault('teacher_cat', connector)
+    mappings = distiller['loss_forward_mappings']
+    for previous, module in zip((None, *modules), modules):
+        if f'loss_{module}' in mappings and (source == 'cam' or previous):
+            target = mappings[f'loss_{previous}']['t_feature'] if previous else cam
+            mappings[f'loss_{module}']['attention'] = cam if source == 'cam' else target

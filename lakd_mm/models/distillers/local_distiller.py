@@ -1,5 +1,6 @@
 """A configurable distiller whose losses can be computed one by one, as their records arrive."""
 
+import inspect
 from typing import Any, Optional
 
 import torch
@@ -23,6 +24,9 @@ class LocalDistiller(ConfigurableDistiller):
     computed as soon as what they need was recorded, and records are dropped as soon as no loss
     needs them any more.
     """
+
+    # Of the batch that runs; a loss whose forward has a ``data_samples`` gets them.
+    data_samples: Optional[list] = None
 
     def prepare_from_student(self, model: nn.Module):
         """Initialize the student's recorders and connectors.
@@ -93,7 +97,11 @@ class LocalDistiller(ConfigurableDistiller):
         loss = self.distill_losses[name]
         try:
             inputs = {key: self.get_record(**record) for key, record in mapping.items()}
-            return loss(**(inputs if _is_ours(loss) else contiguous(inputs)))
+            if not _is_ours(loss):
+                inputs = contiguous(inputs)
+            if 'data_samples' not in inputs and _takes(loss, 'data_samples'):
+                inputs['data_samples'] = self.data_samples
+            return loss(**inputs)
         except (ValueError, AssertionError, RuntimeError) as error:
             if not explain and not isinstance(error, ValueError):
                 raise
@@ -135,6 +143,10 @@ class LocalDistiller(ConfigurableDistiller):
                     for module in self.connectors[record['connector']].modules():
                         if hasattr(module, 'attach'):
                             module.attach(model)
+
+
+def _takes(loss: nn.Module, argument: str) -> bool:
+    return argument in inspect.signature(loss.forward).parameters
 
 
 def _is_ours(module: nn.Module) -> bool:

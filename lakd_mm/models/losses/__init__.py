@@ -1,12 +1,19 @@
 """Distillation losses: pure functions of tensors, a thin module over each."""
 
+from .attention_transfer_loss import AttentionTransferLoss, attention_map, match_sizes
 from .cat_loss import CATLoss, class_attention
+from .contrastive_representation_loss import ContrastiveRepresentationLoss, noise_contrastive_loss
 from .ndam_feature_loss import NDAMFeatureLoss, activation_mapping, normalized_mapping
 
 __all__ = [
+    'AttentionTransferLoss',
     'CATLoss',
+    'ContrastiveRepresentationLoss',
     'NDAMFeatureLoss',
     'activation_mapping',
+    'attention_map',
     'class_attention',
+    'match_sizes',
+    'noise_contrastive_loss',
     'normalized_mapping',
 ]

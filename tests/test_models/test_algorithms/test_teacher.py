@@ -183,7 +183,7 @@ def test_hooks_of_others_see_the_teacher_run_once(build, batch):
 def test_a_random_teacher_is_named(build, monkeypatch):
     said = []
     monkeypatch.setattr(
-        'lakd_mm.models.algorithms.local_distill.print_log', lambda text, **_: said.append(text)
+        'lakd_mm.models.algorithms.distill.print_log', lambda text, **_: said.append(text)
     )
     build(lakd_cfg())
     assert len(said) == 1 and said[0].startswith('The teacher has random weights')

@@ -1,0 +1,4 @@
+_base_ = 'resnet_cifar.py'
+
+# One teaches another; a pair names their sizes and the teacher's checkpoint.
+model = dict(_delete_=True, architecture=_base_.model, teacher=_base_.model)

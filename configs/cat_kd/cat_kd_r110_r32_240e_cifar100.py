@@ -1,0 +1,10 @@
+_base_ = [
+    '../_base_/pairs/r110_r32_cifar100.py',
+    '../_base_/methods/cat_kd.py',
+    '../_base_/datasets/cifar100.py',
+    '../_base_/schedules/cifar_240e_step.py',
+    '../_base_/default_runtime.py',
+]
+
+model = _base_.method
+model.transfers.loss_cat.loss = _base_.cat_loss.r110_r32

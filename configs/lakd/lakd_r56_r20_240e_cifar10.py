@@ -1,0 +1,14 @@
+_base_ = [
+    '../_base_/pairs/r56_r20_cifar10.py',
+    '../_base_/methods/lakd.py',
+    '../_base_/datasets/cifar10.py',
+    '../_base_/schedules/cifar_240e_step.py',
+    '../_base_/default_runtime.py',
+]
+
+model = dict(
+    _base_.method,
+    taps=[1, 4, 9],
+    teacher_taps=[9, 18, 27],
+    attention_loss=_base_.cat_loss.r56_r20,
+)

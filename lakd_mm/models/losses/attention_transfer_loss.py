@@ -1,0 +1,89 @@
+"""Attention transfer."""
+
+import torch
+import torch.nn as nn
+import torch.nn.functional as F
+from mmrazor.registry import MODELS
+
+from ...errors import ConfigError
+
+
+def match_sizes(first: torch.Tensor, second: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Pool the larger of two feature maps to the size of the smaller.
+
+    Args:
+        first (torch.Tensor): Shape (N, C, H, W).
+        second (torch.Tensor): Shape (N, C', H', W').
+
+    Returns:
+        Tuple[torch.Tensor, torch.Tensor]: Both with the smaller height and the smaller width.
+    """
+    size = tuple(min(sides) for sides in zip(first.shape[-2:], second.shape[-2:]))
+    return tuple(
+        x if tuple(x.shape[-2:]) == size else F.adaptive_avg_pool2d(x, size)
+        for x in (first, second)
+    )
+
+
+def attention_map(feature: torch.Tensor, p: float = 2.0) -> torch.Tensor:
+    """Spatial attention of a feature map, ``mean_C |F|^p``, with unit L2 norm in each sample.
+
+    Args:
+        feature (torch.Tensor): Shape (N, C, H, W).
+        p (float): The exponent. Defaults to 2.
+
+    Returns:
+        torch.Tensor: Shape (N, H * W).
+    """
+    power = feature.square() if p == 2 else feature.abs().pow(p)
+    return F.normalize(power.mean(dim=1).flatten(1), dim=1)
+
+
+@MODELS.register_module()
+class AttentionTransferLoss(nn.Module):
+    r"""Activation-based attention transfer (AT).
+
+    .. math::
+        L = \frac{1}{N H W} \sum_n \| \hat{A}(F^S_n) - \hat{A}(F^T_n) \|_2^2
+
+    with A the spatial attention of :func:`attention_map`. From `Paying More Attention to Attention
+    <https://arxiv.org/abs/1612.03928>`_ (ICLR 2017, Eq. 2, with the mean that its authors' code
+    takes). MMRazor's ``ATLoss`` is the same for maps of one size and refuses others; here the
+    larger one is pooled first, as in the literature.
+
+    Args:
+        p (float): The exponent. Defaults to 2.
+        loss_weight (float): Defaults to 1.0; the literature has 1000 at each stage.
+
+    Examples:
+        >>> loss = dict(type='mmrazor.AttentionTransferLoss', loss_weight=1000.0)
+    """
+
+    def __init__(self, p: float = 2.0, loss_weight: float = 1.0):
+        super().__init__()
+        if p <= 0:
+            raise ConfigError(f'AttentionTransferLoss: p={p} is not positive')
+        self.p = p
+        self.loss_weight = loss_weight
+
+    def forward(self, s_feature: torch.Tensor, t_feature: torch.Tensor) -> torch.Tensor:
+        """Compare attention.
+
+        Args:
+            s_feature (torch.Tensor): The student's feature, shape (N, C, H, W).
+            t_feature (torch.Tensor): The teacher's feature, shape (N, C', H', W'); a constant.
+
+        Returns:
+            torch.Tensor: The weighted loss, a scalar.
+
+        Raises:
+            ConfigError: If one of them has no spatial extent.
+        """
+        if s_feature.ndim != 4 or t_feature.ndim != 4:
+            raise ConfigError(
+                f'AttentionTransferLoss: features of shape {tuple(s_feature.shape)} and '
+                f'{tuple(t_feature.shape)}; both must be (N, C, H, W)'
+            )
+        s_feature, t_feature = match_sizes(s_feature, t_feature.detach())
+        student, teacher = attention_map(s_feature, self.p), attention_map(t_feature, self.p)
+        return self.loss_weight * F.mse_loss(student, teacher)

@@ -1,0 +1,171 @@
+"""Contrastive representation distillation."""
+
+import math
+from typing import Optional
+
+import torch
+import torch.nn as nn
+from mmrazor.registry import MODELS
+
+from ...errors import ConfigError
+
+
+def noise_contrastive_loss(scores: torch.Tensor, num_data: int, eps: float = 1e-7) -> torch.Tensor:
+    r"""Noise contrastive estimation over one positive and m negatives.
+
+    .. math::
+        -\frac{1}{N} \sum_n \Big[ \log \frac{x_{n0}}{x_{n0} + m / M + \epsilon}
+            + \sum_{j=1}^{m} \log \frac{m / M}{x_{nj} + m / M + \epsilon} \Big]
+
+    with M the number of data (`CRD <https://arxiv.org/abs/1910.10699>`_, Eq. 18).
+
+    Args:
+        scores (torch.Tensor): Unnormalised probabilities, shape (N, 1 + m), the positive first.
+        num_data (int): M.
+        eps (float): Defaults to 1e-7.
+
+    Returns:
+        torch.Tensor: A scalar.
+    """
+    noise = (scores.shape[1] - 1) / num_data
+    positive, negatives = scores[:, 0], scores[:, 1:]
+    log_positive = (positive / (positive + noise + eps)).log()
+    log_negatives = (noise / (negatives + noise + eps)).log()
+    return -(log_positive.sum() + log_negatives.sum()) / len(scores)
+
+
+@MODELS.register_module()
+class ContrastiveRepresentationLoss(nn.Module):
+    """Contrastive representation distillation (CRD) with memory banks.
+
+    Each image's student embedding is pulled to its teacher embedding and pushed from those of
+    images of other classes, which two memory banks hold, and the other way round. From
+    `Contrastive Representation Distillation <https://arxiv.org/abs/1910.10699>`_ (ICLR 2020).
+
+    Beyond MMRazor's ``CRDLoss`` its weight counts, negatives are drawn on the device by the loss
+    itself, so that any data set with ``sample_idx`` and labels does, and scores are products with
+    a whole bank instead of with gathered copies of 16,384 rows for each image. Labels of images not
+    seen yet are unknown, so that in the first epoch a negative may be of the same class; and
+    negatives are drawn with replacement (our reading; the literature's code draws without).
+
+    Args:
+        num_data (int): Images in the training set; ``sample_idx`` counts them. Defaults to 50000.
+        num_negatives (int): For each image. Defaults to 16384.
+        temperature (float): Defaults to 0.07.
+        momentum (float): Share of a bank's row that an update keeps. Defaults to 0.5.
+        dim (int): Width of the embeddings. Defaults to 128.
+        loss_weight (float): Defaults to 0.8, the literature's.
+
+    Raises:
+        ConfigError: If an option is out of range.
+
+    Examples:
+        >>> transfers = dict(
+        ...     loss_crd=dict(
+        ...         loss=dict(type='mmrazor.ContrastiveRepresentationLoss', num_data=50000),
+        ...         at='pooled',
+        ...         connector=dict(type='mmrazor.CRDConnector'),
+        ...         teacher_connector=dict(type='mmrazor.CRDConnector')))
+    """
+
+    def __init__(
+        self,
+        num_data: int = 50000,
+        num_negatives: int = 16384,
+        temperature: float = 0.07,
+        momentum: float = 0.5,
+        dim: int = 128,
+        loss_weight: float = 0.8,
+    ):
+        super().__init__()
+        if num_data < 2 or num_negatives < 1 or temperature <= 0 or not 0 <= momentum < 1:
+            raise ConfigError(
+                f'ContrastiveRepresentationLoss: num_data={num_data}, num_negatives='
+                f'{num_negatives}, temperature={temperature}, momentum={momentum}; they must be '
+                f'at least 2, at least 1, positive, and in [0, 1)'
+            )
+        self.num_data = num_data
+        self.num_negatives = num_negatives
+        self.temperature = temperature
+        self.momentum = momentum
+        self.loss_weight = loss_weight
+        bound = 1 / math.sqrt(dim / 3)
+        for side in ('student', 'teacher'):
+            bank = torch.empty(num_data, dim).uniform_(-bound, bound)
+            self.register_buffer(f'{side}_bank', bank)
+            # Of the scores; set at the first batch and kept.
+            self.register_buffer(f'{side}_normalizer', torch.tensor(-1.0))
+        self.register_buffer('labels', torch.full((num_data,), -1))
+
+    def forward(
+        self, s_feature: torch.Tensor, t_feature: torch.Tensor, data_samples: Optional[list] = None
+    ) -> torch.Tensor:
+        """Contrast embeddings.
+
+        Args:
+            s_feature (torch.Tensor): The student's embeddings, shape (N, dim), of unit norm.
+            t_feature (torch.Tensor): The teacher's embeddings, shape (N, dim), of unit norm. No
+                constant: the layer that makes them is trained too.
+            data_samples (List[DataSample], optional): With ``sample_idx`` and labels.
+
+        Returns:
+            torch.Tensor: The weighted loss, a scalar.
+
+        Raises:
+            ConfigError: If there are no sample indices, or one is not below ``num_data``.
+        """
+        index, labels = self._identify(data_samples, s_feature.device)
+        if self.training:
+            self.labels[index] = labels
+        drawn = torch.cat([index[:, None], self._draw(index, labels)], dim=1)
+        loss = sum(
+            noise_contrastive_loss(self._scores(feature, side, drawn), self.num_data)
+            for feature, side in ((s_feature, 'student'), (t_feature, 'teacher'))
+        )
+        if self.training:
+            self._remember(index, s_feature, self.student_bank)
+            self._remember(index, t_feature, self.teacher_bank)
+        return self.loss_weight * loss
+
+    def _identify(self, data_samples: Optional[list], device) -> tuple[torch.Tensor, torch.Tensor]:
+        """Which images these are, and their labels."""
+        if not data_samples or 'sample_idx' not in data_samples[0]:
+            raise ConfigError(
+                'ContrastiveRepresentationLoss: the data samples have no sample_idx; the data '
+                "pipeline's PackInputs must not drop it from its meta_keys"
+            )
+        index = torch.tensor([sample.sample_idx for sample in data_samples], device=device)
+        if index.max() >= self.num_data:
+            raise ConfigError(
+                f'ContrastiveRepresentationLoss: image {int(index.max())} of a training set of '
+                f'num_data={self.num_data}; set num_data to its number of images'
+            )
+        return index, torch.cat([sample.gt_label for sample in data_samples]).to(device)
+
+    def _draw(self, index: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        """Indices of negatives, shape (N, num_negatives): any image of another class."""
+        size = (len(index), self.num_negatives)
+        drawn = torch.randint(self.num_data, size, device=index.device)
+        # What is drawn anew is of the same class again with a probability of 1 to classes.
+        for _ in range(3):
+            same = (self.labels[drawn] == labels[:, None]) | (drawn == index[:, None])
+            drawn[same] = torch.randint(self.num_data, (int(same.sum()),), device=index.device)
+        return drawn
+
+    def _scores(self, feature: torch.Tensor, side: str, drawn: torch.Tensor) -> torch.Tensor:
+        """One side's scores against the other side's bank, shape (N, 1 + num_negatives)."""
+        bank = self.teacher_bank if side == 'student' else self.student_bank
+        # Cloned, since the bank is updated before the backward.
+        products = (feature @ bank.clone().T).gather(1, drawn)
+        scores = (products / self.temperature).exp()
+        normalizer = getattr(self, f'{side}_normalizer')
+        if not self.training:
+            return scores / (scores.mean() * self.num_data)
+        if normalizer < 0:
+            normalizer.copy_(scores.detach().mean() * self.num_data)
+        return scores / normalizer
+
+    @torch.no_grad()
+    def _remember(self, index: torch.Tensor, feature: torch.Tensor, bank: torch.Tensor):
+        row = self.momentum * bank[index] + (1 - self.momentum) * feature.to(bank.dtype)
+        bank[index] = nn.functional.normalize(row, dim=1)
