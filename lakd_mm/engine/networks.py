@@ -1,6 +1,6 @@
 """A network out of a config and a checkpoint."""
 
-from typing import Union
+from typing import Optional, Union
 
 from mmengine.config import Config
 from mmengine.model import BaseModel
@@ -35,20 +35,7 @@ def load_network(
     """
     cfg = read_config(config)
     network = build_network(cfg, part)
-    weights = part_of_state(checkpoint, part)
-    try:
-        load_state_dict(network, weights, strict=True)
-    except RuntimeError as error:
-        if 'do not match exactly' not in str(error):
-            raise
-        backbone = getattr(network, 'backbone', network)
-        raise ConfigError(
-            f'checkpoint {checkpoint} does not fit the {part} of {cfg.filename or "the config"}, '
-            f'a {type(backbone).__name__} (depth={getattr(backbone, "depth", "?")}). Name the '
-            f'config that it was trained with.\n{error}'
-        ) from None
-    # Or MMEngine would initialise the weights again where the network is trained on.
-    network._is_init = True
+    load_weights(network, checkpoint, part, cfg.filename)
     return network.eval(), cfg
 
 
@@ -102,6 +89,36 @@ def build_network(cfg: Config, part: str = 'student') -> BaseModel:
     return network
 
 
+def load_weights(
+    network: BaseModel, checkpoint: str, part: str = 'student', config: Optional[str] = None
+):
+    """Load one network's weights into it.
+
+    Args:
+        network (BaseModel): A classifier.
+        checkpoint (str): Path or URL, see :func:`part_of_state`.
+        part (str): 'student' or 'teacher'. Defaults to 'student'.
+        config (str, optional): Where the network is from, for the message.
+
+    Raises:
+        ConfigError: If the weights do not fit exactly; the keys are named.
+    """
+    weights = part_of_state(checkpoint, part)
+    try:
+        load_state_dict(network, weights, strict=True)
+    except RuntimeError as error:
+        if 'do not match exactly' not in str(error):
+            raise
+        backbone = getattr(network, 'backbone', network)
+        raise ConfigError(
+            f'checkpoint {checkpoint} does not fit the {part} of {config or "the config"}, a '
+            f'{type(backbone).__name__} (depth={getattr(backbone, "depth", "?")}). Name the '
+            f'config that it was trained with.\n{error}'
+        ) from None
+    # Or MMEngine would initialise the weights again where the network is trained on.
+    network._is_init = True
+
+
 def part_of_state(checkpoint: str, part: str = 'student') -> dict:
     """Read one network's weights out of a checkpoint.
 
@@ -117,8 +134,12 @@ def part_of_state(checkpoint: str, part: str = 'student') -> dict:
         ConfigError: If the checkpoint cannot be read or is of a distillation without this part.
     """
     state = CheckpointLoader.load_checkpoint(checkpoint, map_location='cpu')
-    state = state.get('state_dict', state)
-    if not any(key.startswith(_PREFIXES['student']) for key in state):
+    return select_part(state.get('state_dict', state), part, checkpoint)
+
+
+def select_part(state: dict, part: str, checkpoint: str) -> dict:
+    """Pick one network's weights, see :func:`part_of_state`."""
+    if not holds_distillation(state):
         return state
     prefix = _PREFIXES[part]
     weights = {key[len(prefix) :]: state[key] for key in state if key.startswith(prefix)}
@@ -128,3 +149,8 @@ def part_of_state(checkpoint: str, part: str = 'student') -> dict:
             f'the teacher out). Name the checkpoint of the {part} itself.'
         )
     return weights
+
+
+def holds_distillation(state: dict) -> bool:
+    """Whether weights are a distillation's, not a plain classifier's."""
+    return any(key.startswith(_PREFIXES['student']) for key in state)
