@@ -1,6 +1,7 @@
 """Data sets, registered into MMRazor's ``DATASETS``."""
 
+from .class_share import class_share
 from .digits import Digits
 from .in_memory import InMemory, whole_batch
 
-__all__ = ['Digits', 'InMemory', 'whole_batch']
+__all__ = ['Digits', 'InMemory', 'class_share', 'whole_batch']

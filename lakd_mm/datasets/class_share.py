@@ -1,0 +1,56 @@
+"""A share of each class of a data set."""
+
+import math
+from collections.abc import Sequence
+from typing import Optional, Union
+
+import numpy as np
+from mmengine.dataset import BaseDataset
+from mmpretrain.registry import DATASETS as MMPRETRAIN_DATASETS
+from mmrazor.registry import DATASETS
+
+from ..errors import ConfigError
+
+
+@DATASETS.register_module()
+def class_share(
+    dataset: Union[dict, BaseDataset],
+    share: float,
+    seed: int = 0,
+    pipeline: Optional[Sequence] = None,
+) -> BaseDataset:
+    """Reduces a data set to a share of each class, the same images for the same seed.
+
+    Args:
+        dataset (dict | BaseDataset): The data set; it is changed.
+        share (float): How much of each class is kept, above 0 and at most 1; rounded up to images.
+        seed (int): Which images are drawn. A smaller share of the same seed is part of a larger.
+        pipeline (Sequence, optional): That of a data set whose dict names none.
+
+    Returns:
+        BaseDataset: The same data set, with fewer images in their old order.
+
+    Raises:
+        ConfigError: If ``share`` is out of range.
+
+    Examples:
+        >>> train_dataloader = dict(
+        ...     dataset=dict(
+        ...         type='mmrazor.class_share',
+        ...         dataset=dict(type='mmpretrain.CIFAR100', data_root='data/cifar100'),
+        ...         share=0.1))
+    """
+    if not 0 < share <= 1:
+        raise ConfigError(f'class_share: share is {share}; give a number above 0 and at most 1.')
+    if isinstance(dataset, dict):
+        default = {} if pipeline is None else dict(pipeline=pipeline)
+        dataset = MMPRETRAIN_DATASETS.build({**default, **dataset})
+    dataset.full_init()
+    labels = np.asarray(dataset.get_gt_labels())
+    order = np.random.default_rng(seed).permutation(len(labels))
+    kept = []
+    for label in np.unique(labels):
+        of_class = order[labels[order] == label]
+        kept.extend(of_class[: math.ceil(share * len(of_class))].tolist())
+    dataset.get_subset_(sorted(kept))
+    return dataset

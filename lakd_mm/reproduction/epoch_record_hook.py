@@ -1,0 +1,95 @@
+"""A hook that writes one line an epoch, which a training that was killed can be read from."""
+
+import json
+import math
+import os
+import platform
+import time
+from pathlib import Path
+
+import torch
+from mmengine.dist import master_only
+from mmengine.hooks import Hook
+from mmengine.runner import BaseLoop, Runner
+from mmrazor.registry import HOOKS
+
+
+@HOOKS.register_module()
+class EpochRecordHook(Hook):
+    """Appends metrics, seconds and hardware of each validated epoch to ``epochs.jsonl``.
+
+    A line is written when everything of its epoch is, the checkpoints included, so a training may
+    go on behind any epoch that has a line.
+
+    Args:
+        name (str): The file in the work folder.
+    """
+
+    # Behind the hook that saves the best checkpoint.
+    priority = 'LOWEST'
+
+    def __init__(self, name: str = 'epochs.jsonl'):
+        self.name = name
+        # From here, so that the first epoch's time has the loading of the data in it.
+        self._since = time.monotonic()
+
+    @master_only
+    def after_val_epoch(self, runner: Runner, metrics: dict) -> None:
+        """Writes the line of an epoch of training; a validation on its own writes none."""
+        if not isinstance(runner._train_loop, BaseLoop):
+            return
+        now = time.monotonic()
+        losses = runner.message_hub.get_scalar('train/loss')
+        line = dict(
+            epoch=runner.epoch,
+            metrics={key: number(value) for key, value in metrics.items()},
+            loss=number(losses.mean(len(runner.train_dataloader))),
+            seconds=round(now - self._since, 3),
+            hardware=hardware(),
+        )
+        self._since = now
+        append_line(Path(runner.work_dir) / self.name, json.dumps(line))
+
+
+def number(value: object) -> object:
+    """A number as JSON has it: null for one that is not finite; anything else as it is."""
+    if isinstance(value, (torch.Tensor, float, int)) and not isinstance(value, bool):
+        value = float(value)
+        return round(value, 6) if math.isfinite(value) else None
+    return value
+
+
+def append_line(path: Path, line: str) -> None:
+    """Appends a line and waits until it is on the disk.
+
+    It begins a new line even where a crash has left half a line.
+    """
+    with open(path, 'ab+') as file:
+        file.seek(0, os.SEEK_END)
+        broken = False
+        if file.tell():
+            file.seek(-1, os.SEEK_END)
+            broken = file.read(1) != b'\n'
+        file.write((b'\n' if broken else b'') + line.encode() + b'\n')
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def hardware() -> dict:
+    """What this process computes on: device, threads and the release of torch."""
+    on_gpu = torch.cuda.is_available()
+    return dict(
+        device=torch.cuda.get_device_name() if on_gpu else cpu_name(),
+        threads=torch.get_num_threads(),
+        torch=torch.__version__,
+    )
+
+
+def cpu_name() -> str:
+    """The name of the processor, as far as the system tells."""
+    try:
+        text = Path('/proc/cpuinfo').read_text(encoding='utf-8')
+    except OSError:
+        text = ''
+    names = [line.split(':', 1)[1].strip() for line in text.splitlines() if 'model name' in line]
+    return names[0] if names else platform.processor() or platform.machine()

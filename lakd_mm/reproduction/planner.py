@@ -1,0 +1,223 @@
+"""From the options of a call to runs that are known to be able to start."""
+
+import os.path as osp
+import subprocess
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Optional
+
+import torch
+from mmengine.config import Config
+from mmengine.registry import init_default_scope
+from mmengine.runner import CheckpointLoader
+from mmpretrain.registry import MODELS
+
+from ..engine import ConfigError, check_data_folders
+from ..errors import near_names
+from .plan import PAIRS, Budget, Cell
+from .run_config import identity, make_config, read_config
+from .runs import Run
+
+
+@dataclass
+class Settings:
+    """What a call says besides its cells.
+
+    Args:
+        root (Path): Folder that holds configs/ and tools/.
+        work_dir (Path): Folder of all runs.
+        data (str): Which base describes the data.
+        teachers (tuple): Pairs of name and path; the name is empty for any teacher.
+        command (str): The call, for the record.
+    """
+
+    root: Path
+    work_dir: Path
+    data: str = 'pickles'
+    teachers: tuple = ()
+    command: str = ''
+
+
+def plan_runs(
+    cells: Sequence[Cell], budget: Budget, seeds: Sequence[int], settings: Settings
+) -> list[Run]:
+    """Makes the runs of some cells and checks everything that can be checked before they start.
+
+    Raises:
+        ConfigError: With everything that is missing, one line each.
+    """
+    _check_teacher_names(settings.teachers, cells)
+    facts = dict(commit=commit(settings.root), command=settings.command)
+    runs, problems = [], []
+    for seed in seeds:
+        for cell in cells:
+            if cell.kind == 'test' and seed != seeds[0]:
+                continue
+            try:
+                runs.append(_plan_run(cell, budget, seed, settings, facts))
+            except ConfigError as error:
+                problems.append(str(error))
+    problems += _check(runs) if not problems else []
+    if problems:
+        problems = list(dict.fromkeys(problems))
+        count = f'{len(problems)} things are missing:\n  ' if len(problems) > 1 else ''
+        raise ConfigError(count + '\n  '.join(problems))
+    return runs
+
+
+def _plan_run(cell: Cell, budget: Budget, seed: int, settings: Settings, facts: dict) -> Run:
+    configs = settings.root / 'configs'
+    if cell.kind == 'test':
+        # A teacher is the same for every recipe.
+        budget = Budget(next(r for r in cell.configs if (configs / cell.configs[r]).exists()))
+    cfg = read_config(configs, cell, budget.recipe)
+    recipe_epochs = cfg.train_cfg.max_epochs
+    if budget.epochs == recipe_epochs:
+        budget = replace(budget, epochs=None)
+
+    own = _own_teacher(cfg, cell, configs)
+    teacher = _find_teacher(own, cell, settings.teachers)
+    cfg = make_config(cfg, cell, budget, configs, settings.data, teacher)
+    cfg.randomness = {**(cfg.get('randomness') or {}), 'seed': seed}
+    if cell.kind == 'test':
+        if teacher is None:
+            raise ConfigError(f'{cell.name}: no config of this pair names a teacher to test.')
+        path = f'{cell.dataset}/{cell.name}/{Path(teacher).stem}'
+    else:
+        slug = budget.slug(cell.slug(budget.recipe))
+        if teacher and own and Path(teacher).name != Path(own).name:
+            slug += f'-teacher_{Path(teacher).stem}'
+        path = f'{cell.dataset}/{cell.name}/{slug}/seed{seed}'
+    return Run(
+        id=path,
+        cell=cell,
+        budget=budget,
+        seed=seed,
+        cfg=cfg,
+        recipe_epochs=recipe_epochs,
+        identity=identity(cfg),
+        work_dir=settings.work_dir,
+        tools=settings.root / 'tools',
+        checkpoint=teacher if cell.kind == 'test' else None,
+        facts=dict(
+            facts, data=settings.data, teacher=Path(teacher).name if teacher and own else None
+        ),
+    )
+
+
+def _own_teacher(cfg: Config, cell: Cell, configs: Path) -> Optional[str]:
+    """The checkpoint that the config names; for a teacher on its own, that of its pair's."""
+    if cell.kind != 'test':
+        return cfg.model.get('teacher_ckpt')
+    for method in ('lakd', 'kd', 'cat_kd'):
+        path = configs / method / f'{method}_{cell.column}_{cell.dataset}.py'
+        if path.exists():
+            return Config.fromfile(path).model.get('teacher_ckpt')
+    return None
+
+
+def teacher_names(cell: Cell) -> list[str]:
+    """What the teacher of a cell may be called on the command line."""
+    if cell.column not in PAIRS:
+        return [cell.name]
+    teacher = PAIRS[cell.column][0]
+    return [f'{cell.column}_{cell.dataset}', cell.column, f'{teacher}_{cell.dataset}', teacher]
+
+
+def _check_teacher_names(teachers: tuple, cells: Sequence[Cell]) -> None:
+    known = list(dict.fromkeys(name for cell in cells for name in teacher_names(cell)))
+    for name, path in teachers:
+        if name and name not in known:
+            raise ConfigError(
+                f'--teacher-ckpt {name}={path}: no run has a teacher of that name; '
+                f'{near_names(name, known)} Known: {", ".join(known)}.'
+            )
+        if not osp.exists(path) and '://' not in path:
+            raise ConfigError(f'--teacher-ckpt {path}: there is no such file.')
+
+
+def _find_teacher(own: Optional[str], cell: Cell, teachers: tuple) -> Optional[str]:
+    """The checkpoint of a cell's teacher: named on the command line, or the config's own.
+
+    In a folder it is the file that the config's own is called.
+    """
+    for name, path in teachers:
+        if own is None or (name and name not in teacher_names(cell)):
+            continue
+        if not osp.isdir(path):
+            return path
+        inside = osp.join(path, osp.basename(own))
+        if osp.exists(inside):
+            return inside
+    return own
+
+
+def _check(runs: list[Run]) -> list[str]:
+    """What is missing for some runs: data, teachers; and networks that cannot be built."""
+    problems, seen = [], set()
+    for run in runs:
+        if run.cell in seen:
+            continue
+        seen.add(run.cell)
+        try:
+            check_data_folders(run.cfg, ['val'] if run.cell.kind == 'test' else ('train', 'val'))
+            _check_teacher(run)
+            _check_networks(run)
+        except ConfigError as error:
+            problems.append(f'{run.cell.name}: {error}')
+    return problems
+
+
+def _check_teacher(run: Run) -> None:
+    """Raises if a teacher does not exist; one with an address is downloaded here, once."""
+    path = run.checkpoint or run.cfg.model.get('teacher_ckpt')
+    if not path or osp.exists(path):
+        return
+    if '://' in path:
+        cached = osp.join(torch.hub.get_dir(), 'checkpoints', osp.basename(path))
+        if not osp.exists(cached):
+            CheckpointLoader.load_checkpoint(path, map_location='cpu')
+        return
+    name = teacher_names(run.cell)[0]
+    stem = Path(path).parent.name
+    config = next(iter((run.tools.parent / 'configs').rglob(f'{stem}.py')), None)
+    how = (
+        f'Train it, python tools/train.py {config.relative_to(run.tools.parent)}, or name'
+        if config
+        else 'Name'
+    )
+    raise ConfigError(
+        f'the teacher {path} does not exist. {how} another: --teacher-ckpt {name}=PATH'
+    )
+
+
+def _check_networks(run: Run) -> None:
+    """Builds the networks once, without their weights."""
+    init_default_scope(run.cfg.get('default_scope') or 'mmpretrain')
+    model = dict(run.cfg.model, **({'teacher_ckpt': None} if 'teacher' in run.cfg.model else {}))
+    model.setdefault('data_preprocessor', run.cfg.get('data_preprocessor'))
+    try:
+        MODELS.build(model)
+    except ConfigError:
+        raise
+    except Exception as error:
+        text = str(error).strip().splitlines() or ['']
+        raise ConfigError(f'its model cannot be built: {type(error).__name__}: {text[0]}') from None
+
+
+def commit(root: Path) -> Optional[str]:
+    """The commit of the checkout, marked where files differ from it; None outside of one."""
+    try:
+        named, changed = (
+            subprocess.run(
+                ['git', '-C', str(root), *words], capture_output=True, text=True, check=True
+            ).stdout.strip()
+            for words in (
+                ['rev-parse', '--short', 'HEAD'],
+                ['status', '--porcelain', '--untracked-files=no', 'lakd_mm', 'configs', 'tools'],
+            )
+        )
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return f'{named}, with changes' if changed else named

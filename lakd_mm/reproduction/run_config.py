@@ -1,0 +1,190 @@
+"""The config of one run: what the repository has, with the budget and the data of the call."""
+
+import copy
+from pathlib import Path
+from typing import Any, Optional
+
+from mmengine.config import Config
+from mmrazor.registry import METRICS
+
+from ..engine import ConfigError, check_options
+from ..errors import near_names
+from .plan import Budget, Cell, digest
+
+# What a data base in configs/_base_/datasets adds to the name of the data set.
+DATA = {
+    'pickles': '',
+    'folder': '_folder',
+    'in_memory': '_in_memory',
+    'folder_in_memory': '_folder_in_memory',
+}
+# Schedules measured in epochs, which follow the number of epochs.
+EPOCH_KEYS = ('milestones', 'begin', 'end', 'T_max', 'step_size')
+
+
+def read_config(configs: Path, cell: Cell, recipe: str) -> Config:
+    """Reads the config of a cell.
+
+    Raises:
+        ConfigError: If there is none.
+    """
+    if recipe not in cell.configs:
+        raise ConfigError(f'{cell.name} has no config for --recipe {recipe}.')
+    path = configs / cell.configs[recipe]
+    if not path.exists():
+        raise ConfigError(f'{cell.name}: configs/{cell.configs[recipe]} does not exist.')
+    return Config.fromfile(path)
+
+
+def make_config(
+    cfg: Config,
+    cell: Cell,
+    budget: Budget,
+    configs: Path,
+    data: str = 'pickles',
+    teacher: Optional[str] = None,
+) -> Config:
+    """Returns a config on its own, without bases, that is left as it is by whatever comes later.
+
+    Args:
+        cfg (Config): What :func:`read_config` read.
+        cell (Cell): What it is for.
+        budget (Budget): Epochs, share of the images and other changes.
+        configs (Path): The folder of the configs.
+        data (str): Which base describes the data: a key of ``DATA``.
+        teacher (str, optional): Checkpoint of the teacher, instead of the config's.
+
+    Raises:
+        ConfigError: If the changes do not fit the config.
+    """
+    content = cfg._cfg_dict.to_dict()
+    if DATA[data]:
+        content = swap_data(content, configs / '_base_' / 'datasets', cell.dataset, data)
+    cfg = Config(content, filename=cfg.filename)
+    if teacher is not None and 'teacher_ckpt' in cfg.model:
+        cfg.model.teacher_ckpt = teacher
+    if cell.kind == 'train':
+        _apply_budget(cfg, budget)
+        _record_epochs(cfg)
+        _add_metrics(cfg, cell)
+    return cfg
+
+
+def swap_data(content: dict, folder: Path, dataset: str, data: str) -> dict:
+    """Exchanges the base of the data, and keeps what a config says differently from its base.
+
+    Raises:
+        ConfigError: If there is no such base.
+    """
+    bases = [folder / f'{dataset}{DATA[kind]}.py' for kind in ('pickles', data)]
+    for base in bases:
+        if not base.exists():
+            raise ConfigError(
+                f'--data {data}: configs/_base_/datasets/{base.name} does not exist; '
+                f'{near_names(base.name, (path.name for path in sorted(folder.glob("*.py"))))}'
+            )
+    old, new = (Config.fromfile(base)._cfg_dict.to_dict() for base in bases)
+    return rebase(content, old, new)
+
+
+def rebase(content: dict, old: dict, new: dict) -> dict:
+    """Three-way merge: what ``content`` took over from ``old`` becomes what ``new`` has."""
+    result = {}
+    for key in [*content, *(key for key in new if key not in content)]:
+        if key not in content:
+            # The config has deleted what only its old base had.
+            if key not in old:
+                result[key] = copy.deepcopy(new[key])
+        elif key in old and content[key] == old[key]:
+            if key in new:
+                result[key] = copy.deepcopy(new[key])
+        elif key in old and isinstance(content[key], dict) and isinstance(old[key], dict):
+            result[key] = rebase(content[key], old[key], new.get(key, {}))
+        else:
+            result[key] = content[key]
+    return result
+
+
+def identity(cfg: Config) -> str:
+    """Names what a run learns, from what and how; not where the files lie or how fast they come."""
+    keys = (
+        'model',
+        'data_preprocessor',
+        'train_dataloader',
+        'optim_wrapper',
+        'param_scheduler',
+        'train_cfg',
+    )
+    return digest({key: _without_places(cfg.get(key)) for key in keys})
+
+
+def _without_places(value: Any) -> Any:
+    if isinstance(value, dict):
+        skipped = ('data_root', 'num_workers', 'persistent_workers', 'pin_memory')
+        return {
+            key: Path(str(part)).name if key == 'teacher_ckpt' and part else _without_places(part)
+            for key, part in value.items()
+            if key not in skipped
+        }
+    if isinstance(value, (list, tuple)):
+        return [_without_places(part) for part in value]
+    return value
+
+
+def _apply_budget(cfg: Config, budget: Budget) -> None:
+    """Writes epochs, share and options into a config."""
+    recipe_epochs = cfg.train_cfg.max_epochs
+    cfg.train_cfg.val_interval = 1
+    if budget.epochs is not None:
+        cfg.train_cfg.max_epochs = budget.epochs
+        _shrink_schedules(cfg, budget.epochs / recipe_epochs)
+    if budget.fraction is not None:
+        holder = cfg.train_dataloader
+        while 'dataset' in holder.dataset:
+            holder = holder.dataset
+        holder.dataset = dict(
+            type='mmrazor.class_share', dataset=holder.dataset, share=budget.fraction, seed=0
+        )
+    options = dict(budget.options)
+    for key in options:
+        if key.startswith(('train_cfg', 'randomness', 'default_hooks.checkpoint')):
+            raise ConfigError(
+                f'--cfg-options {key}: use --epochs, --seeds; the rest is fixed here.'
+            )
+    check_options(cfg, options)
+    cfg.merge_from_dict(options)
+
+
+def _shrink_schedules(cfg: Config, factor: float) -> None:
+    """Moves what a schedule does at some epoch to the same share of fewer epochs."""
+    schedules = cfg.get('param_scheduler') or []
+    for schedule in schedules if isinstance(schedules, list) else [schedules]:
+        for key in EPOCH_KEYS if schedule.get('by_epoch', True) else ():
+            value = schedule.get(key)
+            if isinstance(value, list):
+                schedule[key] = [max(1, round(factor * epoch)) for epoch in value]
+            elif value:
+                schedule[key] = max(1, round(factor * value))
+
+
+def _record_epochs(cfg: Config) -> None:
+    """Has each epoch saved, validated and written down."""
+    hooks = cfg.setdefault('default_hooks', {})
+    checkpoint = hooks.setdefault('checkpoint', dict(type='CheckpointHook'))
+    checkpoint.update(
+        interval=1, by_epoch=True, max_keep_ckpts=2, save_best='accuracy/top1', rule='greater'
+    )
+    hooks['epoch_record'] = dict(type='mmrazor.EpochRecordHook')
+    imports = cfg.setdefault('custom_imports', dict(imports=[], allow_failed_imports=False))
+    imports['imports'] = [*imports['imports'], 'lakd_mm.reproduction']
+
+
+def _add_metrics(cfg: Config, cell: Cell) -> None:
+    """Adds the metrics of a cell to the validation, where they exist and there is a teacher."""
+    evaluators = cfg.val_evaluator
+    evaluators = list(evaluators) if isinstance(evaluators, (list, tuple)) else [evaluators]
+    present = {evaluator.get('type') for evaluator in evaluators}
+    for metric in cell.metrics if 'teacher' in cfg.model else ():
+        if metric not in present and METRICS.get(metric) is not None:
+            evaluators.append(dict(type=metric))
+    cfg.val_evaluator = evaluators
