@@ -15,6 +15,6 @@ from . import compat
 
 compat.apply()
 
-from . import datasets, engine, models
+from . import datasets, engine, evaluation, models, visualization
 
-__all__ = ['__version__', 'compat', 'datasets', 'engine', 'models']
+__all__ = ['__version__', 'compat', 'datasets', 'engine', 'evaluation', 'models', 'visualization']

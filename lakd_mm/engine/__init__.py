@@ -8,7 +8,7 @@ from .config_checks import (
     check_options,
     near_name,
 )
-from .hooks import CheckDataHook, KeepPreviousHook
+from .hooks import CheckDataHook, KeepPreviousHook, ModelForMetricsHook
 from .local_ddp import LocalDistributedDataParallel
 from .networks import load_network
 
@@ -17,6 +17,7 @@ __all__ = [
     'ConfigError',
     'KeepPreviousHook',
     'LocalDistributedDataParallel',
+    'ModelForMetricsHook',
     'add_common_arguments',
     'check_amp',
     'check_data_folders',

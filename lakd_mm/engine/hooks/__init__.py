@@ -2,5 +2,6 @@
 
 from .check_data_hook import CheckDataHook
 from .keep_previous_hook import KeepPreviousHook
+from .model_for_metrics_hook import ModelForMetricsHook
 
-__all__ = ['CheckDataHook', 'KeepPreviousHook']
+__all__ = ['CheckDataHook', 'KeepPreviousHook', 'ModelForMetricsHook']

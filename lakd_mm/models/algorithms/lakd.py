@@ -114,14 +114,15 @@ class LAKD(Distill):
         if distiller is not None and any(short.values()):
             given = ', '.join(key for key, value in short.items() if value)
             raise ConfigError(f'LAKD: {given} would be ignored, the distiller is given in full')
+        teacher_tap_names = None
         if distiller is None:
+            teacher_taps = teacher_taps or stage_end_taps(teacher)
+            teacher_tap_names = resolve_taps(teacher, teacher_taps, 'teacher_taps')
             distiller = lakd_distiller(
                 architecture.architecture,
                 teacher,
                 student_taps=architecture.tap_names,
-                teacher_taps=resolve_taps(
-                    teacher, teacher_taps or stage_end_taps(teacher), 'teacher_taps'
-                ),
+                teacher_taps=teacher_tap_names,
                 feature_loss=feature_loss or dict(type='mmrazor.NDAMFeatureLoss'),
                 attention_loss=attention_loss,
                 connectors=connectors or {},
@@ -138,3 +139,5 @@ class LAKD(Distill):
             ce_weight=ce_weight,
             **kwargs,
         )
+        # What metrics of features compare the student's taps with.
+        self.teacher_tap_names = teacher_tap_names

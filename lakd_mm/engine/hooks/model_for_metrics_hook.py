@@ -1,0 +1,75 @@
+"""A hook that hands the model to metrics that look into it."""
+
+from typing import Any
+
+from mmengine.hooks import Hook
+from mmengine.model import is_model_wrapper
+from mmengine.runner import BaseLoop, Runner
+from mmrazor.registry import HOOKS
+from torch.utils.data import DataLoader
+
+from ..config_checks import ConfigError
+
+
+@HOOKS.register_module()
+class ModelForMetricsHook(Hook):
+    """Gives the model to every metric that has a ``use_model(model, batch)``.
+
+    It does so before the run, with two images of the data that the metric is for, so that what does
+    not fit fails before training. Metrics without that method are left alone.
+    """
+
+    def __init__(self):
+        self._checkpoint = None
+        self._holds_teacher = False
+
+    def before_run(self, runner: Runner) -> None:
+        """Hands the model over.
+
+        Raises:
+            ConfigError: If a metric cannot work with the model.
+        """
+        model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+        for loop in _loops(runner):
+            metrics = [m for m in loop.evaluator.metrics if hasattr(m, 'use_model')]
+            if metrics:
+                batch = first_images(loop.dataloader)
+                for metric in metrics:
+                    metric.use_model(model, batch)
+
+    def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
+        """Looks whether a checkpoint brings the teacher along."""
+        state = checkpoint.get('state_dict', checkpoint)
+        self._checkpoint = runner.cfg.get('load_from')
+        self._holds_teacher = any(key.startswith('teacher.') for key in state)
+
+    def before_test(self, runner: Runner) -> None:
+        """Checks that a teacher that metrics use is not one of random weights.
+
+        Raises:
+            ConfigError: If it is.
+        """
+        for metric in runner.test_loop.evaluator.metrics:
+            if getattr(metric, 'uses_runs_teacher', False) and not (
+                metric.teacher.is_init or self._holds_teacher
+            ):
+                raise ConfigError(
+                    f'{type(metric).__name__}: the teacher has random weights, checkpoint '
+                    f'{self._checkpoint} does not hold it. Give the metric teacher=…, '
+                    f'teacher_ckpt=… and data_preprocessor=…'
+                )
+
+
+def first_images(dataloader: DataLoader, count: int = 2) -> Any:
+    """The first images of a data set, as its loader gives a batch, without starting its workers."""
+    dataset = dataloader.dataset
+    indices = range(min(count, len(dataset)))
+    if hasattr(dataset, '__getitems__'):
+        return dataloader.collate_fn(dataset.__getitems__(list(indices)))
+    return dataloader.collate_fn([dataset[i] for i in indices])
+
+
+def _loops(runner: Runner) -> list[BaseLoop]:
+    """The validation and test loops of this run; one that it does not use is still a config."""
+    loops = (runner._val_loop, runner._test_loop)
+    return [loop for loop in loops if isinstance(loop, BaseLoop)]

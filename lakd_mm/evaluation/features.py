@@ -1,0 +1,86 @@
+"""What layers of a network give, recorded without touching the network."""
+
+from collections.abc import Sequence
+from functools import partial
+from typing import Any, Callable
+
+import torch
+import torch.nn as nn
+
+from ..errors import ConfigError
+from ..models.students.followers import tensors_in
+from ..models.taps import stage_blocks
+
+_INPUT = 'input:'
+
+
+def record(
+    network: nn.Module,
+    layers: Sequence[str],
+    images: torch.Tensor,
+    function: Callable[[torch.Tensor], Any] = torch.clone,
+) -> dict[str, Any]:
+    """Run a network without gradients, and keep what its layers give.
+
+    Args:
+        network (nn.Module): A classifier, in eval mode.
+        layers (Sequence[str]): Module names, for what these give; or ``input:<module name>`` for
+            what that module gets.
+        images (torch.Tensor): Preprocessed, shape (N, C, H, W).
+        function (Callable[[torch.Tensor], Any]): Applied at once to each layer's tensor, the last
+            one where there are several, so that only its result is held. Defaults to a copy.
+
+    Returns:
+        Dict[str, Any]: The function's results by layer, in the order of ``layers``.
+
+    Raises:
+        ConfigError: If a layer does not run, or gives no tensor.
+    """
+    results = {}
+    handles = []
+
+    def keep(layer, module, args, output=None):
+        tensors = tensors_in(args if layer.startswith(_INPUT) else output)
+        if tensors:
+            results[layer] = function(tensors[-1])
+
+    try:
+        for layer in layers:
+            if layer.startswith(_INPUT):
+                module = network.get_submodule(layer[len(_INPUT) :])
+                handles.append(module.register_forward_pre_hook(partial(keep, layer)))
+            else:
+                module = network.get_submodule(layer)
+                handles.append(module.register_forward_hook(partial(keep, layer)))
+        with torch.no_grad():
+            network(images, mode='tensor')
+    finally:
+        for handle in handles:
+            handle.remove()
+    absent = [layer for layer in layers if layer not in results]
+    if absent:
+        raise ConfigError(
+            f'{type(network).__name__}: {", ".join(absent)} gave no tensor when the network ran. '
+            f'Name other layers (a block that torch.compile has compiled cannot be looked into)'
+        )
+    return {layer: results[layer] for layer in layers}
+
+
+def stem_and_blocks(network: nn.Module) -> list[str]:
+    """Layers of a residual network: what enters the first block, then each block.
+
+    Raises:
+        ConfigError: If it has no residual blocks.
+    """
+    blocks = [name for stage in stage_blocks(network) for name in stage]
+    if not blocks:
+        raise ConfigError(
+            f'{type(getattr(network, "backbone", network)).__name__} has no residual blocks '
+            f'(no layer1, layer2, … or stages); name its layers'
+        )
+    return [_INPUT + blocks[0], *blocks]
+
+
+def label(layer: str) -> str:
+    """A layer's name for people: 'stem', or the module's name within the backbone."""
+    return 'stem' if layer.startswith(_INPUT) else layer.removeprefix('backbone.')

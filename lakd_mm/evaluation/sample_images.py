@@ -1,0 +1,73 @@
+"""The same few test images for every network that is compared."""
+
+import copy
+from typing import Any
+
+import torch
+from mmengine.config import Config
+from mmengine.registry import DATASETS
+from mmengine.runner import Runner
+from torch import nn
+from torch.utils.data import DataLoader, Subset
+
+from ..errors import ConfigError
+
+
+def sample_images(cfg: Config, count: int, batch_size: int = 250, seed: int = 0) -> DataLoader:
+    """Load images of a config's test set, drawn once with a seed, in the order of the set.
+
+    Args:
+        cfg (Config): With a ``test_dataloader``.
+        count (int): How many; all, where there are fewer.
+        batch_size (int): Images in a batch. Defaults to 250.
+        seed (int): Of the drawing. Defaults to 0.
+
+    Raises:
+        ConfigError: If the config has no test images or a number makes no sense.
+    """
+    if not cfg.get('test_dataloader'):
+        raise ConfigError(f'config {cfg.filename}: it has no test_dataloader to take images from')
+    if count < 1 or batch_size < 1:
+        raise ConfigError(f'{count} images in batches of {batch_size}: both must be positive')
+    options = copy.deepcopy(cfg.test_dataloader)
+    dataset = DATASETS.build(options.pop('dataset'))
+    generator = torch.Generator().manual_seed(seed)
+    chosen = torch.randperm(len(dataset), generator=generator)[:count].sort().values
+    options.pop('batch_sampler', None)
+    options.update(
+        dataset=Subset(dataset, chosen.tolist()),
+        batch_size=batch_size,
+        sampler=dict(type='DefaultSampler', shuffle=False),
+        persistent_workers=False,
+        drop_last=False,
+    )
+    options.setdefault('collate_fn', dict(type='default_collate'))
+    return Runner.build_dataloader(options)
+
+
+def check_normalization(preprocessor: nn.Module, other: nn.Module, name: str):
+    """Raise unless two data preprocessors normalise alike; the order of channels may differ.
+
+    Args:
+        preprocessor (nn.Module): Of the config that the images are from.
+        other (nn.Module): Of a network that is to see these images.
+        name (str): That network's name, for the message.
+
+    Raises:
+        ConfigError: If their means or standard deviations differ.
+    """
+
+    def numbers(module: nn.Module) -> list[list[float]]:
+        given = (getattr(module, key, None) for key in ('mean', 'std'))
+        return [value.flatten().tolist() for value in given if value is not None]
+
+    if numbers(preprocessor) != numbers(other):
+        raise ConfigError(
+            f'{name} was trained on images normalised by {numbers(other)}, but the images here are '
+            f'normalised by {numbers(preprocessor)}; name configs of the same data'
+        )
+
+
+def inputs_of(batch: Any, preprocessor: nn.Module) -> torch.Tensor:
+    """Images of a batch as a network gets them, shape (N, C, H, W)."""
+    return preprocessor(dict(inputs=batch['inputs']), training=False)['inputs']

@@ -1,0 +1,141 @@
+"""What the student predicts beside what its teacher predicts."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from mmengine.model import BaseModel
+from mmrazor.registry import METRICS
+
+from .network_metric import NetworkMetric, sample_indices
+
+
+class TeacherPredictionMetric(NetworkMetric):
+    """Base of metrics of the student's, the teacher's and the true class.
+
+    The teacher predicts an image once; over epochs its class is remembered by ``sample_idx``, and
+    by the sum of the image's pixels, so that an image that is not the same is predicted again. A
+    teacher that is trained is not remembered.
+
+    Args:
+        **kwargs: Where the teacher comes from, see :class:`NetworkMetric`.
+    """
+
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)
+        self._known: dict[tuple, int] = {}
+
+    def use_model(self, model: BaseModel, batch: Any):
+        """Take the run's model, see :class:`NetworkMetric`."""
+        super().use_model(model, batch)
+        sample_indices(batch['data_samples'], self.name)
+        self._known.clear()
+
+    def process(self, data_batch: Any, data_samples: Sequence[dict]):
+        """Process one batch.
+
+        Args:
+            data_batch (dict): As the data loader gives it.
+            data_samples (Sequence[dict]): The student's predictions.
+        """
+        self.check_teacher()
+        student = torch.stack(
+            [
+                sample['pred_label'].flatten()[0]
+                if 'pred_label' in sample
+                else sample['pred_score'].argmax()
+                for sample in data_samples
+            ]
+        )
+        truth = torch.cat([sample['gt_label'] for sample in data_samples])
+        teacher = self._predict_or_remember(data_batch, data_samples)
+        self.results.extend(zip(student.tolist(), teacher, truth.tolist()))
+
+    def compute_metrics(self, results: list) -> dict:
+        """Compute what is reported.
+
+        Args:
+            results (List[tuple]): Student's, teacher's and true class of each image.
+        """
+        return self.compare(*torch.tensor(results, dtype=torch.long).reshape(-1, 3).T)
+
+    def compare(self, student: torch.Tensor, teacher: torch.Tensor, truth: torch.Tensor) -> dict:
+        """Compute what is reported from classes, each of shape (N,)."""
+        raise NotImplementedError
+
+    def _predict_or_remember(self, data_batch: Any, data_samples: Sequence[dict]) -> list[int]:
+        if any(parameter.requires_grad for parameter in self.teacher.parameters()):
+            return self._predict(data_batch)
+        indices = sample_indices(data_samples, self.name)
+        keys = list(zip(indices, _sums(data_batch['inputs'])))
+        if not self._known.keys() >= set(keys):
+            self._known.update(zip(keys, self._predict(data_batch)))
+        return [self._known[key] for key in keys]
+
+    def _predict(self, data_batch: Any) -> list[int]:
+        with torch.no_grad():
+            # With data samples of its own: the batch's hold the student's predictions.
+            predictions = self.teacher(self.prepare(data_batch), mode='predict')
+        return torch.cat([sample.pred_label for sample in predictions]).tolist()
+
+
+@METRICS.register_module()
+class ExtracurricularKnowledge(TeacherPredictionMetric):
+    """What the student knows and its teacher does not.
+
+    The share of the images that the teacher gets wrong which the student gets right, Eq. 10 of
+    *LAKD: Activation Mapping Distillation Based on Local Learning*. Reported are ``percent`` (not
+    a number if the teacher makes no mistake) and its two counts, ``teacher_wrong`` and
+    ``student_right`` among these.
+
+    Args:
+        **kwargs: Where the teacher comes from, see :class:`NetworkMetric`.
+
+    Examples:
+        >>> val_evaluator = [
+        ...     dict(type='mmpretrain.Accuracy'),
+        ...     dict(type='mmrazor.ExtracurricularKnowledge')]
+        >>> custom_hooks = [dict(type='mmrazor.ModelForMetricsHook')]
+    """
+
+    default_prefix = 'extracurricular_knowledge'
+
+    def compare(self, student: torch.Tensor, teacher: torch.Tensor, truth: torch.Tensor) -> dict:
+        """Compute what is reported from classes, each of shape (N,)."""
+        wrong = teacher != truth
+        errors = int(wrong.sum())
+        learnt = int((wrong & (student == truth)).sum())
+        percent = 100 * learnt / errors if errors else float('nan')
+        return dict(percent=percent, teacher_wrong=errors, student_right=learnt)
+
+
+@METRICS.register_module()
+class TeacherAgreement(TeacherPredictionMetric):
+    """How often student and teacher predict the same class.
+
+    Reported are ``agreement`` and the teacher's own ``top1``, in percent of the images.
+
+    Args:
+        **kwargs: Where the teacher comes from, see :class:`NetworkMetric`.
+
+    Examples:
+        >>> val_evaluator = [
+        ...     dict(type='mmpretrain.Accuracy'), dict(type='mmrazor.TeacherAgreement')]
+        >>> custom_hooks = [dict(type='mmrazor.ModelForMetricsHook')]
+    """
+
+    default_prefix = 'teacher'
+
+    def compare(self, student: torch.Tensor, teacher: torch.Tensor, truth: torch.Tensor) -> dict:
+        """Compute what is reported from classes, each of shape (N,)."""
+        return dict(
+            agreement=100 * (student == teacher).double().mean().item(),
+            top1=100 * (teacher == truth).double().mean().item(),
+        )
+
+
+def _sums(images: Any) -> list:
+    """The sum of each image of a batch, of one tensor or of a list."""
+    if isinstance(images, torch.Tensor):
+        return images.flatten(1).sum(1).tolist()
+    return [image.sum().item() for image in images]

@@ -1,0 +1,41 @@
+"""A backend of MMEngine's visualizer for single pictures."""
+
+import os
+import os.path as osp
+
+import cv2
+import numpy as np
+from mmengine.visualization import LocalVisBackend
+from mmengine.visualization.vis_backend import force_init_env
+from mmrazor.registry import VISBACKENDS
+
+
+@VISBACKENDS.register_module()
+class PictureVisBackend(LocalVisBackend):
+    """``LocalVisBackend`` that writes a picture under its own name, ``<save_dir>/<name>.png``.
+
+    Args:
+        save_dir (str): Folder of the pictures.
+        **kwargs: Arguments of MMEngine's ``LocalVisBackend``.
+    """
+
+    def __init__(self, save_dir: str, **kwargs):
+        super().__init__(save_dir, img_save_dir='', **kwargs)
+
+    @force_init_env
+    def add_image(self, name: str, image: np.ndarray, step: int = 0, **kwargs) -> None:
+        """Write a picture, over an earlier one.
+
+        Args:
+            name (str): File name without ending.
+            image (np.ndarray): Shape (H, W, 3), uint8, RGB.
+            step (int): Not used.
+            **kwargs: Not used.
+
+        Raises:
+            OSError: If the file cannot be written.
+        """
+        path = osp.join(self._save_dir, f'{name}.png')
+        os.makedirs(osp.dirname(path) or '.', exist_ok=True)
+        if not cv2.imwrite(path, cv2.cvtColor(image, cv2.COLOR_RGB2BGR)):
+            raise OSError(f'{path} cannot be written')

@@ -1,0 +1,151 @@
+"""Figures as MMEngine's visualizer takes them: heat maps and curves."""
+
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Optional, Union
+
+import numpy as np
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+from mmengine.visualization import Visualizer
+
+# Names of layers that fit along an axis without touching.
+_MAX_TICKS = 14
+
+
+def cka_heat_map(
+    matrices: Mapping[str, np.ndarray],
+    teacher_layers: Sequence[str],
+    student_layers: Mapping[str, Sequence[str]],
+    teacher_name: str = 'teacher',
+) -> Figure:
+    """CKA of students with their teacher side by side, in the manner of the LAKD paper's Fig. 1.
+
+    Args:
+        matrices (Mapping[str, np.ndarray]): By the student's name, shape (M, L): the student's
+            layers against the teacher's. Not-a-numbers are left grey.
+        teacher_layers (Sequence[str]): Names of the teacher's L layers, first to last.
+        student_layers (Mapping[str, Sequence[str]]): Names of each student's M layers.
+        teacher_name (str): For the axis. Defaults to 'teacher'.
+
+    Returns:
+        Figure: One panel a student, one colour scale from 0 to 1.
+    """
+    columns = min(len(matrices), 4)
+    rows = math.ceil(len(matrices) / columns)
+    figure = Figure(figsize=(1.2 + 2.9 * columns, 0.4 + 3.6 * rows), dpi=150, layout='constrained')
+    panels = figure.subplots(rows, columns, sharey=True, squeeze=False)
+    image = None
+    for panel, (name, matrix) in zip(panels.flat, matrices.items()):
+        matrix = np.ma.masked_invalid(np.asarray(matrix, dtype=float)).T
+        panel.set_facecolor('0.8')
+        image = panel.imshow(
+            matrix,
+            vmin=0,
+            vmax=1,
+            cmap='magma',
+            origin='lower',
+            aspect='auto',
+            interpolation='none',
+        )
+        panel.set_title(name, fontsize=10)
+        _name_ticks(panel.xaxis, student_layers[name], rotation=90)
+        panel.set_xlabel('student', fontsize=9)
+    for panel in panels[:, 0]:
+        _name_ticks(panel.yaxis, teacher_layers)
+        panel.set_ylabel(teacher_name, fontsize=9)
+    for panel in panels.flat[len(matrices) :]:
+        panel.set_visible(False)
+    bar = figure.colorbar(image, ax=panels, label='CKA', shrink=0.9)
+    bar.ax.tick_params(labelsize=8)
+    return figure
+
+
+def curves(
+    panels: Mapping[str, Mapping[str, tuple[Sequence[float], Sequence[float]]]],
+    x_label: str,
+    y_label: str,
+) -> Figure:
+    """Curves in panels side by side, of the same colour where the same name.
+
+    Args:
+        panels (Mapping[str, Mapping[str, tuple]]): By the panel's title and the curve's name, its
+            x and y values. One point is shown as a point.
+        x_label (str): Under each panel.
+        y_label (str): At the left.
+
+    Returns:
+        Figure: The panels, with one legend under them.
+    """
+    names = list(dict.fromkeys(name for panel in panels.values() for name in panel))
+    columns = min(len(panels), 4)
+    rows = math.ceil(len(panels) / columns)
+    figure = Figure(figsize=(0.6 + 3.1 * columns, 0.6 + 2.6 * rows), dpi=150, layout='constrained')
+    axes = figure.subplots(rows, columns, squeeze=False)
+    handles = {}
+    for axis, (title, lines) in zip(axes.flat, panels.items()):
+        axis.set_title(title, fontsize=10)
+        for name, (x, y) in lines.items():
+            marker = 'o' if len(x) <= 20 else None
+            (handles[name],) = axis.plot(
+                x, y, color=f'C{names.index(name) % 10}', marker=marker, markersize=3, linewidth=1.4
+            )
+        axis.set_xlabel(x_label, fontsize=9)
+        axis.xaxis.set_major_locator(MaxNLocator(nbins=6, integer=True))
+        axis.set_ylim(bottom=0)
+        axis.tick_params(labelsize=8)
+        axis.grid(color='0.9', linewidth=0.6)
+        axis.set_axisbelow(True)
+        axis.spines[['top', 'right']].set_visible(False)
+    for axis in axes[:, 0]:
+        axis.set_ylabel(y_label, fontsize=9)
+    for axis in axes.flat[len(panels) :]:
+        axis.set_visible(False)
+    figure.legend(
+        [handles[name] for name in names],
+        names,
+        loc='outside lower center',
+        ncols=min(len(names), 5),
+        frameon=False,
+        fontsize=9,
+    )
+    return figure
+
+
+def figure_to_array(figure: Figure) -> np.ndarray:
+    """A figure as a picture of shape (H, W, 3), uint8, RGB."""
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    return np.asarray(canvas.buffer_rgba())[..., :3].copy()
+
+
+def save_figure(
+    figure: Figure, path: Union[str, Path], vis_backends: Optional[Sequence[dict]] = None
+):
+    """Hand a figure to MMEngine's visualizer, which writes it as PNG.
+
+    Args:
+        figure (Figure): The figure.
+        path (str | Path): File to write, ``….png``.
+        vis_backends (Sequence[dict], optional): Further backends that get it, such as
+            ``dict(type='TensorboardVisBackend')``, which write under the folder of ``path``.
+    """
+    path = Path(path)
+    visualizer = Visualizer(
+        vis_backends=[
+            dict(type='mmrazor.PictureVisBackend', save_dir=str(path.parent)),
+            *(dict(backend) for backend in vis_backends or ()),
+        ],
+        save_dir=str(path.parent),
+    )
+    visualizer.add_image(path.stem, figure_to_array(figure))
+    visualizer.close()
+
+
+def _name_ticks(axis, names: Sequence[str], rotation: float = 0):
+    """Name positions spread evenly over an axis, the first and the last one among them."""
+    count = min(len(names), _MAX_TICKS)
+    places = np.linspace(0, len(names) - 1, count).round().astype(int).tolist()
+    axis.set_ticks(places, [names[i] for i in places], rotation=rotation, fontsize=7)

@@ -1,0 +1,145 @@
+"""Draws how alike the layers of students and of their teacher are (CKA)."""
+
+import argparse
+import json
+import os
+from pathlib import Path
+
+# Before torch: threads that wait by spinning are 10 times slower where cores are shared.
+os.environ.setdefault('OMP_WAIT_POLICY', 'passive')
+
+import lakd_mm  # noqa: F401  (first: it repairs what the lines below import)
+
+# isort: split
+from mmengine.config import DictAction
+from mmengine.device import get_device
+from mmengine.utils import track_iter_progress
+
+from lakd_mm.engine import check_data_folders, check_options, clear_errors, load_network
+from lakd_mm.engine.networks import read_config
+from lakd_mm.errors import ConfigError
+from lakd_mm.evaluation import CKASums, gram, label, record, stem_and_blocks
+from lakd_mm.evaluation.sample_images import check_normalization, inputs_of, sample_images
+from lakd_mm.models.taps import resolve_taps
+from lakd_mm.visualization import cka_heat_map, save_figure
+
+
+def parse_args() -> argparse.Namespace:
+    """Reads the command line."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument('config', help="the teacher's config, or one of a distillation with it")
+    parser.add_argument('checkpoint', help="the teacher's checkpoint, a path or URL")
+    parser.add_argument(
+        '--student',
+        nargs=3,
+        action='append',
+        required=True,
+        metavar=('NAME', 'CONFIG', 'CHECKPOINT'),
+        help='a panel: a student, out of a distillation or trained alone; any number of times',
+    )
+    parser.add_argument('--images', type=int, default=1000, help='test images (default: 1000)')
+    parser.add_argument('--batch-size', type=int, default=250, help='of the unbiased estimator')
+    parser.add_argument('--seed', type=int, default=0, help='draws the images')
+    parser.add_argument(
+        '--linear',
+        action='store_true',
+        help='linear CKA of all images at once, not the unbiased estimator over batches',
+    )
+    parser.add_argument('--teacher-layers', nargs='+', help='module names or numbers of blocks')
+    parser.add_argument('--student-layers', nargs='+', help='(default: stem and residual blocks)')
+    parser.add_argument(
+        '--out', type=Path, default=Path('work_dirs/cka.png'), help='picture; a .json goes along'
+    )
+    parser.add_argument(
+        '--vis-backends', nargs='+', default=[], help='also give it to, as TensorboardVisBackend'
+    )
+    parser.add_argument(
+        '--cfg-options',
+        nargs='+',
+        action=DictAction,
+        default={},
+        metavar='KEY=VALUE',
+        help="change the teacher's config, whose test images are used",
+    )
+    return parser.parse_args()
+
+
+def layers_of(network, layers: list, option: str) -> list:
+    """Module names of the layers to look at."""
+    if not layers:
+        return stem_and_blocks(network)
+    return resolve_taps(network, [int(n) if n.isdigit() else n for n in layers], option)
+
+
+def main() -> None:
+    """Loads the networks, runs all of them on the same images, draws."""
+    args = parse_args()
+    with clear_errors():
+        compare(args)
+
+
+def compare(args: argparse.Namespace) -> None:
+    """Does the work.
+
+    Raises:
+        ConfigError: If configs, checkpoints, layers or data do not fit.
+    """
+    names = [name for name, *_ in args.student]
+    if len(set(names)) < len(names):
+        raise ConfigError(f'--student: the names {", ".join(names)} must differ')
+    if args.out.suffix != '.png':
+        raise ConfigError(f'--out {args.out}: the name of the picture must end in .png')
+    cfg = read_config(args.config)
+    check_options(cfg, args.cfg_options)
+    cfg.merge_from_dict(args.cfg_options)
+    check_data_folders(cfg, splits=['test'])
+
+    device = get_device()
+    part = 'teacher' if 'teacher' in cfg.model else 'student'
+    teacher = load_network(cfg, args.checkpoint, part)[0].to(device)
+    teacher_layers = layers_of(teacher, args.teacher_layers, '--teacher-layers')
+    students, layers = {}, {}
+    for name, config, checkpoint in args.student:
+        students[name] = load_network(config, checkpoint)[0].to(device)
+        layers[name] = layers_of(students[name], args.student_layers, '--student-layers')
+        check_normalization(teacher.data_preprocessor, students[name].data_preprocessor, name)
+
+    read_config(cfg)
+    batch_size = args.images if args.linear else args.batch_size
+    loader = sample_images(cfg, args.images, batch_size, args.seed)
+    sums = {name: CKASums(unbiased=not args.linear) for name in students}
+    for batch in track_iter_progress((loader, len(loader))):
+        # One preparation for all: it knows the order of these images' channels.
+        images = inputs_of(batch, teacher.data_preprocessor)
+        of_teacher = record(teacher, teacher_layers, images, gram).values()
+        for name, student in students.items():
+            sums[name].add(record(student, layers[name], images, gram).values(), of_teacher)
+
+    matrices = {name: part.matrix().cpu() for name, part in sums.items()}
+    labels = {name: [label(layer) for layer in layers[name]] for name in layers}
+    teacher_labels = [label(layer) for layer in teacher_layers]
+    figure = cka_heat_map(matrices, teacher_labels, labels)
+    save_figure(figure, args.out, [dict(type=kind) for kind in args.vis_backends])
+    facts = dict(
+        estimator='linear CKA' if args.linear else f'unbiased CKA, batches of {batch_size}',
+        images=len(loader.dataset),
+        seed=args.seed,
+        teacher=dict(config=args.config, checkpoint=args.checkpoint, layers=teacher_labels),
+        students=[
+            dict(
+                name=name,
+                config=config,
+                checkpoint=checkpoint,
+                layers=labels[name],
+                cka=[[round(value, 6) for value in row] for row in matrices[name].tolist()],
+            )
+            for name, config, checkpoint in args.student
+        ],
+    )
+    data = args.out.with_suffix('.json')
+    data.write_text(json.dumps(facts) + '\n', encoding='utf-8')
+    print(f'\n-> {args.out}\n-> {data}')
+
+
+if __name__ == '__main__':
+    main()

@@ -1,0 +1,153 @@
+"""Draws how far students' features are from their teacher's over training, tap by tap."""
+
+import argparse
+import json
+import os
+from pathlib import Path
+from typing import Optional
+
+# Before torch: threads that wait by spinning are 10 times slower where cores are shared.
+os.environ.setdefault('OMP_WAIT_POLICY', 'passive')
+
+import lakd_mm  # noqa: F401  (first: it repairs what the lines below import)
+
+# isort: split
+from mmengine.config import Config, DictAction
+
+from lakd_mm.engine import check_data_folders, check_options, clear_errors, load_network
+from lakd_mm.engine.networks import read_config
+from lakd_mm.errors import ConfigError
+from lakd_mm.evaluation.tap_curves import epoch_checkpoints, logged_distances, measured_distances
+from lakd_mm.visualization import curves, save_figure
+
+
+def parse_args() -> argparse.Namespace:
+    """Reads the command line."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument(
+        '--run',
+        nargs=2,
+        action='append',
+        required=True,
+        metavar=('NAME', 'WORK_DIR'),
+        help='a curve: the work folder of a training; any number of times',
+    )
+    parser.add_argument(
+        '--source',
+        choices=['auto', 'log', 'checkpoints'],
+        default='auto',
+        help='what mmrazor.TapDistances logged, or the epoch_*.pth that were kept, measured now '
+        '(default: the log where it has distances)',
+    )
+    measure = parser.add_argument_group('measuring checkpoints')
+    measure.add_argument(
+        '--teacher',
+        nargs=2,
+        metavar=('CONFIG', 'CHECKPOINT'),
+        help="a teacher for all runs, not each distillation's own",
+    )
+    measure.add_argument('--student-taps', nargs='+', help='module names or numbers of blocks')
+    measure.add_argument('--teacher-taps', nargs='+', help="(default: the run's, or stage ends)")
+    measure.add_argument('--images', type=int, default=1000, help='test images (default: 1000)')
+    measure.add_argument('--batch-size', type=int, default=250)
+    measure.add_argument('--seed', type=int, default=0, help='draws the images')
+    measure.add_argument(
+        '--cfg-options', nargs='+', action=DictAction, default={}, metavar='KEY=VALUE'
+    )
+    parser.add_argument(
+        '--out',
+        type=Path,
+        default=Path('work_dirs/tap_distances.png'),
+        help='picture; a .json goes along',
+    )
+    parser.add_argument(
+        '--vis-backends', nargs='+', default=[], help='also give it to, as TensorboardVisBackend'
+    )
+    return parser.parse_args()
+
+
+def main() -> None:
+    """Reads or measures every run, then draws."""
+    args = parse_args()
+    with clear_errors():
+        draw(args)
+
+
+def draw(args: argparse.Namespace) -> None:
+    """Does the work.
+
+    Raises:
+        ConfigError: If a run has neither a log nor checkpoints that serve.
+    """
+    names = [name for name, _ in args.run]
+    if len(set(names)) < len(names):
+        raise ConfigError(f'--run: the names {", ".join(names)} must differ')
+    if args.out.suffix != '.png':
+        raise ConfigError(f'--out {args.out}: the name of the picture must end in .png')
+    runs = {name: distances(Path(work_dir), args) for name, work_dir in args.run}
+    taps = list(dict.fromkeys(tap for run in runs.values() for tap in run['distances']))
+    panels = {
+        tap.replace('tap', 'tap '): {
+            name: (list(run['distances'][tap]), list(run['distances'][tap].values()))
+            for name, run in runs.items()
+            if tap in run['distances']
+        }
+        for tap in taps
+    }
+    figure = curves(panels, 'epoch', 'mean squared distance')
+    save_figure(figure, args.out, [dict(type=kind) for kind in args.vis_backends])
+    data = args.out.with_suffix('.json')
+    data.write_text(json.dumps(runs, indent=1) + '\n', encoding='utf-8')
+    print(f'-> {args.out}\n-> {data}')
+
+
+def distances(work_dir: Path, args: argparse.Namespace) -> dict:
+    """One run: where its distances are from, what was compared, and they by tap and epoch."""
+    if not work_dir.is_dir():
+        raise ConfigError(f'--run: {work_dir} is no folder')
+    found = {} if args.source == 'checkpoints' else logged_distances(work_dir)
+    if found:
+        print(f'{work_dir}: distances of {max(map(len, found.values()))} epochs in its log')
+        return dict(source='log', distances=found)
+    if args.source == 'log':
+        raise ConfigError(
+            f'{work_dir}: no distances in its log; train with mmrazor.TapDistances in '
+            f'val_evaluator, or take --source checkpoints'
+        )
+    checkpoints = epoch_checkpoints(work_dir)
+    if not checkpoints:
+        raise ConfigError(f'{work_dir}: neither distances in its log nor any epoch_<n>.pth')
+    print(f'{work_dir}: measuring {", ".join(path.name for path in checkpoints.values())}')
+    cfg = run_config(work_dir)
+    check_options(cfg, args.cfg_options)
+    cfg.merge_from_dict(args.cfg_options)
+    check_data_folders(cfg, splits=['test'])
+    found, pairs = measured_distances(
+        cfg,
+        checkpoints,
+        load_network(*args.teacher)[0] if args.teacher else None,
+        student_taps=_taps(args.student_taps),
+        teacher_taps=_taps(args.teacher_taps),
+        images=args.images,
+        batch_size=args.batch_size,
+        seed=args.seed,
+    )
+    for tap, (student, teacher) in zip(found, pairs):
+        print(f'{tap}: {student} of the student, {teacher} of the teacher')
+    return dict(source='checkpoints', images=args.images, taps=pairs, distances=found)
+
+
+def run_config(work_dir: Path) -> Config:
+    """The config that a training left in its work folder."""
+    paths = sorted(work_dir.glob('*.py'))
+    if len(paths) != 1:
+        raise ConfigError(f'{work_dir}: it holds {len(paths)} configs (*.py), one is needed')
+    return read_config(str(paths[0]))
+
+
+def _taps(taps: Optional[list]) -> Optional[list]:
+    return taps and [int(tap) if tap.isdigit() else tap for tap in taps]
+
+
+if __name__ == '__main__':
+    main()
