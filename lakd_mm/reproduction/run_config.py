@@ -171,8 +171,10 @@ def _record_epochs(cfg: Config) -> None:
     """Has each epoch saved, validated and written down."""
     hooks = cfg.setdefault('default_hooks', {})
     checkpoint = hooks.setdefault('checkpoint', dict(type='CheckpointHook'))
+    # A short run keeps every epoch's, from which curves can be drawn.
+    keep = -1 if cfg.train_cfg.max_epochs <= 30 else 2
     checkpoint.update(
-        interval=1, by_epoch=True, max_keep_ckpts=2, save_best='accuracy/top1', rule='greater'
+        interval=1, by_epoch=True, max_keep_ckpts=keep, save_best='accuracy/top1', rule='greater'
     )
     hooks['epoch_record'] = dict(type='mmrazor.EpochRecordHook')
     imports = cfg.setdefault('custom_imports', dict(imports=[], allow_failed_imports=False))
