@@ -1,5 +1,6 @@
 """What takes the output of a module next, found by running the network once."""
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
@@ -55,16 +56,19 @@ def find_followers(
 
     Returns:
         Dict[str, List[str]]: For each tap the outermost modules of the backbone that take its
-        output; none for a tap whose output is the backbone's.
+        output; none for a tap whose output is the backbone's, but for normalization and activation.
 
     Raises:
         ConfigError: If the network does not run on such images, a tap does not run in it or not in
-            order, a tap gives no single tensor, or its output goes on without entering a module
-            as it is, so that cutting at modules would not isolate what follows.
+            order, a tap gives no single tensor, its output goes on without entering a module
+            as it is, so that cutting at modules would not isolate what follows, or enters a module
+            that runs more than once.
     """
     prefix, backbone = find_backbone(model)
     outputs: dict[str, torch.Tensor] = {}
     followers: dict[str, list[str]] = {tap: [] for tap in taps}
+    calls: Counter[str] = Counter()
+    not_last: set[str] = set()
 
     def record(name):
         def hook(module, args, output):
@@ -78,6 +82,10 @@ def find_followers(
 
     def watch(name):
         def hook(module, args, kwargs):
+            calls[name] += 1
+            # A scale or bias for each channel, as of a normalization, is no layer of its own.
+            if any(parameter.ndim > 1 for parameter in module.parameters(recurse=False)):
+                not_last.update(outputs)
             for tap, output in outputs.items():
                 if any(tensor is output for tensor in tensors_in((args, kwargs))):
                     followers[tap].append(name)
@@ -112,14 +120,22 @@ def find_followers(
             f'taps {list(taps)} must run once each and in this order in the '
             f'{"backbone" if prefix else "network"}, but it runs {list(outputs)}'
         )
-    cut = [tap for tap in taps if followers[tap]]
-    graphs = [_graph(tensor) for tensor in (*(outputs[tap] for tap in cut), result[-1])]
     for tap in taps:
-        if tap in cut:
-            index = cut.index(tap)
-            isolated = not any(graphs[index] & later for later in graphs[index + 1 :])
+        if tap not in not_last:
+            followers[tap] = []
+        for name in followers[tap]:
+            if calls[name] > 1:
+                raise ConfigError(
+                    f'tap {tap!r} cannot be isolated: {name!r}, which takes its output, runs '
+                    f'{calls[name]} times; choose a tap that another module follows, such as a '
+                    f'whole residual block'
+                )
+    graphs = [_graph(tensor) for tensor in (*outputs.values(), result[-1])]
+    for i, tap in enumerate(taps):
+        if followers[tap]:
+            isolated = not any(graphs[i] & later for later in graphs[i + 1 :])
         else:
-            isolated = any(tensor is outputs[tap] for tensor in result)
+            isolated = tap not in not_last or any(tensor is outputs[tap] for tensor in result)
         if not isolated:
             raise ConfigError(
                 f'tap {tap!r} cannot be isolated: what runs before it also reaches what runs '

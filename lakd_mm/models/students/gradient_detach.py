@@ -23,9 +23,9 @@ class GradientDetachStudent(BaseModel):
 
     A tap ends a local module; whatever module takes the tap's output next starts the following one
     and gets its input detached. The forward value is that of the plain network, and the tap itself
-    (so a recorder on it) still carries the gradient of its own module. A tap whose output is the
-    backbone's cuts nothing: neck and head belong to the last module. This is the
-    separation-decoupling mechanism of LAKD (Eq. 7 to 9).
+    (so a recorder on it) still carries the gradient of its own module. A tap behind which the
+    backbone has no more layers cuts nothing: final normalization, neck and head belong to the last
+    module. This is the separation-decoupling mechanism of LAKD (Eq. 7 to 9).
 
     What follows a tap is found by running the network once on noise, so networks need no change
     and no particular naming. In checkpoints parameters keep the plain classifier's names: each
