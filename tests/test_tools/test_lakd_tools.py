@@ -9,7 +9,7 @@ import pytest
 import torch
 from mmengine.runner import save_checkpoint
 from mmrazor.registry import MODELS
-from networks import cifar_resnet_cfg
+from networks import cifar_resnet_cfg, cifar_wrn_cfg
 
 import lakd_mm  # noqa: F401
 
@@ -121,12 +121,29 @@ def test_what_does_not_fit_is_one_line_and_leaves_what_is_saved(run_tool, config
     assert saved.read_bytes() == b'precious'
 
 
-def test_converter(run_tool, tmp_path):
-    network = MODELS.build(cifar_resnet_cfg(8))
-    state = {
-        key.replace('backbone.', '').replace('head.', ''): value
-        for key, value in network.state_dict().items()
-    }
+@pytest.mark.parametrize(
+    'cfg, names',
+    [
+        (cifar_resnet_cfg(8), {'backbone.': '', 'head.': ''}),
+        (
+            cifar_wrn_cfg(10),
+            {
+                'backbone.layer': 'block',
+                'backbone.': '',
+                '.0.': '.layer.0.',
+                'downsample': 'convShortcut',
+                'head.': '',
+            },
+        ),
+    ],
+)
+def test_converter(run_tool, tmp_path, cfg, names):
+    network = MODELS.build(cfg)
+    state = {}
+    for key, value in network.state_dict().items():
+        for ours, theirs in names.items():
+            key = key.replace(ours, theirs)
+        state[key] = value
     torch.save(dict(model=state, epoch=240), tmp_path / 'literature.pth')
     convert = 'model_converters/literature_to_mmpretrain.py'
     done = run_tool(convert, 'literature.pth', 'ours.pth')

@@ -1,6 +1,7 @@
-"""Renames a CIFAR ResNet checkpoint of the distillation literature for MMPretrain.
+"""Renames a checkpoint of the distillation literature's CIFAR networks for MMPretrain.
 
-Configs of this project read such a checkpoint as it is; this is for using it elsewhere.
+ResNets, wide ResNets and VGGs are known. Configs of this project read such a checkpoint as it is;
+this is for using it elsewhere.
 """
 
 import argparse
@@ -30,7 +31,8 @@ def main():
     if before == set(weights):
         raise SystemExit(
             f'error: {args.source} has no parameters named conv1.weight … fc.weight as the CIFAR '
-            f'ResNets of the literature have, but {", ".join(sorted(before)[:5])} …'
+            f'ResNets of the literature have, nor block0.0.weight … classifier.weight as its VGGs, '
+            f'but {", ".join(sorted(before)[:5])} …'
         )
     args.target.parent.mkdir(parents=True, exist_ok=True)
     save_checkpoint(dict(meta={}, state_dict=weights), str(args.target))

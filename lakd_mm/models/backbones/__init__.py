@@ -1,5 +1,8 @@
 """Networks of the distillation literature that MMPretrain lacks."""
 
-from .cifar_resnet import CIFARResNet, map_literature_keys
+from .cifar_resnet import CIFARResNet
+from .cifar_vgg import CIFARVGG
+from .cifar_wrn import CIFARWideResNet
+from .literature_keys import map_literature_keys
 
-__all__ = ['CIFARResNet', 'map_literature_keys']
+__all__ = ['CIFARResNet', 'CIFARVGG', 'CIFARWideResNet', 'map_literature_keys']

@@ -1,14 +1,10 @@
 """The CIFAR ResNets of the distillation literature."""
 
-import torch.nn as nn
 from mmpretrain.models.backbones import ResNet_CIFAR
 from mmpretrain.models.backbones.resnet import BasicBlock
 from mmrazor.registry import MODELS
-from torch.nn.modules.module import register_module_module_registration_hook
 
 from ...errors import ConfigError
-
-_LITERATURE_PARTS = ('conv1.', 'bn1.', 'layer1.', 'layer2.', 'layer3.')
 
 
 @MODELS.register_module()
@@ -71,39 +67,3 @@ class CIFARResNet(ResNet_CIFAR):
             zero_init_residual=zero_init_residual,
             **kwargs,
         )
-
-
-def map_literature_keys(state_dict, prefix='', *_):
-    """Rename the literature's parameter names to MMPretrain's, in place.
-
-    ``conv1 … layer3`` become ``backbone.…`` and ``fc`` becomes ``head.fc``. A state dict that
-    already has a backbone is left alone.
-
-    Args:
-        state_dict (dict): Parameters by name.
-        prefix (str): What stands before the classifier's own names. Defaults to ''.
-        *_: Ignored; with them this is a load-state-dict pre-hook of the classifier.
-
-    Returns:
-        dict: The same state dict.
-    """
-    if not {f'{prefix}conv1.weight', f'{prefix}fc.weight'} <= state_dict.keys():
-        return state_dict
-    for key in list(state_dict):
-        name = key[len(prefix) :]
-        if name.startswith('fc.'):
-            state_dict[f'{prefix}head.{name}'] = state_dict.pop(key)
-        elif name.startswith(_LITERATURE_PARTS):
-            state_dict[f'{prefix}backbone.{name}'] = state_dict.pop(key)
-    return state_dict
-
-
-def _read_literature_keys(classifier: nn.Module, name: str, backbone: nn.Module):
-    """Teach a classifier that receives a CIFARResNet to read the literature's checkpoints."""
-    if name == 'backbone' and isinstance(backbone, CIFARResNet):
-        classifier._register_load_state_dict_pre_hook(map_literature_keys)
-
-
-# The classifier is MMPretrain's and only it sees all keys of a checkpoint, so the hook is put on it
-# when the backbone is put into it.
-register_module_module_registration_hook(_read_literature_keys)

@@ -7,7 +7,7 @@ from mmengine.model import BaseModel
 from mmengine.runner import load_checkpoint, save_checkpoint
 from mmengine.runner.checkpoint import get_state_dict
 from mmrazor.registry import MODELS
-from networks import cifar_resnet_cfg, classifier_cfg
+from networks import cifar_resnet_cfg, cifar_vgg_cfg, cifar_wrn_cfg, classifier_cfg
 
 from lakd_mm.models.students import GradientDetachStudent
 
@@ -35,6 +35,13 @@ CASES = [
     (cifar_resnet_cfg(20), ['backbone.relu', 'backbone.layer3.1'], 3),
     (RESNET18_CIFAR, [1, 3, 5, 8], 4),
     (RESNET18, [1, 2, 4, 8], 4),
+    # Behind the last block there are only BatchNorm and ReLU.
+    (cifar_wrn_cfg(16), [1, 3, 6], 3),
+    (cifar_wrn_cfg(16, 2), [2, 'backbone.layer2', 'backbone.layer3'], 3),
+    (cifar_wrn_cfg(16), [2, 5], 3),
+    (cifar_vgg_cfg(8), [1, 2, 3, 4, 5], 5),
+    (cifar_vgg_cfg(8), [1, 3, 5], 3),
+    (cifar_vgg_cfg(8), ['backbone.layer1.0.bn', 'backbone.pool2'], 3),
 ]
 
 
@@ -203,6 +210,37 @@ def test_reads_the_literatures_checkpoints(build, tmp_path):
 def test_bad_taps(build, taps, message):
     with pytest.raises(ValueError, match=message):
         GradientDetachStudent(build(cifar_resnet_cfg(20)), taps)
+
+
+@pytest.mark.parametrize('tap', ['backbone.layer2.0.bn1', 'backbone.layer3.0.bn1'])
+def test_what_follows_a_tap_runs_once(build, tap):
+    with pytest.raises(
+        ValueError, match=f"'{tap[:-4]}.relu', which takes its output, runs 2 times"
+    ):
+        GradientDetachStudent(build(cifar_wrn_cfg(16)), [tap])
+
+
+def test_the_task_trains_all_behind_the_last_cut(build, batch):
+    student = GradientDetachStudent(build(cifar_wrn_cfg(16)), [1, 3, 6])
+    student(batch['inputs']).square().sum().backward()
+    for name in ('layer2.1.bn1', 'layer3.1.conv2', 'bn1'):
+        assert student.backbone.get_submodule(name).weight.grad.abs().sum() > 0
+    assert student.backbone.layer2[0].conv2.weight.grad is None
+
+
+def test_a_leak_around_a_cut_is_found_also_before_an_uncut_tap():
+    class Leaking(BaseModel):
+        def __init__(self):
+            super().__init__()
+            self.first, self.second = nn.Conv2d(3, 3, 1), nn.Conv2d(3, 3, 1)
+            self.join, self.norm = nn.Identity(), nn.BatchNorm2d(3)
+
+        def forward(self, inputs, data_samples=None, mode='tensor'):
+            x = self.first(inputs)
+            return self.norm(self.join(self.second(x) + x))
+
+    with pytest.raises(ValueError, match="tap 'first' cannot be isolated"):
+        GradientDetachStudent(Leaking(), ['first', 'join'])
 
 
 def test_networks_without_blocks_need_names():

@@ -1,0 +1,19 @@
+"""Checks of what several backbones take."""
+
+from collections.abc import Sequence
+
+import torch.nn as nn
+
+from ...errors import ConfigError
+
+
+def check_out_indices(
+    backbone: nn.Module, out_indices: Sequence[int], num_stages: int
+) -> tuple[int, ...]:
+    """Raise ConfigError unless every index names a stage, counted from 0."""
+    if isinstance(out_indices, (int, str)) or not set(out_indices) <= set(range(num_stages)):
+        raise ConfigError(
+            f'{type(backbone).__name__}: out_indices={out_indices!r} must be a list of stages, '
+            f'counted from 0 to {num_stages - 1}'
+        )
+    return tuple(out_indices)

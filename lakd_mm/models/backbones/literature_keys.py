@@ -1,0 +1,76 @@
+"""The distillation literature's parameter names, and classifiers that read them.
+
+They are those of `RepDistiller <https://github.com/HobbitLong/RepDistiller>`_ and mdistiller.
+"""
+
+import re
+
+import torch.nn as nn
+from torch.nn.modules.module import register_module_module_registration_hook
+
+from .cifar_resnet import CIFARResNet
+from .cifar_vgg import CIFARVGG
+from .cifar_wrn import CIFARWideResNet
+
+# For each kind of network names that all of its checkpoints have, and what becomes of names.
+_RESNETS = (
+    {'conv1.weight', 'fc.weight'},
+    {
+        r'(conv1|bn1|layer[123])\.': r'backbone.\1.',
+        r'block([123])\.layer\.(\d+)\.convShortcut\.': r'backbone.layer\1.\2.downsample.',
+        r'block([123])\.layer\.': r'backbone.layer\1.',
+        r'fc\.': 'head.fc.',
+    },
+)
+_VGGS = (
+    {'block0.0.weight', 'classifier.weight'},
+    {
+        r'block([0-4])\.(\d+)\.': lambda match: _vgg_name(int(match[1]), int(match[2])),
+        r'classifier\.': 'head.fc.',
+    },
+)
+
+
+def _vgg_name(stage: int, index: int) -> str:
+    """A stage is a flat list there: convolution, BatchNorm, ReLU, convolution, …."""
+    return f'backbone.layer{stage + 1}.{index // 3}.{("conv", "bn", "relu")[index % 3]}.'
+
+
+def map_literature_keys(state_dict: dict, prefix: str = '', *_) -> dict:
+    """Rename the literature's parameter names to MMPretrain's, in place.
+
+    ResNets, wide ResNets and VGGs with BatchNorm are known. A state dict that already has a
+    backbone is left alone.
+
+    Args:
+        state_dict (dict): Parameters by name.
+        prefix (str): What stands before the classifier's own names. Defaults to ''.
+        *_: Ignored; with them this is a load-state-dict pre-hook of the classifier.
+
+    Returns:
+        dict: The same state dict.
+    """
+    for signs, renamings in (_RESNETS, _VGGS):
+        if {prefix + name for name in signs} <= state_dict.keys():
+            for key in [key for key in state_dict if key.startswith(prefix)]:
+                state_dict[prefix + _rename(key[len(prefix) :], renamings)] = state_dict.pop(key)
+    return state_dict
+
+
+def _rename(name: str, renamings: dict) -> str:
+    for pattern, replacement in renamings.items():
+        name, changed = re.subn(f'^{pattern}', replacement, name)
+        if changed:
+            break
+    return name
+
+
+def _read_literature_keys(classifier: nn.Module, name: str, backbone: nn.Module):
+    """Teach a classifier that receives one of these backbones to read such checkpoints."""
+    if name == 'backbone' and isinstance(backbone, (CIFARResNet, CIFARVGG, CIFARWideResNet)):
+        classifier._register_load_state_dict_pre_hook(map_literature_keys)
+
+
+# The classifier is MMPretrain's and only it sees all keys of a checkpoint, so the hook is put on it
+# when the backbone is put into it.
+register_module_module_registration_hook(_read_literature_keys)
