@@ -1,0 +1,8 @@
+_base_ = [
+    '../_base_/models/vgg_cifar.py',
+    '../_base_/datasets/cifar100.py',
+    '../_base_/schedules/cifar_300e_linear.py',
+    '../_base_/default_runtime.py',
+]
+
+model = dict(backbone=dict(depth=8))
