@@ -3,6 +3,7 @@
 import copy
 from collections.abc import Callable
 from contextlib import suppress
+from pathlib import Path
 from typing import Optional
 
 import torch
@@ -13,7 +14,7 @@ from mmengine.model import BaseModel
 from mmengine.runner import load_checkpoint
 from mmrazor.models.task_modules import RecorderManager
 
-from ...errors import ConfigError
+from ...errors import ConfigError, MissingCheckpointError
 from ..students.followers import tensors_in
 from ..taps import compile_blocks
 
@@ -27,9 +28,20 @@ def load_teacher(teacher: BaseModel, checkpoint: str):
 
     Raises:
         ConfigError: If keys are missing or unexpected or shapes differ; they are named.
+        MissingCheckpointError: If the file is not there; for one in ``work_dirs`` with the command
+            that trains it.
     """
     try:
         load_checkpoint(teacher, checkpoint, map_location='cpu', strict=True)
+    except MissingCheckpointError as error:
+        run = Path(checkpoint).parent
+        if run.parent.name != 'work_dirs':
+            raise
+        raise MissingCheckpointError(
+            f'{error}\nA teacher that is not trained yet: tools/train.py '
+            f'configs/teachers/{run.name}.py; one from elsewhere: --cfg-options '
+            f'model.teacher_ckpt=PATH'
+        ) from None
     except RuntimeError as error:
         if 'do not match exactly' not in str(error):
             raise

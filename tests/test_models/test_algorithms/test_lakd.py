@@ -508,6 +508,8 @@ class TestTeacherCheckpoint:
     def test_of_nowhere(self, build, tmp_path):
         with pytest.raises(FileNotFoundError, match='none.pth'):
             build(lakd_cfg(teacher_ckpt=str(tmp_path / 'none.pth')))
+        with pytest.raises(FileNotFoundError, match='tools/train.py configs/teachers/wrn40_2.py'):
+            build(lakd_cfg(teacher_ckpt=str(tmp_path / 'work_dirs/wrn40_2/epoch_240.pth')))
 
 
 @pytest.mark.parametrize(
