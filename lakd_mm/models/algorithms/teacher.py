@@ -8,11 +8,12 @@ from typing import Optional
 
 import torch
 import torch.nn as nn
-from mmcv.cnn import fuse_conv_bn
 from mmengine.logging import print_log
 from mmengine.model import BaseModel
 from mmengine.runner import load_checkpoint
 from mmrazor.models.task_modules import RecorderManager
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from ...errors import ConfigError, MissingCheckpointError
 from ..students.followers import tensors_in
@@ -105,7 +106,7 @@ class LeanTeacher:
         plain, counts = self._records(sample)
         if stop_early:
             self._calls = counts
-        for wanted, change in ((fold_batchnorm, fuse_conv_bn), (inplace, _work_in_place)):
+        for wanted, change in ((fold_batchnorm, fold_batchnorms), (inplace, _work_in_place)):
             if wanted:
                 self.changes.append(change)
                 if not self._gives(plain, sample):
@@ -174,6 +175,18 @@ class LeanTeacher:
 def _hooks(network: nn.Module) -> list:
     """The ids of all forward hooks in a network."""
     return [i for m in network.modules() for i in (*m._forward_hooks, *m._forward_pre_hooks)]
+
+
+def fold_batchnorms(network: nn.Module):
+    """Fold each BatchNorm that stands directly behind a convolution into it, in place."""
+    # Not MMCV's fuse_conv_bn: it would fold the BatchNorm that ends a pre-activation network into
+    # the stem, the last convolution beside it.
+    for parent in network.modules():
+        children = list(parent.named_children())
+        for (conv_name, conv), (norm_name, norm) in zip(children, children[1:]):
+            if isinstance(conv, nn.Conv2d) and isinstance(norm, _BatchNorm):
+                setattr(parent, conv_name, fuse_conv_bn_eval(conv, norm))
+                setattr(parent, norm_name, nn.Identity())
 
 
 def _work_in_place(network: nn.Module):

@@ -1,12 +1,11 @@
 import pytest
 import torch
-from mmcv.cnn import fuse_conv_bn
 from mmengine.runner import load_checkpoint, save_checkpoint
 from mmengine.runner.checkpoint import get_state_dict
 from mmrazor.models.task_modules import RecorderManager
 from networks import cifar_resnet_cfg, classifier_cfg
 
-from lakd_mm.models.algorithms.teacher import LeanTeacher
+from lakd_mm.models.algorithms.teacher import LeanTeacher, fold_batchnorms
 
 
 def recorder_manager(teacher, **sources):
@@ -59,7 +58,7 @@ def test_the_same_records(teacher, batch, fold, channels_last):
 
     expected = records(manager, plainly, images)
     lean = LeanTeacher(teacher, manager, images, fold, channels_last=channels_last)
-    assert (fuse_conv_bn in lean.changes) == fold
+    assert (fold_batchnorms in lean.changes) == fold
     for _ in range(2):
         found = records(manager, lean, images)
         assert [len(record) for record in found] == [1, 2, 1]
@@ -97,7 +96,7 @@ def test_nothing_runs_after_the_last_record(teacher, batch, stop_early):
 def test_batchnorm_that_is_recorded_is_not_folded(teacher, batch):
     manager = recorder_manager(teacher, norm=('ModuleOutputs', 'backbone.layer1.0.bn1'))
     lean = LeanTeacher(teacher, manager, batch['inputs'])
-    assert fuse_conv_bn not in lean.changes
+    assert fold_batchnorms not in lean.changes
     ((norm,),) = records(manager, lean, batch['inputs'])
     assert (norm < 0).any()
 
@@ -120,11 +119,26 @@ def test_a_network_that_normalises_first_is_not_folded_wrongly(build, batch):
     trained_like(teacher)
     manager = recorder_manager(teacher, tap=('ModuleOutputs', 'backbone'))
     lean = LeanTeacher(teacher, manager, batch['inputs'])
-    assert fuse_conv_bn not in lean.changes
+    assert fold_batchnorms not in lean.changes
     with torch.no_grad():
         (expected,) = teacher.extract_feat(batch['inputs'], stage='backbone')
     (((found,),),) = records(manager, lean, batch['inputs'])
     assert (found - expected).norm() <= 1e-5 * expected.norm()
+
+
+def test_a_wide_resnet_is_folded_where_a_convolution_comes_first(build, batch):
+    """The BatchNorm that ends it stands beside the stem's convolution, but not behind it."""
+    wrn = dict(type='mmrazor.CIFARWideResNet', depth=10, widen_factor=1)
+    teacher = trained_like(build(classifier_cfg(wrn)))
+    manager = recorder_manager(teacher, tap=('ModuleOutputs', 'backbone'))
+    lean = LeanTeacher(teacher, manager, batch['inputs'])
+    assert fold_batchnorms in lean.changes
+    with torch.no_grad():
+        (expected,) = teacher.extract_feat(batch['inputs'], stage='backbone')
+    (((found,),),) = records(manager, lean, batch['inputs'])
+    assert (found - expected).norm() <= 1e-5 * expected.norm()
+    left = [m for m in lean._copy.modules() if isinstance(m, torch.nn.BatchNorm2d)]
+    assert len(left) == 4  # the first of each block, and the last
 
 
 def test_new_weights_are_noticed(build, teacher, batch):
