@@ -51,6 +51,6 @@ def class_share(
     kept = []
     for label in np.unique(labels):
         of_class = order[labels[order] == label]
-        kept.extend(of_class[: math.ceil(share * len(of_class))].tolist())
+        kept.extend(of_class[: math.ceil(round(share * len(of_class), 6))].tolist())
     dataset.get_subset_(sorted(kept))
     return dataset

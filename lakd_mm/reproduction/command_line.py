@@ -10,14 +10,20 @@ from typing import Optional
 
 import torch
 from mmengine.config import DictAction
+from mmengine.logging import MMLogger
 
 from ..engine import ConfigError
+from .collect import unfinished
 from .execution import execute
+from .figures import make_figures
 from .lock import locked
-from .plan import METHODS, PAIRS, TARGETS, Budget, find_target, select
+from .plan import METHODS, PAIRS, TARGETS, Budget, Target, find_target, select
 from .planner import Settings, plan_runs
 from .progress import Progress
+from .readme import update
+from .report import write_report
 from .run_config import DATA
+from .runs import Run
 
 
 def parse_args(arguments: Optional[Sequence[str]] = None, doc: Optional[str] = None) -> Namespace:
@@ -56,6 +62,20 @@ def parse_args(arguments: Optional[Sequence[str]] = None, doc: Optional[str] = N
     parser.add_argument('--jobs', type=int, default=1, help='runs at a time (default: 1)')
     parser.add_argument('--threads', type=int, help='of each; default: the cores, divided')
     parser.add_argument('--work-dir', type=Path, default=Path('work_dirs/reproduce'))
+    parser.add_argument(
+        '--out', type=Path, default=Path('docs/results'), help='folder of the reports (%(default)s)'
+    )
+    parser.add_argument('--report-only', action='store_true', help='run nothing; write the report')
+    parser.add_argument(
+        '--readme',
+        type=Path,
+        nargs='?',
+        const=Path('README.md'),
+        help='also fill the results into this file, between its markers (README.md)',
+    )
+    parser.add_argument(
+        '--replace', action='store_true', help='report only what the work folder has'
+    )
     parser.add_argument('--redo', action='store_true', help='move earlier runs aside, begin anew')
     parser.add_argument('--dry-run', action='store_true', help='check and list the runs only')
     args = parser.parse_args(arguments)
@@ -108,18 +128,39 @@ def public_command(arguments: Sequence[str]) -> str:
 def run(args: Namespace, root: Path) -> int:
     """Does what the options say; returns the exit status."""
     signal.signal(signal.SIGTERM, lambda *_: sys.exit('error: terminated'))
+    # Of what MMEngine tells while configs are read and networks built, only warnings.
+    MMLogger.get_instance('reproduce', log_level='WARNING')
     target = find_target(args.target)
-    runs = plan_runs(
-        select(target, args.methods, args.pairs),
-        make_budget(args),
-        list(dict.fromkeys(args.seeds)),
-        make_settings(args, root),
-    )
-    if args.dry_run:
-        for one in runs:
-            state = 'done' if one.result() else f'{len(one.records())} of {one.epochs} epochs'
-            print(f'{one.id}   {state}')
-        return 0
+    failed = []
+    if not args.report_only:
+        runs = plan_runs(
+            select(target, args.methods, args.pairs),
+            make_budget(args),
+            list(dict.fromkeys(args.seeds)),
+            make_settings(args, root),
+        )
+        if args.dry_run:
+            for one in runs:
+                state = 'done' if one.result() else f'{len(one.records())} of {one.epochs} epochs'
+                print(f'{one.id}   {state}')
+            return 0
+        failed = run_all(target, runs, args)
+    for line in unfinished(target, args.work_dir):
+        print(f'unfinished: {line}')
+    for path in write_report(target, args.work_dir, args.out, args.replace):
+        print(f'-> {path}')
+    if args.readme:
+        update(args.readme, args.out)
+        print(f'-> {args.readme}')
+    return 1 if failed else 0
+
+
+def run_all(target: Target, runs: list[Run], args: Namespace) -> list[Run]:
+    """Runs what is missing, and draws; returns the runs that failed.
+
+    Raises:
+        ConfigError: If the work folder is in use, or the user stops it.
+    """
     try:
         with locked(args.work_dir) as lock:
             for one in runs:
@@ -133,6 +174,7 @@ def run(args: Namespace, root: Path) -> int:
             failed = execute(
                 runs, Progress(), args.jobs, args.threads, torch.cuda.device_count(), lock
             )
+            make_figures(target, runs, args.work_dir, args.out)
     except KeyboardInterrupt:
         raise ConfigError('stopped; the same command goes on where it was.') from None
-    return 1 if failed else 0
+    return failed

@@ -42,6 +42,10 @@ TABLE5 = {
 }
 
 
+# Keys of a config that say where data lie and how they are read, and change no result.
+PLACES = ('data_root', 'num_workers', 'persistent_workers', 'pin_memory')
+
+
 @dataclass(frozen=True)
 class Cell:
     """One place of a table: what is trained, or tested, for it.
@@ -53,7 +57,8 @@ class Cell:
         dataset (str): The data set, as ``configs/_base_/datasets`` names it.
         configs (dict): Config files under ``configs`` by recipe, the preferred first.
         kind (str): 'train', 'test' (the teacher, as it is) or 'memory'.
-        metrics (tuple): Types of metrics to measure besides those of the config.
+        metrics (tuple): Metrics to measure besides those of the config, keys of
+            :data:`run_config.METRICS`.
     """
 
     row: str
@@ -105,6 +110,11 @@ class Budget:
     fraction: Optional[float] = None
     options: tuple = ()
 
+    @property
+    def changes(self) -> tuple:
+        """The options that change what is learnt."""
+        return tuple(one for one in self.options if one[0].rpartition('.')[2] not in PLACES)
+
     def slug(self, recipe_slug: str) -> str:
         """The name of the folder of its runs."""
         parts = [recipe_slug]
@@ -112,21 +122,9 @@ class Budget:
             parts.append(f'{self.epochs}e')
         if self.fraction is not None:
             parts.append(f'f{self.fraction:g}')
-        if self.options:
-            parts.append(f'o{digest(self.options)[:8]}')
+        if self.changes:
+            parts.append(f'o{digest(self.changes)[:8]}')
         return '-'.join(parts)
-
-    def describe(self, recipe_epochs: int) -> str:
-        """In words, such as '3 of 300 epochs, 10 % of the training images'."""
-        words = [
-            f'{recipe_epochs} epochs'
-            if self.epochs is None
-            else f'{self.epochs} of {recipe_epochs} epochs'
-        ]
-        if self.fraction is not None:
-            words.append(f'{100 * self.fraction:g} % of the training images')
-        words.extend(f'{key}={value}' for key, value in self.options)
-        return ', '.join(words)
 
 
 def digest(content: Any) -> str:
@@ -164,7 +162,7 @@ def _ablations(configs: dict, beside: Sequence[str], metrics: tuple) -> tuple:
     return tuple(cells)
 
 
-ABLATION_METRICS = ('mmrazor.ExtracurricularKnowledge', 'mmrazor.TapDistances')
+ABLATION_METRICS = ('extracurricular_knowledge', 'tap_distance')
 TARGETS = {
     target.name: target
     for target in (
@@ -181,7 +179,7 @@ TARGETS = {
         ),
         Target(
             'table3',
-            'Where the gradient is cut, CIFAR-10',
+            'Where the gradient is cut, CIFAR-10, ResNet-56 → ResNet-20',
             _ablations(TABLE3, ('teacher', 'cat_kd'), ABLATION_METRICS),
         ),
         Target(
@@ -195,9 +193,9 @@ TARGETS = {
         ),
         Target(
             'table5',
-            'Activation mapping (NDAM), CIFAR-10',
+            'Activation mapping (NDAM) at taps [3, 6, 9], CIFAR-10, ResNet-56 → ResNet-20',
             _ablations(TABLE5, (), ABLATION_METRICS),
-            ('ek', 'accuracy/top1'),
+            ('extracurricular_knowledge/percent', 'accuracy/top1'),
         ),
         Target(
             'fig1',

@@ -2,6 +2,7 @@
 
 import os.path as osp
 import subprocess
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -52,25 +53,44 @@ def plan_runs(
     runs, problems = [], []
     for seed in seeds:
         for cell in cells:
-            if cell.kind == 'test' and seed != seeds[0]:
+            if cell.kind != 'train' and seed != seeds[0]:
                 continue
             try:
                 runs.append(_plan_run(cell, budget, seed, settings, facts))
             except ConfigError as error:
-                problems.append(str(error))
-    problems += _check(runs) if not problems else []
-    if problems:
-        problems = list(dict.fromkeys(problems))
-        count = f'{len(problems)} things are missing:\n  ' if len(problems) > 1 else ''
-        raise ConfigError(count + '\n  '.join(problems))
+                problems.append((cell.name, str(error)))
+    _refuse(problems)
+    _refuse(_check(runs))
     return runs
+
+
+def _refuse(problems: Sequence[tuple[str, str]]) -> None:
+    """Raises if there are problems, each one once, with the cells that have it."""
+    cells: dict[str, list] = {}
+    for name, problem in problems:
+        cells.setdefault(problem, [])
+        if name not in cells[problem]:
+            cells[problem].append(name)
+    lines = []
+    for problem, names in cells.items():
+        more = f' and {len(names) - 3} more' if len(names) > 3 else ''
+        lines.append(f'{", ".join(names[:3])}{more}: {problem}')
+    if lines:
+        count = f'{len(lines)} things are missing.\n  ' if len(lines) > 1 else ''
+        raise ConfigError(count + '\n  '.join(lines))
 
 
 def _plan_run(cell: Cell, budget: Budget, seed: int, settings: Settings, facts: dict) -> Run:
     configs = settings.root / 'configs'
+    if cell.kind == 'memory':
+        return _plan_memory(cell, settings, facts)
     if cell.kind == 'test':
         # A teacher is the same for every recipe.
-        budget = Budget(next(r for r in cell.configs if (configs / cell.configs[r]).exists()))
+        places = tuple(one for one in budget.options if one not in budget.changes)
+        recipe = next(
+            (r for r in cell.configs if (configs / cell.configs[r]).exists()), budget.recipe
+        )
+        budget = Budget(recipe, options=places)
     cfg = read_config(configs, cell, budget.recipe)
     recipe_epochs = cfg.train_cfg.max_epochs
     if budget.epochs == recipe_epochs:
@@ -82,7 +102,7 @@ def _plan_run(cell: Cell, budget: Budget, seed: int, settings: Settings, facts: 
     cfg.randomness = {**(cfg.get('randomness') or {}), 'seed': seed}
     if cell.kind == 'test':
         if teacher is None:
-            raise ConfigError(f'{cell.name}: no config of this pair names a teacher to test.')
+            raise ConfigError('no config of this pair names a teacher to test.')
         path = f'{cell.dataset}/{cell.name}/{Path(teacher).stem}'
     else:
         slug = budget.slug(cell.slug(budget.recipe))
@@ -103,6 +123,23 @@ def _plan_run(cell: Cell, budget: Budget, seed: int, settings: Settings, facts: 
         facts=dict(
             facts, data=settings.data, teacher=Path(teacher).name if teacher and own else None
         ),
+    )
+
+
+def _plan_memory(cell: Cell, settings: Settings, facts: dict) -> Run:
+    """The run of the memory benchmark for a pair, on a GPU or on a CPU."""
+    place = 'gpu' if torch.cuda.is_available() else 'cpu'
+    return Run(
+        id=f'{cell.dataset}/{cell.name}/{place}',
+        cell=cell,
+        budget=Budget(),
+        seed=0,
+        cfg=None,
+        recipe_epochs=1,
+        identity=place,
+        work_dir=settings.work_dir,
+        tools=settings.root / 'tools',
+        facts=facts,
     )
 
 
@@ -153,11 +190,11 @@ def _find_teacher(own: Optional[str], cell: Cell, teachers: tuple) -> Optional[s
     return own
 
 
-def _check(runs: list[Run]) -> list[str]:
-    """What is missing for some runs: data, teachers; and networks that cannot be built."""
+def _check(runs: list[Run]) -> list[tuple[str, str]]:
+    """What is missing, by cell: data, teachers; and networks that cannot be built."""
     problems, seen = [], set()
     for run in runs:
-        if run.cell in seen:
+        if run.cell in seen or run.cfg is None:
             continue
         seen.add(run.cell)
         try:
@@ -165,7 +202,7 @@ def _check(runs: list[Run]) -> list[str]:
             _check_teacher(run)
             _check_networks(run)
         except ConfigError as error:
-            problems.append(f'{run.cell.name}: {error}')
+            problems.append((run.cell.name, str(error)))
     return problems
 
 
@@ -179,7 +216,7 @@ def _check_teacher(run: Run) -> None:
         if not osp.exists(cached):
             CheckpointLoader.load_checkpoint(path, map_location='cpu')
         return
-    name = teacher_names(run.cell)[0]
+    name = teacher_names(run.cell)[-2 if run.cell.column in PAIRS else 0]
     stem = Path(path).parent.name
     config = next(iter((run.tools.parent / 'configs').rglob(f'{stem}.py')), None)
     how = (
@@ -198,7 +235,9 @@ def _check_networks(run: Run) -> None:
     model = dict(run.cfg.model, **({'teacher_ckpt': None} if 'teacher' in run.cfg.model else {}))
     model.setdefault('data_preprocessor', run.cfg.get('data_preprocessor'))
     try:
-        MODELS.build(model)
+        with warnings.catch_warnings():
+            warnings.simplefilter('ignore')
+            MODELS.build(model)
     except ConfigError:
         raise
     except Exception as error:
@@ -220,4 +259,4 @@ def commit(root: Path) -> Optional[str]:
         )
     except (OSError, subprocess.CalledProcessError):
         return None
-    return f'{named}, with changes' if changed else named
+    return f'{named} with changes' if changed else named

@@ -1,15 +1,15 @@
 """The config of one run: what the repository has, with the budget and the data of the call."""
 
 import copy
+import math
 from pathlib import Path
 from typing import Any, Optional
 
 from mmengine.config import Config
-from mmrazor.registry import METRICS
 
 from ..engine import ConfigError, check_options
 from ..errors import near_names
-from .plan import Budget, Cell, digest
+from .plan import PLACES, Budget, Cell, digest
 
 # What a data base in configs/_base_/datasets adds to the name of the data set.
 DATA = {
@@ -17,6 +17,12 @@ DATA = {
     'folder': '_folder',
     'in_memory': '_in_memory',
     'folder_in_memory': '_folder_in_memory',
+}
+# Metrics beside the teacher, by the prefix of what they report.
+METRICS = {
+    'extracurricular_knowledge': dict(type='mmrazor.ExtracurricularKnowledge'),
+    # On every tenth image: both networks run once more for it.
+    'tap_distance': dict(type='mmrazor.TapDistances', every=10),
 }
 # Schedules measured in epochs, which follow the number of epochs.
 EPOCH_KEYS = ('milestones', 'begin', 'end', 'T_max', 'step_size')
@@ -29,10 +35,10 @@ def read_config(configs: Path, cell: Cell, recipe: str) -> Config:
         ConfigError: If there is none.
     """
     if recipe not in cell.configs:
-        raise ConfigError(f'{cell.name} has no config for --recipe {recipe}.')
+        raise ConfigError(f'it has no config for --recipe {recipe}.')
     path = configs / cell.configs[recipe]
     if not path.exists():
-        raise ConfigError(f'{cell.name}: configs/{cell.configs[recipe]} does not exist.')
+        raise ConfigError(f'configs/{cell.configs[recipe]} does not exist.')
     return Config.fromfile(path)
 
 
@@ -67,6 +73,7 @@ def make_config(
         _apply_budget(cfg, budget)
         _record_epochs(cfg)
         _add_metrics(cfg, cell)
+    _apply_options(cfg, budget.options)
     return cfg
 
 
@@ -120,11 +127,10 @@ def identity(cfg: Config) -> str:
 
 def _without_places(value: Any) -> Any:
     if isinstance(value, dict):
-        skipped = ('data_root', 'num_workers', 'persistent_workers', 'pin_memory')
         return {
             key: Path(str(part)).name if key == 'teacher_ckpt' and part else _without_places(part)
             for key, part in value.items()
-            if key not in skipped
+            if key not in PLACES
         }
     if isinstance(value, (list, tuple)):
         return [_without_places(part) for part in value]
@@ -145,14 +151,16 @@ def _apply_budget(cfg: Config, budget: Budget) -> None:
         holder.dataset = dict(
             type='mmrazor.class_share', dataset=holder.dataset, share=budget.fraction, seed=0
         )
-    options = dict(budget.options)
-    for key in options:
+        _shrink_banks(cfg.model, budget.fraction, cfg.data_preprocessor.num_classes)
+
+
+def _apply_options(cfg: Config, options: tuple) -> None:
+    """Writes ``--cfg-options`` into a config."""
+    for key, _ in options:
         if key.startswith(('train_cfg', 'randomness', 'default_hooks.checkpoint')):
-            raise ConfigError(
-                f'--cfg-options {key}: use --epochs, --seeds; the rest is fixed here.'
-            )
-    check_options(cfg, options)
-    cfg.merge_from_dict(options)
+            raise ConfigError(f'--cfg-options {key}: use --epochs and --seeds.')
+    check_options(cfg, dict(options))
+    cfg.merge_from_dict(dict(options))
 
 
 def _shrink_schedules(cfg: Config, factor: float) -> None:
@@ -165,6 +173,18 @@ def _shrink_schedules(cfg: Config, factor: float) -> None:
                 schedule[key] = [max(1, round(factor * epoch)) for epoch in value]
             elif value:
                 schedule[key] = max(1, round(factor * value))
+
+
+def _shrink_banks(model: Any, share: float, num_classes: int) -> None:
+    """Fits memory banks, which have a row for each training image (CRD), to fewer images."""
+    for part in model.values() if isinstance(model, dict) else model:
+        if isinstance(part, (dict, list)):
+            _shrink_banks(part, share, num_classes)
+    if isinstance(model, dict) and 'num_data' in model:
+        of_class, rest = divmod(model['num_data'], num_classes)
+        # Classes of different sizes, each rounded up, are at most one image a class more.
+        rows = num_classes * math.ceil(round(share * of_class, 6))
+        model['num_data'] = rows + (num_classes + math.ceil(share * rest) if rest else 0)
 
 
 def _record_epochs(cfg: Config) -> None:
@@ -182,11 +202,14 @@ def _record_epochs(cfg: Config) -> None:
 
 
 def _add_metrics(cfg: Config, cell: Cell) -> None:
-    """Adds the metrics of a cell to the validation, where they exist and there is a teacher."""
+    """Adds the metrics of a cell to the validation, where there is a teacher."""
+    if not cell.metrics or 'teacher' not in cfg.model:
+        return
     evaluators = cfg.val_evaluator
     evaluators = list(evaluators) if isinstance(evaluators, (list, tuple)) else [evaluators]
     present = {evaluator.get('type') for evaluator in evaluators}
-    for metric in cell.metrics if 'teacher' in cfg.model else ():
-        if metric not in present and METRICS.get(metric) is not None:
-            evaluators.append(dict(type=metric))
-    cfg.val_evaluator = evaluators
+    added = [METRICS[metric] for metric in cell.metrics]
+    cfg.val_evaluator = evaluators + [one for one in added if one['type'] not in present]
+    hooks = [dict(hook) for hook in cfg.get('custom_hooks') or []]
+    hand_over = dict(type='mmrazor.ModelForMetricsHook')
+    cfg.custom_hooks = hooks if hand_over in hooks else [*hooks, hand_over]

@@ -10,6 +10,7 @@ from typing import Optional
 
 from mmengine.config import Config
 
+from .epoch_record_hook import hardware, number
 from .plan import Budget, Cell
 from .records import (
     VERSION,
@@ -20,6 +21,8 @@ from .records import (
     write_json,
     write_text,
 )
+
+TIME = '%Y-%m-%d %H:%M:%S'
 
 
 @dataclass
@@ -89,13 +92,20 @@ class Run:
     def prepare(self) -> list[str]:
         """Writes the config and returns the command that begins the run or goes on with it."""
         begun = read_json(self.folder / 'run.json') or {}
-        config = self.folder / 'config.py'
+        # Not in the folder itself, where MMEngine writes what it makes of it.
+        config = self.folder / 'plan' / 'config.py'
         if begun.get('identity') in (None, self.identity) or not config.exists():
             # A changed config would make two halves that do not belong together.
-            write_text(config, self.cfg.pretty_text)
-            begun = dict(identity=self.identity, facts=self.facts)
-        begun.setdefault('started', []).append(time.strftime('%Y-%m-%d %H:%M:%S'))
+            if self.cfg is not None:
+                write_text(config, self.cfg.pretty_text)
+            begun = dict(
+                cell=self.cell.name, identity=self.identity, epochs=self.epochs, facts=self.facts
+            )
+        begun.setdefault('started', []).append(time.strftime(TIME))
         write_json(self.folder / 'run.json', begun)
+        if self.cell.kind == 'memory':
+            out = str(self.folder / 'memory.json')
+            return [*self._python('benchmarks/memory.py'), '--pair', self.cell.column, '--out', out]
         if self.cell.kind == 'test':
             return [
                 *self._python('test.py'),
@@ -129,9 +139,10 @@ class Run:
             for record in records:
                 record.pop('hardware')
         else:
-            content = self._tested()
+            content = self._tested() if self.cell.kind == 'test' else self._measured()
             if content is None:
                 return None
+            content.update(epochs=[], best=dict(epoch=0, metrics=content['metrics']))
         begun = read_json(self.folder / 'run.json') or {}
         result = dict(
             version=VERSION,
@@ -144,11 +155,11 @@ class Run:
             recipe_epochs=self.recipe_epochs,
             max_epochs=self.epochs,
             fraction=self.budget.fraction,
-            options=[list(option) for option in self.budget.options],
+            options=[list(option) for option in self.budget.changes],
             **content,
             **begun.get('facts', self.facts),
             started=begun.get('started', []),
-            finished=time.strftime('%Y-%m-%d %H:%M:%S'),
+            finished=time.strftime(TIME),
         )
         write_json(self.folder / 'result.json', result)
         return result
@@ -157,16 +168,28 @@ class Run:
         metrics = read_json(self.folder / 'metrics.json')
         if not isinstance(metrics, dict):
             return None
-        from .epoch_record_hook import hardware, number
-
         metrics = {key: number(value) for key, value in metrics.items()}
+        return dict(metrics=metrics, seconds=self._seconds('metrics.json'), hardware=hardware())
+
+    def _measured(self) -> Optional[dict]:
+        found = read_json(self.folder / 'memory.json')
+        if not isinstance(found, dict) or not found.get('rows'):
+            return None
         return dict(
-            metrics=metrics,
-            best=dict(epoch=0, metrics=metrics),
-            seconds=0,
-            hardware=hardware(),
-            epochs=[],
+            metrics={},
+            rows=found['rows'],
+            batch=found['batch'],
+            seconds=self._seconds('memory.json'),
+            hardware={**hardware(), 'device': found['device'], 'torch': found['torch']},
         )
+
+    def _seconds(self, name: str) -> float:
+        """From the start to when a file was written."""
+        begun = read_json(self.folder / 'run.json') or {}
+        if not begun.get('started'):
+            return 0.0
+        start = time.mktime(time.strptime(begun['started'][-1], TIME))
+        return round(max(0.0, (self.folder / name).stat().st_mtime - start), 1)
 
     def _python(self, tool: str) -> list[str]:
         return [sys.executable, str(self.tools / tool)]
