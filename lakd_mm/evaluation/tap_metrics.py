@@ -11,7 +11,7 @@ from mmrazor.registry import METRICS
 from ..errors import ConfigError
 from ..models.students import GradientDetachStudent
 from ..models.taps import Tap, resolve_taps, stage_end_taps
-from .cka import CKASums, gram
+from .cka import MIN_IMAGES, CKASums, gram
 from .features import record
 from .network_metric import NetworkMetric, sample_indices
 
@@ -189,6 +189,8 @@ class TapCKA(TapMetric):
         Args:
             results (List[List[List[float]]]): Three sums for each tap, for each batch.
         """
+        if not results:
+            raise ConfigError(f'{self.name}: no batch had {MIN_IMAGES} images; lower every')
         xy, xx, yy = torch.tensor(results, dtype=torch.double).sum(0).T
         return {f'tap{i + 1}': v for i, v in enumerate((xy / (xx * yy).sqrt()).tolist())}
 

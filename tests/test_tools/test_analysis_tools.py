@@ -1,0 +1,224 @@
+"""Metrics beside the teacher in a training, and the figures that are drawn from it."""
+
+import importlib.util
+import json
+import re
+import socket
+import sys
+
+import cv2
+import pytest
+import torch
+from mmengine.config import Config
+from mmengine.runner import save_checkpoint
+from mmrazor.registry import MODELS
+from networks import cifar_resnet_cfg
+
+import lakd_mm  # noqa: F401
+
+CONFIG = """
+_base_ = '{root}/configs/lakd/lakd_r32_r14_digits.py'
+model = dict(
+    architecture=dict(backbone=dict(depth=8)),
+    teacher=dict(backbone=dict(depth=14)),
+    teacher_ckpt='teacher.pth',
+    taps=[1, 2, 3],
+    teacher_taps=[2, 4, 6],
+)
+train_dataloader = dict(batch_size=16, dataset=dict(indices=64))
+val_dataloader = dict(dataset=dict(indices=33), batch_size=8)
+test_dataloader = dict(dataset=dict(indices=33), batch_size=8)
+train_cfg = dict(max_epochs=2)
+val_evaluator = [
+    dict(type='mmpretrain.Accuracy', topk=(1,)),
+    dict(type='mmrazor.ExtracurricularKnowledge'),
+    dict(type='mmrazor.TeacherAgreement'),
+    dict(type='mmrazor.TapDistances'),
+]
+test_evaluator = val_evaluator
+"""
+PLAIN = """
+_base_ = '{root}/configs/teachers/resnet32_digits.py'
+model = dict(backbone=dict(depth={depth}))
+test_dataloader = dict(dataset=dict(indices=33))
+"""
+
+
+@pytest.fixture
+def config(tmp_path, root):
+    """Configs and checkpoints of a small pair."""
+    path = tmp_path / 'pair.py'
+    path.write_text(CONFIG.format(root=root))
+    torch.manual_seed(0)
+    for name, depth in (('teacher', 14), ('scratch', 8)):
+        (tmp_path / f'{name}.py').write_text(PLAIN.format(root=root, depth=depth))
+        network = MODELS.build(cifar_resnet_cfg(depth))
+        network.init_weights()
+        torch.nn.init.normal_(network.head.fc.weight)
+        save_checkpoint(dict(state_dict=network.state_dict()), str(tmp_path / f'{name}.pth'))
+    return path
+
+
+@pytest.fixture
+def tool(root, tmp_path, monkeypatch):
+    """Run a tool in this process; what it ends with, or None."""
+
+    def run(name, *arguments):
+        monkeypatch.chdir(tmp_path)
+        monkeypatch.setattr(sys, 'argv', [name, *map(str, arguments)])
+        (path,) = root.glob(f'tools/**/{name}.py')
+        spec = importlib.util.spec_from_file_location(f'tool_{name}', path)
+        module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+        try:
+            module.main()
+        except SystemExit as end:
+            return str(end)
+        return None
+
+    return run
+
+
+def test_metrics_over_a_training(run, tool, config, tmp_path, root):
+    config = config.rename(tmp_path / 'training.py')  # MMEngine keeps one visualizer a name
+    assert tool('train', config, '--work-dir', 'run') is None
+    (scalars,) = tmp_path.glob('run/*/vis_data/scalars.json')
+    records = [json.loads(line) for line in scalars.read_text().splitlines()]
+    logged = [record for record in records if 'tap_distance/tap1' in record]
+    assert [record['step'] for record in logged] == [1, 2]
+    assert logged[0]['teacher/top1'] == logged[1]['teacher/top1']
+    wrong = 33 - round(logged[1]['teacher/top1'] * 33 / 100)
+    assert logged[1]['extracurricular_knowledge/teacher_wrong'] == wrong > 0
+
+    # Two processes, with a padded image, report what one does; the teacher is in the checkpoint.
+    (tmp_path / 'teacher.pth').unlink()
+    with socket.socket() as probe:
+        probe.bind(('127.0.0.1', 0))
+        port = str(probe.getsockname()[1])
+    tested = run(
+        *('bash', root / 'tools/dist_test.sh', config, 'run/epoch_2.pth', 2),
+        *('--out', 'm.json', '--out-item', 'metrics'),
+        PORT=port,
+        CUDA_VISIBLE_DEVICES='',
+    )
+    assert tested.returncode == 0, tested.stdout
+    found = json.loads((tmp_path / 'm.json').read_text())
+    assert len([key for key in found if key in logged[1]]) >= 9
+    for key in ('extracurricular_knowledge', 'teacher', 'tap_distance', 'accuracy'):
+        for name in (name for name in found if name.startswith(f'{key}/')):
+            assert found[name] == pytest.approx(logged[1][name], rel=1e-4), name
+
+    # The same numbers out of the log and out of the checkpoints.
+    for source in ('log', 'checkpoints'):
+        options = ('--source', source, '--out', f'{source}.png', '--images', 100)
+        assert tool('tap_distances', '--run', 'LAKD', 'run', *options) is None
+    from_log, measured = (
+        json.loads((tmp_path / f'{source}.json').read_text())['LAKD']['distances']
+        for source in ('log', 'checkpoints')
+    )
+    assert list(from_log) == ['tap1', 'tap2', 'tap3']
+    for tap, curve in from_log.items():
+        expected = {str(r['step']): r[f'tap_distance/{tap}'] for r in logged}
+        assert curve == expected == pytest.approx(measured[tap], rel=1e-4)
+    assert cv2.imread(str(tmp_path / 'log.png')).std() > 0
+
+
+def test_what_does_not_fit_fails_before_training(tool, config, tmp_path):
+    config.write_text(
+        config.read_text().replace("TapDistances'", "TapDistances', teacher_taps=[9]")
+    )
+    found = tool('train', config)
+    assert 'error: TapDistances.teacher_taps=[9]: there is no residual block 9' in found
+    assert not list(tmp_path.glob('**/epoch_*.pth'))
+
+
+def test_a_checkpoint_without_the_teacher(tool, config, tmp_path):
+    model = dict(Config.fromfile(config).model, teacher_ckpt=None, save_teacher=False)
+    state = MODELS.build(model).state_dict()
+    assert not any(key.startswith('teacher.') for key in state)
+    save_checkpoint(dict(state_dict=state), str(tmp_path / 'student.pth'))
+    found = tool('test', config, 'student.pth', '--cfg-options', 'model.save_teacher=False')
+    assert found.startswith('error: ExtracurricularKnowledge: the teacher has random weights')
+
+
+def test_cka(tool, config, tmp_path):
+    save_checkpoint(
+        dict(
+            state_dict={
+                f'architecture.{key}': value
+                for key, value in torch.load(tmp_path / 'scratch.pth')['state_dict'].items()
+            }
+        ),
+        str(tmp_path / 'student.pth'),
+    )
+    students = [('plain', 'scratch.py', 'scratch.pth'), ('distilled', 'pair.py', 'student.pth')]
+    students.append(('teacher', 'teacher.py', 'teacher.pth'))
+    arguments = [word for student in students for word in ('--student', *student)]
+    arguments += ['--images', 20, '--batch-size', 10]
+    assert tool('cka', 'teacher.py', 'teacher.pth', *arguments, '--out', 'f/cka.png') is None
+    facts = json.loads((tmp_path / 'f/cka.json').read_text())
+    plain, distilled, itself = (torch.tensor(student['cka']) for student in facts['students'])
+    layers = ['stem', *(f'layer{s}.{b}' for s in (1, 2, 3) for b in (0, 1))]
+    assert facts['teacher']['layers'] == layers and facts['images'] == 20
+    assert facts['students'][0]['layers'] == ['stem', 'layer1.0', 'layer2.0', 'layer3.0']
+    assert plain.shape == (4, 7)
+    assert torch.equal(plain, distilled)
+    assert torch.allclose(itself.diag(), torch.ones(7)) and torch.allclose(itself, itself.T)
+    assert plain.max() < 1
+    assert cv2.imread(str(tmp_path / 'f/cka.png')).std() > 0
+
+    arguments += ['--linear', '--student-layers', '1', 'head.fc', '--teacher-layers', 'head.fc']
+    assert tool('cka', 'pair.py', 'teacher.pth', *arguments, '--out', 'linear.png') is None
+    facts = json.loads((tmp_path / 'linear.json').read_text())
+    assert facts['estimator'] == 'linear CKA'
+    assert facts['students'][2]['layers'] == ['layer1.0', 'head.fc']
+    assert facts['students'][2]['cka'][1] == [1.0]
+
+
+@pytest.mark.parametrize(
+    'name, arguments, message',
+    [
+        ('cka', ['--student', 'a', 'scratch.py', 'teacher.pth'], 'checkpoint teacher.pth does not'),
+        ('cka', ['--student', 'a', 'none.py', 'scratch.pth'], 'config none.py: '),
+        (
+            'cka',
+            ['--student', 'a', 'scratch.py', 'none.pth'],
+            "checkpoint 'none.pth' does not exist",
+        ),
+        ('cka', ['--student', *'abc', '--student', *'abc'], 'names a, a must differ'),
+        ('cka', ['--student', *'abc', '--out', 'x.pdf'], 'must end in .png'),
+        (
+            'cka',
+            ['--student', 'a', 'scratch.py', 'scratch.pth', '--teacher-layers', 'head.fx'],
+            "no module 'head.fx'; did you mean 'head.fc'",
+        ),
+        (
+            'cka',
+            ['--student', 'a', 'scratch.py', 'scratch.pth', '--images', '0'],
+            '0 images in batches of 250: both must be positive',
+        ),
+        (
+            'cka',
+            ['--student', 'a', 'other_data.py', 'scratch.pth'],
+            'a was trained on images normalised by',
+        ),
+        ('tap_distances', ['--run', 'a', 'none'], 'none is no folder'),
+        ('tap_distances', ['--run', 'a', '.'], 'neither distances in its log nor any epoch_'),
+        ('tap_distances', ['--run', 'a', '.', '--source', 'log'], 'no distances in its log'),
+        ('tap_distances', ['--run', 'a', 'plain'], 'has no teacher to compare with'),
+        ('tap_distances', ['--run', 'a', 'two'], 'it holds 2 configs'),
+    ],
+)
+def test_mistakes(tool, config, tmp_path, name, arguments, message):
+    scratch = (tmp_path / 'scratch.py').read_text()
+    (tmp_path / 'other_data.py').write_text(scratch + '\ndata_preprocessor = dict(mean=[1.0] * 3)')
+    for folder, configs in (('plain', 'a'), ('two', 'ab')):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / 'epoch_1.pth').touch()
+        for config_name in configs:
+            (tmp_path / folder / f'{config_name}.py').write_text(scratch)
+    if name == 'cka':
+        arguments = ['teacher.py', 'teacher.pth', *arguments]
+    found = tool(name, *arguments)
+    assert found.startswith('error: ') and message in found
+    assert not re.search('Traceback', found) and not list(tmp_path.glob('**/*.png'))
