@@ -58,6 +58,17 @@ def read_requirements(name: str) -> list:
     return [line for line in lines if line and not line.startswith(('#', '-r'))]
 
 
+def read_sections(name: str) -> dict:
+    """Reads the requirements below each comment that begins ``# [section]``."""
+    sections = {}
+    for line in (ROOT / 'requirements' / f'{name}.txt').read_text(encoding='utf-8').splitlines():
+        if line.startswith('# ['):
+            section = sections.setdefault(line[3 : line.index(']')], [])
+        elif line and not line.startswith('#'):
+            section.append(line)
+    return sections
+
+
 setup(
     name='lakd_mm',
     version=VERSION['__version__'],
@@ -77,5 +88,8 @@ setup(
         # MMEngine needs its pkg_resources where `import lakd_mm` has not happened yet.
         'setuptools<82',
     ],
-    extras_require={name: read_requirements(name) for name in ('optional', 'tests', 'docs')},
+    extras_require={
+        **{name: read_requirements(name) for name in ('optional', 'tests', 'docs')},
+        **read_sections('optional'),
+    },
 )

@@ -106,6 +106,20 @@ def test_pins_are_in_the_ranges(root, wheel):
     assert {'joblib', 'setuptools'} <= {one.name for one in declared} & pins.keys()
 
 
+def test_extras(wheel):
+    """Each section of requirements/optional.txt is an extra, all together are ``optional``."""
+    (metadata,) = wheel.glob('*.dist-info/METADATA')
+    extras = {}
+    for line in metadata.read_text().splitlines():
+        if line.startswith('Requires-Dist:') and 'extra ==' in line:
+            requirement = Requirement(line.partition(': ')[2])
+            name = str(requirement.marker).partition('extra == ')[2].strip('"')
+            extras.setdefault(name, set()).add(requirement.name)
+    assert extras['onnx'] == {'onnx', 'onnxruntime', 'onnxscript'}
+    assert extras['figures'] == {'grad-cam'}
+    assert extras['optional'] >= extras['onnx'] | extras['figures'] | extras['tensorboard']
+
+
 def test_model_index_names_files_that_exist(root):
     index = yaml.safe_load((root / 'model-index.yml').read_text())
     assert index['Import']
