@@ -8,13 +8,15 @@ from .config_checks import (
     check_options,
     near_name,
 )
-from .hooks import CheckDataHook, KeepPreviousHook, ModelForMetricsHook
+from .export import export_student
+from .hooks import CheckDataHook, ExportStudentHook, KeepPreviousHook, ModelForMetricsHook
 from .local_ddp import LocalDistributedDataParallel
 from .networks import load_network
 
 __all__ = [
     'CheckDataHook',
     'ConfigError',
+    'ExportStudentHook',
     'KeepPreviousHook',
     'LocalDistributedDataParallel',
     'ModelForMetricsHook',
@@ -23,6 +25,7 @@ __all__ = [
     'check_data_folders',
     'check_options',
     'clear_errors',
+    'export_student',
     'load_config',
     'load_network',
     'near_name',

@@ -1,10 +1,14 @@
 """A network out of a config and a checkpoint."""
 
+import os.path as osp
+import re
+from glob import escape, glob
 from typing import Optional, Union
 
 from mmengine.config import Config
 from mmengine.model import BaseModel
 from mmengine.registry import init_default_scope
+from mmengine.runner import find_latest_checkpoint
 from mmengine.runner.checkpoint import CheckpointLoader, load_state_dict
 from mmrazor.registry import MODELS
 
@@ -103,7 +107,13 @@ def load_weights(
     Raises:
         ConfigError: If the weights do not fit exactly; the keys are named.
     """
-    weights = part_of_state(checkpoint, part)
+    fit_weights(network, part_of_state(checkpoint, part), checkpoint, part, config)
+
+
+def fit_weights(
+    network: BaseModel, weights: dict, checkpoint: str, part: str, config: Optional[str] = None
+):
+    """Load weights by the network's own names; the rest as :func:`load_weights`."""
     try:
         load_state_dict(network, weights, strict=True)
     except RuntimeError as error:
@@ -154,3 +164,32 @@ def select_part(state: dict, part: str, checkpoint: str) -> dict:
 def holds_distillation(state: dict) -> bool:
     """Whether weights are a distillation's, not a plain classifier's."""
     return any(key.startswith(_PREFIXES['student']) for key in state)
+
+
+def choose_checkpoint(path: str) -> str:
+    """Find a training's checkpoint.
+
+    Args:
+        path (str): A checkpoint, which is returned as it is, or a work folder.
+
+    Returns:
+        str: Of a work folder the best checkpoint, without one the last.
+
+    Raises:
+        ConfigError: If a work folder has no checkpoint, or best ones by several metrics.
+    """
+    if not osp.isdir(path):
+        return path
+    found: dict[str, dict[int, str]] = {}
+    for file in glob(osp.join(escape(path), 'best_*.pth')):
+        match = re.fullmatch(r'best_(.+)_(?:epoch|iter)_(\d+)\.pth', osp.basename(file))
+        if match:
+            found.setdefault(match[1], {})[int(match[2])] = file
+    best = sorted(steps[max(steps)] for steps in found.values())
+    if len(best) > 1:
+        names = ', '.join(map(osp.basename, best))
+        raise ConfigError(f'{path} has best checkpoints by several metrics, name one: {names}')
+    chosen = best[0] if best else find_latest_checkpoint(path)
+    if chosen is None:
+        raise ConfigError(f'{path} holds no checkpoint (best_*.pth, epoch_*.pth or iter_*.pth)')
+    return chosen

@@ -1,0 +1,101 @@
+"""A classifier as ONNX, checked against PyTorch."""
+
+import json
+import logging
+import os
+import warnings
+from collections.abc import Sequence
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Union
+
+import torch
+from mmengine.model import BaseModel
+
+from ..errors import ConfigError
+
+_PACKAGES = ('onnx', 'onnxruntime', 'onnxscript')
+# Of what the largest logit is.
+TOLERANCE = 1e-4
+
+
+def check_onnx_packages():
+    """Make sure that ONNX can be written and checked.
+
+    Raises:
+        ConfigError: If a package is missing.
+    """
+    missing = [name for name in _PACKAGES if find_spec(name) is None]
+    if missing:
+        raise ConfigError(
+            f'ONNX needs {", ".join(missing)}, not installed here: pip install "lakd_mm[onnx]", '
+            f'or pip install {" ".join(missing)}'
+        )
+
+
+def export_onnx(
+    network: BaseModel, out: Union[str, Path], shape: Sequence[int], classes: Sequence[str] = ()
+) -> float:
+    """Write a classifier as ONNX, and compare onnxruntime's logits with PyTorch's.
+
+    The input ``images`` (N, C, H, W) are prepared images, N is free; the output is ``logits``
+    (N, K). The file's metadata say how images are prepared (``mean``, ``std``, in RGB order) and
+    what the ``classes`` are, each in JSON.
+
+    Args:
+        network (BaseModel): The classifier in eval mode, with its data preprocessor.
+        out (str | Path): The file to write.
+        shape (Sequence[int]): C, H, W.
+        classes (Sequence[str]): Names of the classes. Defaults to none.
+
+    Returns:
+        float: The largest difference of a logit, in units of the largest logit.
+
+    Raises:
+        ConfigError: If a package is missing, the network does not take such images, or the
+            difference is above 1e-4.
+    """
+    check_onnx_packages()
+    import onnx
+    import onnxruntime
+
+    images = torch.randn(3, *shape, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        try:
+            expected = network(images)[:2]
+        except RuntimeError as error:
+            raise ConfigError(f'images of the shape {tuple(shape)}: {error}') from None
+        with warnings.catch_warnings():
+            warnings.simplefilter('ignore')
+            logging.getLogger('torch.onnx').setLevel(logging.ERROR)
+            program = torch.onnx.export(
+                network,
+                (images,),
+                input_names=['images'],
+                output_names=['logits'],
+                dynamic_shapes=({0: torch.export.Dim('batch')},),
+                dynamo=True,
+                verbose=False,
+            )
+    model = program.model_proto
+    preprocessor = network.data_preprocessor
+    facts = dict(classes=list(classes))
+    if getattr(preprocessor, '_enable_normalize', False):
+        facts.update(
+            (key, getattr(preprocessor, key).flatten().tolist()) for key in ('mean', 'std')
+        )
+    onnx.helper.set_model_props(model, {key: json.dumps(value) for key, value in facts.items()})
+    written = model.SerializeToString()
+    session = onnxruntime.InferenceSession(written, providers=['CPUExecutionProvider'])
+    # Of another number than the one that it was traced with.
+    (found,) = session.run(None, {'images': images[:2].numpy()})
+    difference = (torch.from_numpy(found) - expected).abs().max() / expected.abs().max()
+    if not difference <= TOLERANCE:
+        raise ConfigError(
+            f'ONNX: the logits differ from PyTorch by {difference:.1e} of the largest, more than '
+            f'{TOLERANCE:.0e}; {out} is not written'
+        )
+    partial = f'{out}.partial'
+    Path(partial).write_bytes(written)
+    os.replace(partial, out)
+    return float(difference)

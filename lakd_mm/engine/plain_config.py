@@ -1,0 +1,173 @@
+"""The config of a distillation's student alone, for MMPretrain."""
+
+from collections.abc import Iterator
+from typing import Any, Optional
+
+from mmengine import hub
+from mmengine.config import Config
+
+from ..errors import ConfigError
+from ..models.data_preprocessor import with_default_type
+
+# What matters in training only.
+_TRAINING_KEYS = {'train_cfg', 'pretrained'}
+_CROP_AND_FLIP = 'mmrazor.CropFlipDataPreprocessor'
+
+
+def plain_config(cfg: Config) -> Config:
+    """Write the config with which MMPretrain tests a distillation's student.
+
+    It needs no base and, unless the student or the test data are of this package, neither
+    ``lakd_mm`` nor MMRazor. Metrics that MMRazor's registry holds are left out: they look at
+    the distillation.
+
+    Args:
+        cfg (Config): The distillation's.
+
+    Returns:
+        Config: A plain classifier with its data preprocessor, and the test data, if there are any.
+
+    Raises:
+        ConfigError: If the model is no distillation.
+    """
+    if 'architecture' not in cfg.model:
+        raise ConfigError(
+            f'{cfg.filename or "the config"}: model is a {cfg.model.get("type")}, which has no '
+            f'student (model.architecture)'
+        )
+    cfg = cfg.to_dict()
+    plain = dict(default_scope='mmpretrain', model=_student(cfg), **_test_keys(cfg))
+    plain = _without_scope(plain)
+    imports = (cfg.get('custom_imports') or {}).get('imports') or []
+    imports = [imports] if isinstance(imports, str) else list(imports)
+    needed = [name for name in imports if name.partition('.')[0] not in ('lakd_mm', 'mmrazor')]
+    if any(name.startswith('mmrazor.') for name in _types(plain)):
+        needed.append('lakd_mm')
+    if needed:
+        plain['custom_imports'] = dict(imports=needed, allow_failed_imports=False)
+    return Config(plain)
+
+
+def note_on_colours(cfg: Config) -> Optional[str]:
+    """What a user of image files has to know where the test data are arrays in RGB order."""
+    pipeline = cfg.get('test_dataloader', {}).get('dataset', {}).get('pipeline', [])
+    preprocessor = cfg.model.get('data_preprocessor', {})
+    reads = any(str(step.get('type')).endswith('LoadImageFromFile') for step in pipeline)
+    colours = len(preprocessor.get('mean') or [0] * 3)
+    if not pipeline or reads or preprocessor.get('to_rgb') or colours != 3:
+        return None
+    return (
+        'The test data are arrays in RGB order, image files are read in BGR order: for these use '
+        'ImageClassificationInferencer(…, data_preprocessor=dict(to_rgb=True)).'
+    )
+
+
+def image_shape(cfg: Config) -> tuple[int, int, int]:
+    """Find the shape (C, H, W) of a classifier's images.
+
+    The size is that of the last crop or resize of the test pipeline, else of ``input_shape`` of the
+    model, else 32x32 as everywhere in this project.
+
+    Args:
+        cfg (Config): A classifier's or a distillation's config.
+    """
+    loader = cfg.get('test_dataloader') or cfg.get('val_dataloader') or {}
+    for step in reversed(loader.get('dataset', {}).get('pipeline', [])):
+        size = step.get('crop_size') or step.get('scale')
+        if size:
+            height, width = (size, size) if isinstance(size, int) else reversed(tuple(size))
+            return 3, height, width
+    model = cfg.model
+    while model:
+        if 'input_shape' in model:
+            return tuple(model['input_shape'])
+        model = model.get('architecture')
+    return 3, 32, 32
+
+
+def _student(cfg: dict) -> dict:
+    """The student's config, with the data preprocessor that the algorithm uses."""
+    model = cfg['model']
+    while 'architecture' in model:
+        model = model['architecture']
+    if 'cfg_path' in model and 'type' not in model:
+        base = hub.get_config(model['cfg_path']).to_dict()
+        defaults = {key: model[key] for key in model.keys() - {'cfg_path', 'pretrained'}}
+        model = {**defaults, **base['model']}
+        if base.get('data_preprocessor'):
+            model['data_preprocessor'] = base['data_preprocessor']
+    model = {key: value for key, value in model.items() if key not in _TRAINING_KEYS}
+    model = _without_pretrained(model)
+    candidates = (cfg['model'].get('data_preprocessor'), cfg.get('data_preprocessor'))
+    preprocessor = next(filter(None, (*candidates, model.get('data_preprocessor'))), None)
+    if preprocessor:
+        preprocessor = with_default_type(preprocessor)
+        preprocessor.pop('batch_augments', None)
+        if preprocessor['type'] == _CROP_AND_FLIP:
+            for key in ('padding', 'flip_prob'):
+                preprocessor.pop(key, None)
+            preprocessor['type'] = 'mmpretrain.ClsDataPreprocessor'
+        model['data_preprocessor'] = preprocessor
+    return model
+
+
+def _test_keys(cfg: dict) -> dict:
+    """What testing needs: data, metrics, and the hook that MMPretrain's test tool asks for."""
+    loader = cfg.get('test_dataloader') or cfg.get('val_dataloader')
+    if not loader:
+        return {}
+    dataset = loader['dataset']
+    if dataset.get('type') == 'mmrazor.InMemory':
+        # One image after the other again, as any data set.
+        dataset = dataset['dataset']
+        steps = [*dataset.get('pipeline', []), dict(type='PackInputs')]
+        dataset = dict(dataset, pipeline=steps)
+        loader = dict(loader, dataset=dataset, collate_fn=dict(type='default_collate'))
+    metrics = cfg.get('test_evaluator') or cfg.get('val_evaluator') or []
+    metrics = [metrics] if isinstance(metrics, dict) else metrics
+    metrics = [metric for metric in metrics if not metric['type'].startswith('mmrazor.')]
+    return dict(
+        test_dataloader=loader,
+        test_evaluator=metrics or [dict(type='Accuracy', topk=(1, 5))],
+        test_cfg=dict(),
+        default_hooks=dict(visualization=dict(type='VisualizationHook', enable=False)),
+        visualizer=dict(type='UniversalVisualizer', vis_backends=[dict(type='LocalVisBackend')]),
+    )
+
+
+def _without_pretrained(value: Any) -> Any:
+    """Drop the checkpoints from which training began; they may lie anywhere."""
+    if isinstance(value, dict):
+        return {
+            key: _without_pretrained(item)
+            for key, item in value.items()
+            if not (key == 'init_cfg' and 'Pretrained' in str(item))
+        }
+    if isinstance(value, (list, tuple)):
+        return type(value)(map(_without_pretrained, value))
+    return value
+
+
+def _without_scope(value: Any) -> Any:
+    """Drop ``_scope_`` where it says what holds anyway, and MMPretrain's old name."""
+    if isinstance(value, dict):
+        value = {key: _without_scope(item) for key, item in value.items()}
+        if value.get('_scope_') in ('mmpretrain', 'mmcls'):
+            value.pop('_scope_')
+        if str(value.get('type')).startswith('mmcls.'):
+            value['type'] = value['type'].replace('mmcls.', 'mmpretrain.', 1)
+        return value
+    if isinstance(value, (list, tuple)):
+        return type(value)(map(_without_scope, value))
+    return value
+
+
+def _types(value: Any) -> Iterator[str]:
+    """Every ``type`` in nested dicts and lists."""
+    if isinstance(value, dict):
+        if isinstance(value.get('type'), str):
+            yield value['type']
+        value = value.values()
+    if not isinstance(value, (str, bytes)) and hasattr(value, '__iter__'):
+        for item in value:
+            yield from _types(item)
