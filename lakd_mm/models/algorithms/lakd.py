@@ -45,7 +45,7 @@ class LAKD(Distill):
         feature_at_last (bool): Whether the last tap has a feature loss too (Eq. 6). Defaults to
             True.
         tap_position (str): Align residual blocks 'post_relu' or 'pre_relu'. Our reading is
-            'post_relu'.
+            'post_relu'. Pre-activation blocks (wide ResNets) give their signed sums in both.
         ndam_source (str): What the activation mapping is made from: the teacher's feature at the
             same 'tap', its class activation maps ('cam') or its feature at the 'prev' tap. Our
             reading is 'tap'.

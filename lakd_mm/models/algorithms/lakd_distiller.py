@@ -70,7 +70,7 @@ def lakd_distiller(
         f'loss_{module}': dict(
             loss=feature_loss,
             at=dict(student=[student_tap], teacher=[teacher_tap]),
-            position=tap_position,
+            position=_position(student, student_tap, teacher, teacher_tap, tap_position),
             connector=connectors.get(module, 'auto'),
         )
         for module, student_tap, teacher_tap in zip(modules, student_taps, teacher_taps)
@@ -82,6 +82,13 @@ def lakd_distiller(
     distiller = write_distiller(student, teacher, transfers, input_shape)
     _set_ndam_source(distiller, ndam_source, modules, find_classifier(teacher))
     return distiller
+
+
+def _position(student, student_tap, teacher, teacher_tap, tap_position) -> str:
+    """A pre-activation block gives its signed sum; the next ReLU lies in the next module."""
+    taps = student.get_submodule(student_tap), teacher.get_submodule(teacher_tap)
+    signed = any(getattr(tap, 'pre_activation', False) for tap in taps)
+    return 'post_relu' if signed else tap_position
 
 
 def _set_ndam_source(distiller: dict, source: str, modules: Sequence[str], classifier: str):

@@ -20,10 +20,12 @@ class CIFARVGG(BaseBackbone):
     """VGG with BatchNorm for 32x32 images: VGG-8, -11, -13, -16, -19.
 
     The network of `Very Deep Convolutional Networks <https://arxiv.org/abs/1409.1556>`_ as the
-    distillation literature uses it: max-pooling stands before stages 2, 3 and 4 only, so that the
+    distillation literature uses it: max-pooling stands before stages 1, 2 and 3 only, so that the
     last two stages are of the same size, and global average pooling and one linear layer replace
-    the three linear layers. VGG-8 has one convolution in each stage. A classifier that holds this
-    backbone also reads checkpoints in the literature's naming (``block0.0``, ``classifier``).
+    the three linear layers. VGG-8 has one convolution in each stage. The convolutions of width 64
+    are the ``stem``, which the literature does not count as a stage when it taps networks. A
+    classifier that holds this backbone also reads checkpoints in the literature's naming
+    (``block0.0``, ``classifier``).
 
     A block is a 3x3 convolution with bias, BatchNorm and ReLU (``conv``, ``bn``, ``relu``), and is
     what counts as a residual block elsewhere.
@@ -31,12 +33,12 @@ class CIFARVGG(BaseBackbone):
     Args:
         depth (int): One of 8, 11, 13, 16, 19.
         in_channels (int): Channels of an image. Defaults to 3.
-        out_indices (Sequence[int]): Stages to return, from 0 to 4. Defaults to ``(4, )``.
+        out_indices (Sequence[int]): Stages to return, from 0 to 3. Defaults to ``(3, )``.
         init_cfg (dict | List[dict], optional): Defaults to the literature's: convolutions normal
             by their fan-out, BatchNorm 1 and 0.
 
     Shape:
-        Input (N, C, H, W); stages (N, 64, H, W), (N, 128, H/2, W/2), (N, 256, H/4, W/4),
+        Input (N, C, H, W); stem (N, 64, H, W); stages (N, 128, H/2, W/2), (N, 256, H/4, W/4),
         (N, 512, H/8, W/8) twice.
 
     Raises:
@@ -55,7 +57,7 @@ class CIFARVGG(BaseBackbone):
         self,
         depth: int,
         in_channels: int = 3,
-        out_indices: Sequence[int] = (4,),
+        out_indices: Sequence[int] = (3,),
         init_cfg: Optional[Union[dict, list[dict]]] = [  # noqa: B006
             dict(type='Kaiming', layer='Conv2d'),
             dict(type='Constant', val=1, layer='_BatchNorm'),
@@ -68,14 +70,14 @@ class CIFARVGG(BaseBackbone):
                 f'{sorted(self.arch_settings)}'
             )
         self.depth = depth
-        self.out_indices = check_out_indices(self, out_indices, len(_WIDTHS))
-        for stage, (width, num_blocks) in enumerate(zip(_WIDTHS, self.arch_settings[depth]), 1):
-            if stage in (2, 3, 4):
-                self.add_module(f'pool{stage - 1}', nn.MaxPool2d(2))
+        self.out_indices = check_out_indices(self, out_indices, len(_WIDTHS) - 1)
+        for stage, (width, num_blocks) in enumerate(zip(_WIDTHS, self.arch_settings[depth])):
+            if stage in (1, 2, 3):
+                self.add_module(f'pool{stage}', nn.MaxPool2d(2))
             blocks = [
                 _conv_block(in_channels if i == 0 else width, width) for i in range(num_blocks)
             ]
-            self.add_module(f'layer{stage}', nn.Sequential(*blocks))
+            self.add_module(f'layer{stage}' if stage else 'stem', nn.Sequential(*blocks))
             in_channels = width
 
     def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, ...]:

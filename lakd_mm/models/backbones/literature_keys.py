@@ -33,7 +33,8 @@ _VGGS = (
 
 def _vgg_name(stage: int, index: int) -> str:
     """A stage is a flat list there: convolution, BatchNorm, ReLU, convolution, …."""
-    return f'backbone.layer{stage + 1}.{index // 3}.{("conv", "bn", "relu")[index % 3]}.'
+    part = f'layer{stage}' if stage else 'stem'
+    return f'backbone.{part}.{index // 3}.{("conv", "bn", "relu")[index % 3]}.'
 
 
 def map_literature_keys(state_dict: dict, prefix: str = '', *_) -> dict:

@@ -16,8 +16,8 @@ PAIRS = {
     'vgg': (
         cifar_vgg_cfg(8),
         cifar_vgg_cfg(11),
-        [f'layer{i}.0' for i in range(1, 6)],
-        ['layer1.0', 'layer2.0', 'layer3.1', 'layer4.1', 'layer5.1'],
+        [f'layer{i}.0' for i in range(1, 5)],
+        ['layer1.0', 'layer2.1', 'layer3.1', 'layer4.1'],
     ),
 }
 PREPROCESSOR = dict(type='mmpretrain.ClsDataPreprocessor', mean=[0.0] * 3, std=[1.0] * 3)
@@ -88,3 +88,16 @@ def test_each_loss_stays_in_its_module(build, batch, pair):
         reached = {k for k, g in zip(parameters, grads) if g is not None and g.abs().sum() > 0}
         tapped = {tap for tap in taps if any(k.startswith(f'{tap}.') for k in reached)}
         assert tapped == {taps[owner]}
+
+
+def test_signed_sums_are_recorded_as_they_are(build, batch):
+    """The ReLU behind a pre-activation block belongs to the next module, past the cut."""
+    model = build(lakd_cfg('wrn', tap_position='pre_relu'))
+    recorders = model.distiller.student_recorders.recorders
+    assert [recorders[f'module{i}'].source for i in (1, 2)] == [
+        'backbone.layer1.0',
+        'backbone.layer2.0',
+    ]
+    losses = model(**batch, mode='loss')
+    losses['distill.loss_module2'].backward()
+    assert model.student.backbone.layer2[0].conv2.weight.grad.abs().sum() > 0

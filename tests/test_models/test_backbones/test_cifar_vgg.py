@@ -7,7 +7,7 @@ from networks import cifar_vgg_cfg
 from lakd_mm.models.backbones import CIFARVGG
 from lakd_mm.models.taps import forward_shifted_taps, stage_blocks, stage_end_taps
 
-SHAPES = ((64, 32, 32), (128, 16, 16), (256, 8, 8), (512, 4, 4), (512, 4, 4))
+SHAPES = ((128, 16, 16), (256, 8, 8), (512, 4, 4), (512, 4, 4))
 # depth, parameters with 10 and 100 classes, 10^6 conv and fc MACs with 100 classes
 NETWORKS = [
     (8, 3_918_858, 3_965_028, 96.19),
@@ -24,19 +24,20 @@ def test_counts_and_shapes(check_network, depth, params10, params100, mmacs):
 
 
 def test_equals_the_layers_by_hand(trained_like, images):
-    """Convolutions, BatchNorm, ReLU; pools behind stages 1 to 3 only."""
-    network = trained_like(cifar_vgg_cfg(11, out_indices=(0, 1, 2, 3, 4)))
+    """Convolutions, BatchNorm, ReLU; pools in front of stages 1 to 3 only."""
+    network = trained_like(cifar_vgg_cfg(11, out_indices=(0, 1, 2, 3)))
     state = network.backbone.state_dict()
     x, expected = images, []
-    for stage, num_blocks in enumerate((1, 1, 2, 2, 2), 1):
-        x = F.max_pool2d(x, 2) if stage in (2, 3, 4) else x
+    for stage, num_blocks in enumerate((1, 1, 2, 2, 2)):
+        x = F.max_pool2d(x, 2) if stage in (1, 2, 3) else x
         for i in range(num_blocks):
-            block = f'layer{stage}.{i}'
+            block = f'layer{stage}.{i}' if stage else f'stem.{i}'
             x = F.conv2d(x, state[f'{block}.conv.weight'], state[f'{block}.conv.bias'], padding=1)
             statistics = (state[f'{block}.bn.running_{k}'] for k in ('mean', 'var'))
             x = F.batch_norm(x, *statistics, state[f'{block}.bn.weight'], state[f'{block}.bn.bias'])
             x = x.relu()
-        expected.append(x)
+        if stage:
+            expected.append(x)
     maps = network.backbone(images)
     for found, by_hand in zip(maps, expected):
         torch.testing.assert_close(found, by_hand, rtol=1e-10, atol=1e-10)
@@ -46,11 +47,11 @@ def test_equals_the_layers_by_hand(trained_like, images):
 
 def test_taps():
     for depth, ends, shifted in (
-        (8, [1, 2, 3, 4, 5], [1, 2, 3, 4, 5]),
-        (13, [2, 4, 6, 8, 10], [1, 3, 5, 7, 10]),
+        (8, [1, 2, 3, 4], [1, 2, 3, 4]),
+        (13, [2, 4, 6, 8], [1, 3, 5, 8]),
     ):
         network = MODELS.build(cifar_vgg_cfg(depth))
-        assert stage_blocks(network)[4][0] == 'backbone.layer5.0'
+        assert stage_blocks(network)[3][0] == 'backbone.layer4.0'
         assert stage_end_taps(network) == ends
         assert forward_shifted_taps(network) == shifted
         for stage in stage_blocks(network):
@@ -61,7 +62,7 @@ def test_taps():
 
 def test_initial_weights(build):
     network = build(cifar_vgg_cfg(8))
-    block = network.backbone.layer3[0]
+    block = network.backbone.layer2[0]
     assert block.conv.weight.std().item() == pytest.approx((2 / (9 * 256)) ** 0.5, rel=0.02)
     assert (block.conv.bias == 0).all() and (block.bn.weight == 1).all()
 
@@ -75,7 +76,7 @@ def test_mode_setters_return_the_network():
     'kwargs, message',
     [
         (dict(depth=12), r'depth=12 does not exist, choose from \[8, 11, 13, 16, 19\]'),
-        (dict(depth=8, out_indices=(5,)), r'out_indices=\(5,\) must be a list .* 0 to 4'),
+        (dict(depth=8, out_indices=(4,)), r'out_indices=\(4,\) must be a list .* 0 to 3'),
     ],
 )
 def test_networks_that_do_not_exist(kwargs, message):

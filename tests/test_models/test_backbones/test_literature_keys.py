@@ -67,9 +67,9 @@ CASES = [
         cifar_vgg_cfg(11),
         vgg11_names(),
         {
-            'block0.0.bias': 'backbone.layer1.0.conv.bias',
-            'block4.3.weight': 'backbone.layer5.1.conv.weight',
-            'block4.4.running_var': 'backbone.layer5.1.bn.running_var',
+            'block0.0.bias': 'backbone.stem.0.conv.bias',
+            'block4.3.weight': 'backbone.layer4.1.conv.weight',
+            'block4.4.running_var': 'backbone.layer4.1.bn.running_var',
             'classifier.weight': 'head.fc.weight',
         },
     ),

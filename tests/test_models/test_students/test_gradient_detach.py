@@ -39,9 +39,9 @@ CASES = [
     (cifar_wrn_cfg(16), [1, 3, 6], 3),
     (cifar_wrn_cfg(16, 2), [2, 'backbone.layer2', 'backbone.layer3'], 3),
     (cifar_wrn_cfg(16), [2, 5], 3),
-    (cifar_vgg_cfg(8), [1, 2, 3, 4, 5], 5),
-    (cifar_vgg_cfg(8), [1, 3, 5], 3),
-    (cifar_vgg_cfg(8), ['backbone.layer1.0.bn', 'backbone.pool2'], 3),
+    (cifar_vgg_cfg(8), [1, 2, 3, 4], 4),
+    (cifar_vgg_cfg(8), ['backbone.stem', 2, 4], 3),
+    (cifar_vgg_cfg(8), ['backbone.layer1.0.bn', 'backbone.pool3'], 3),
 ]
 
 
