@@ -21,7 +21,7 @@ FILES = sorted(
 )
 NAME = r'((_240e)?_(cifar10|cifar100|digits)|(_step)?_imagenet)(_folder|_in_memory)?'
 NETWORK = r'(r\d+(x4)?|wrn\d+_\d|vgg\d+)'
-METHODS = ('lakd', 'kd', 'cat_kd', 'fitnet', 'at', 'rkd', 'crd', 'ofd')
+METHODS = ('lakd', 'kd', 'cat_kd', 'fitnet', 'at', 'rkd', 'crd', 'ofd', 'cankd')
 PAIRS = (
     'r56_r20_cifar100',
     'r110_r32_cifar100',
@@ -35,7 +35,7 @@ PAIRS = (
 NAMES = {
     'teachers': rf'(resnet\d+(x4)?|wrn\d+_\d|vgg\d+){NAME}',
     'ablations': r'table[35]_\w+',
-    **{method: rf'{method}_{NETWORK}_{NETWORK}{NAME}' for method in METHODS},
+    **{method: rf'(lakd_)?{method}_{NETWORK}_{NETWORK}{NAME}' for method in METHODS},
 }
 SLOW = ('resnet110', '32x4', 'resnet56', 'resnet44', 'wrn40', 'vgg13', 'crd_r34')
 

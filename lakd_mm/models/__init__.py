@@ -7,6 +7,7 @@ from .data_preprocessor import CropFlipDataPreprocessor
 from .distillers import LocalDistiller
 from .losses import (
     AttentionTransferLoss,
+    CanKDLoss,
     CATLoss,
     ContrastiveRepresentationLoss,
     NDAMFeatureLoss,
@@ -18,6 +19,7 @@ __all__ = [
     'AttentionTransferLoss',
     'CAMConnector',
     'CATLoss',
+    'CanKDLoss',
     'CIFARResNet',
     'CIFARVGG',
     'CIFARWideResNet',

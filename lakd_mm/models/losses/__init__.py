@@ -1,6 +1,7 @@
 """Distillation losses: pure functions of tensors, a thin module over each."""
 
 from .attention_transfer_loss import AttentionTransferLoss, attention_map, match_sizes
+from .cankd_loss import CanKDLoss
 from .cat_loss import CATLoss, class_attention
 from .contrastive_representation_loss import ContrastiveRepresentationLoss, noise_contrastive_loss
 from .ndam_feature_loss import NDAMFeatureLoss, activation_mapping, normalized_mapping
@@ -8,6 +9,7 @@ from .ndam_feature_loss import NDAMFeatureLoss, activation_mapping, normalized_m
 __all__ = [
     'AttentionTransferLoss',
     'CATLoss',
+    'CanKDLoss',
     'ContrastiveRepresentationLoss',
     'NDAMFeatureLoss',
     'activation_mapping',

@@ -1,0 +1,9 @@
+_base_ = [
+    '../_base_/pairs/r32x4_r8x4_cifar100.py',
+    '../_base_/methods/cankd.py',
+    '../_base_/datasets/cifar100.py',
+    '../_base_/schedules/cifar_240e_step.py',
+    '../_base_/default_runtime.py',
+]
+
+model = _base_.method
