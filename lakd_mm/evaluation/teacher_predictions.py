@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import torch
 from mmengine.model import BaseModel
@@ -9,27 +10,26 @@ from mmrazor.registry import METRICS
 
 from .network_metric import NetworkMetric, sample_indices
 
+# By teacher, so that metrics with the same one share what it predicted: classes by image.
+_KNOWN: 'WeakKeyDictionary[BaseModel, dict[tuple, int]]' = WeakKeyDictionary()
+
 
 class TeacherPredictionMetric(NetworkMetric):
     """Base of metrics of the student's, the teacher's and the true class.
 
-    The teacher predicts an image once; over epochs its class is remembered by ``sample_idx``, and
-    by the sum of the image's pixels, so that an image that is not the same is predicted again. A
-    teacher that is trained is not remembered.
+    The teacher predicts an image once for all metrics and epochs. Its class is remembered by
+    ``sample_idx``, and by the sum of the image's pixels, so that an image that is not the same is
+    predicted again. A teacher that is trained is asked each time.
 
     Args:
         **kwargs: Where the teacher comes from, see :class:`NetworkMetric`.
     """
 
-    def __init__(self, **kwargs):
-        super().__init__(**kwargs)
-        self._known: dict[tuple, int] = {}
-
     def use_model(self, model: BaseModel, batch: Any):
         """Take the run's model, see :class:`NetworkMetric`."""
         super().use_model(model, batch)
         sample_indices(batch['data_samples'], self.name)
-        self._known.clear()
+        _KNOWN.pop(self.teacher, None)
 
     def process(self, data_batch: Any, data_samples: Sequence[dict]):
         """Process one batch.
@@ -68,9 +68,10 @@ class TeacherPredictionMetric(NetworkMetric):
             return self._predict(data_batch)
         indices = sample_indices(data_samples, self.name)
         keys = list(zip(indices, _sums(data_batch['inputs'])))
-        if not self._known.keys() >= set(keys):
-            self._known.update(zip(keys, self._predict(data_batch)))
-        return [self._known[key] for key in keys]
+        known = _KNOWN.setdefault(self.teacher, {})
+        if not known.keys() >= set(keys):
+            known.update(zip(keys, self._predict(data_batch)))
+        return [known[key] for key in keys]
 
     def _predict(self, data_batch: Any) -> list[int]:
         with torch.no_grad():

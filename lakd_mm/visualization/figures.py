@@ -11,6 +11,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from mmengine.visualization import Visualizer
 
+from ..errors import ConfigError
+
 # Names of layers that fit along an axis without touching.
 _MAX_TICKS = 14
 
@@ -121,26 +123,43 @@ def figure_to_array(figure: Figure) -> np.ndarray:
     return np.asarray(canvas.buffer_rgba())[..., :3].copy()
 
 
-def save_figure(
-    figure: Figure, path: Union[str, Path], vis_backends: Optional[Sequence[dict]] = None
-):
+def make_visualizer(path: Union[str, Path], vis_backends: Sequence[str] = ()) -> Visualizer:
+    """Open MMEngine's visualizer for a picture, and all its backends, so that they fail early.
+
+    Args:
+        path (str | Path): The PNG file that is to be written.
+        vis_backends (Sequence[str]): Further backends that get the picture, such as
+            'TensorboardVisBackend'; they write under the folder of ``path``.
+
+    Raises:
+        ConfigError: If the file is no PNG, or a backend is unknown or not installed.
+    """
+    path = Path(path)
+    if path.suffix != '.png':
+        raise ConfigError(f'{path}: the name of the picture must end in .png')
+    kinds = [dict(type='mmrazor.PictureVisBackend', save_dir=str(path.parent))]
+    kinds += [dict(type=name) for name in vis_backends]
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        visualizer = Visualizer(vis_backends=kinds, save_dir=str(path.parent))
+        for name in visualizer._vis_backends:
+            visualizer.get_backend(name).experiment  # noqa: B018  (opens it)
+    except (ImportError, KeyError, OSError) as error:
+        backends = f' for {", ".join(vis_backends)}' if vis_backends else ''
+        raise ConfigError(f'{path}{backends} cannot be written: {error}') from None
+    return visualizer
+
+
+def save_figure(figure: Figure, path: Union[str, Path], visualizer: Optional[Visualizer] = None):
     """Hand a figure to MMEngine's visualizer, which writes it as PNG.
 
     Args:
         figure (Figure): The figure.
         path (str | Path): File to write, ``….png``.
-        vis_backends (Sequence[dict], optional): Further backends that get it, such as
-            ``dict(type='TensorboardVisBackend')``, which write under the folder of ``path``.
+        visualizer (Visualizer, optional): From :func:`make_visualizer`; is closed.
     """
-    path = Path(path)
-    visualizer = Visualizer(
-        vis_backends=[
-            dict(type='mmrazor.PictureVisBackend', save_dir=str(path.parent)),
-            *(dict(backend) for backend in vis_backends or ()),
-        ],
-        save_dir=str(path.parent),
-    )
-    visualizer.add_image(path.stem, figure_to_array(figure))
+    visualizer = visualizer or make_visualizer(path)
+    visualizer.add_image(Path(path).stem, figure_to_array(figure))
     visualizer.close()
 
 

@@ -5,11 +5,13 @@ import numpy as np
 import pytest
 from mmengine.visualization import Visualizer
 
+from lakd_mm.errors import ConfigError
 from lakd_mm.visualization import (
     PictureVisBackend,
     cka_heat_map,
     curves,
     figure_to_array,
+    make_visualizer,
     save_figure,
 )
 
@@ -59,12 +61,27 @@ def test_curves():
 
 def test_save_figure(heat_map, tmp_path):
     """As PNG under the name that was asked for, and to other backends."""
-    save_figure(heat_map, tmp_path / 'new' / 'cka.v1.png', [dict(type='LocalVisBackend')])
+    path = tmp_path / 'new' / 'cka.v1.png'
+    save_figure(heat_map, path, make_visualizer(path, ['LocalVisBackend']))
     names = 'cka.v1.png', 'vis_data/vis_image/cka.v1_0.png'
     first, second = (cv2.imread(str(tmp_path / 'new' / name)) for name in names)
     array = figure_to_array(heat_map)
     assert first.shape == array.shape and array.dtype == np.uint8
     assert np.array_equal(first, second) and first.std() > 0
+
+
+@pytest.mark.parametrize(
+    'name, backends, message',
+    [
+        ('a.pdf', [], 'must end in .png'),
+        ('a.png', ['TensorBoard'], 'TensorBoard is not in'),
+        ('file/a.png', [], 'file'),
+    ],
+)
+def test_mistakes(tmp_path, name, backends, message):
+    (tmp_path / 'file').touch()
+    with pytest.raises(ConfigError, match=message):
+        make_visualizer(tmp_path / name, backends)
 
 
 def test_backend(tmp_path):

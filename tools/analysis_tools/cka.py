@@ -21,7 +21,7 @@ from lakd_mm.errors import ConfigError
 from lakd_mm.evaluation import CKASums, gram, label, record, stem_and_blocks
 from lakd_mm.evaluation.sample_images import check_normalization, inputs_of, sample_images
 from lakd_mm.models.taps import resolve_taps
-from lakd_mm.visualization import cka_heat_map, save_figure
+from lakd_mm.visualization import cka_heat_map, make_visualizer, save_figure
 
 
 def parse_args() -> argparse.Namespace:
@@ -87,8 +87,7 @@ def compare(args: argparse.Namespace) -> None:
     names = [name for name, *_ in args.student]
     if len(set(names)) < len(names):
         raise ConfigError(f'--student: the names {", ".join(names)} must differ')
-    if args.out.suffix != '.png':
-        raise ConfigError(f'--out {args.out}: the name of the picture must end in .png')
+    visualizer = make_visualizer(args.out, args.vis_backends)
     cfg = read_config(args.config)
     check_options(cfg, args.cfg_options)
     cfg.merge_from_dict(args.cfg_options)
@@ -119,7 +118,7 @@ def compare(args: argparse.Namespace) -> None:
     labels = {name: [label(layer) for layer in layers[name]] for name in layers}
     teacher_labels = [label(layer) for layer in teacher_layers]
     figure = cka_heat_map(matrices, teacher_labels, labels)
-    save_figure(figure, args.out, [dict(type=kind) for kind in args.vis_backends])
+    save_figure(figure, args.out, visualizer)
     facts = dict(
         estimator='linear CKA' if args.linear else f'unbiased CKA, batches of {batch_size}',
         images=len(loader.dataset),

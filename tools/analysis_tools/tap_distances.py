@@ -18,7 +18,7 @@ from lakd_mm.engine import check_data_folders, check_options, clear_errors, load
 from lakd_mm.engine.networks import read_config
 from lakd_mm.errors import ConfigError
 from lakd_mm.evaluation.tap_curves import epoch_checkpoints, logged_distances, measured_distances
-from lakd_mm.visualization import curves, save_figure
+from lakd_mm.visualization import curves, make_visualizer, save_figure
 
 
 def parse_args() -> argparse.Namespace:
@@ -82,8 +82,7 @@ def draw(args: argparse.Namespace) -> None:
     names = [name for name, _ in args.run]
     if len(set(names)) < len(names):
         raise ConfigError(f'--run: the names {", ".join(names)} must differ')
-    if args.out.suffix != '.png':
-        raise ConfigError(f'--out {args.out}: the name of the picture must end in .png')
+    visualizer = make_visualizer(args.out, args.vis_backends)
     runs = {name: distances(Path(work_dir), args) for name, work_dir in args.run}
     taps = list(dict.fromkeys(tap for run in runs.values() for tap in run['distances']))
     panels = {
@@ -95,7 +94,7 @@ def draw(args: argparse.Namespace) -> None:
         for tap in taps
     }
     figure = curves(panels, 'epoch', 'mean squared distance')
-    save_figure(figure, args.out, [dict(type=kind) for kind in args.vis_backends])
+    save_figure(figure, args.out, visualizer)
     data = args.out.with_suffix('.json')
     data.write_text(json.dumps(runs, indent=1) + '\n', encoding='utf-8')
     print(f'-> {args.out}\n-> {data}')

@@ -1,0 +1,241 @@
+"""Where networks look: maps over test images, networks side by side."""
+
+import textwrap
+from collections.abc import Collection, Mapping, Sequence
+from importlib.util import find_spec
+from typing import Optional
+
+import numpy as np
+import torch
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.image import AxesImage
+from torch import nn
+
+from ..errors import ConfigError
+from ..evaluation.features import record
+from ..models.connectors import CAMConnector
+from ..models.losses import NDAMFeatureLoss
+
+# Over a grey image, so that all colour is the map's.
+_COLOURS = dict(cmap='turbo', alpha=0.55, interpolation='bilinear')
+# The column of NDAM's weight.
+WEIGHT = 'weight W'
+_CELL = 1.05  # inches
+
+
+def feature_maps(network: nn.Module, layer: str, images: torch.Tensor) -> torch.Tensor:
+    """What a layer responds to: the sum of its channels' absolute values (LAKD, Eq. 11).
+
+    Args:
+        network (nn.Module): A classifier in eval mode.
+        layer (str): Module name.
+        images (torch.Tensor): Prepared, shape (N, C, H, W).
+
+    Returns:
+        torch.Tensor: Shape (N, h, w).
+    """
+    return _maps_of(network, layer, images).abs().sum(dim=1)
+
+
+def ndam_maps(
+    teacher: nn.Module,
+    teacher_layer: str,
+    students: Mapping[str, tuple[nn.Module, str]],
+    images: torch.Tensor,
+    loss: Optional[NDAMFeatureLoss] = None,
+) -> dict[str, torch.Tensor]:
+    """Feature maps without and with the weight that LAKD's feature loss gives to each position.
+
+    Args:
+        teacher (nn.Module): The teacher in eval mode.
+        teacher_layer (str): Its tap, from whose feature the weight is made (Eq. 11 and 12).
+        students (Mapping[str, tuple]): By name, a student and its tap.
+        images (torch.Tensor): Prepared, shape (N, C, H, W).
+        loss (NDAMFeatureLoss, optional): The loss with its alpha and beta. Defaults to its own.
+
+    Returns:
+        Dict[str, Tensor]: By the name of the column, shape (N, h, w): the teacher's map, the
+            weight W (mean 1), their product; then each student's map and its product with W.
+    """
+    loss = loss or NDAMFeatureLoss()
+    feature = _maps_of(teacher, teacher_layer, images)
+    total = feature.abs().sum(dim=1)
+    weight = loss.mapping(feature, feature.shape[2:])[:, 0]
+    columns = {'teacher': total, WEIGHT: weight, 'teacher · W': weight * total}
+    for name, (student, layer) in students.items():
+        total = feature_maps(student, layer, images)
+        columns[name] = total
+        columns[f'{name} · W'] = loss.mapping(feature, total.shape[1:])[:, 0] * total
+    return columns
+
+
+def class_activation_maps(
+    network: nn.Module, images: torch.Tensor, labels: torch.Tensor
+) -> torch.Tensor:
+    """What speaks for each image's class: class activation maps, without what speaks against it.
+
+    Of the backbone's output and the weight of the classifier ``head.fc``, as CAT-KD uses them.
+
+    Args:
+        network (nn.Module): A classifier in eval mode.
+        images (torch.Tensor): Prepared, shape (N, C, H, W).
+        labels (torch.Tensor): Classes, shape (N,).
+
+    Returns:
+        torch.Tensor: Shape (N, h, w), not negative.
+    """
+    connector = CAMConnector()
+    connector.attach(network)
+    with torch.no_grad():
+        maps = connector.forward_train(_maps_of(network, 'backbone', images))
+    return maps[torch.arange(len(maps), device=maps.device), labels].clamp(min=0)
+
+
+def grad_cam_maps(
+    network: nn.Module, layer: str, images: torch.Tensor, labels: torch.Tensor
+) -> torch.Tensor:
+    """Grad-CAM for each image's class, by the library grad-cam, which scales each map to 0 … 1.
+
+    From `Grad-CAM <https://arxiv.org/abs/1610.02391>`_.
+
+    Args:
+        network (nn.Module): A classifier in eval mode.
+        layer (str): Module name.
+        images (torch.Tensor): Prepared, shape (N, C, H, W).
+        labels (torch.Tensor): Classes, shape (N,).
+
+    Returns:
+        torch.Tensor: Shape (N, H, W).
+
+    Raises:
+        ConfigError: If the library is missing, or the layer gives no maps.
+    """
+    check_grad_cam()
+    from pytorch_grad_cam import GradCAM
+    from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
+
+    _maps_of(network, layer, images[:1])
+    targets = [ClassifierOutputTarget(label) for label in labels.tolist()]
+    with torch.enable_grad(), GradCAM(network, [network.get_submodule(layer)]) as grad_cam:
+        # Also where all weights are frozen.
+        maps = grad_cam(images.clone().requires_grad_(), targets)
+    network.zero_grad()
+    return torch.from_numpy(maps)
+
+
+def check_grad_cam():
+    """Make sure that the library is there.
+
+    Raises:
+        ConfigError: If not.
+    """
+    if find_spec('pytorch_grad_cam') is None:
+        raise ConfigError(
+            'Grad-CAM needs the library grad-cam, not installed here: pip install '
+            '"lakd_mm[figures]", or pip install grad-cam'
+        )
+
+
+def attention_figure(
+    images: np.ndarray,
+    names: Sequence[str],
+    groups: Sequence[tuple[str, Mapping[str, np.ndarray]]],
+    shared: bool = False,
+    notes: Optional[Mapping[str, Sequence[str]]] = None,
+) -> Figure:
+    """Maps over their images: a row for each image, a column for the image and for each network.
+
+    Args:
+        images (np.ndarray): Shape (N, H, W, 3), uint8, RGB.
+        names (Sequence[str]): What is on each, N.
+        groups (Sequence[tuple[str, Mapping]]): Columns that belong together: what their maps are,
+            for the colour bar, and by a column's title its maps, shape (N, h, w), which are laid
+            over the whole image.
+        shared (bool): Whether a colour means the same value all over a group, each with a colour
+            bar of its own. By default it means the place in the map's own range, 0 for its least
+            value and 1 for its largest.
+        notes (Mapping[str, Sequence[str]], optional): By the title of a column, a line under each
+            of its maps.
+
+    Returns:
+        Figure: The picture.
+    """
+    widths = [1.0]
+    for _, columns in groups:
+        widths += [0.12, *[1.0] * len(columns)]
+    rows = len(images)
+    figure = Figure(
+        figsize=(0.9 + _CELL * sum(widths), 1.0 + 1.14 * _CELL * rows),
+        dpi=150,
+        layout='compressed',
+    )
+    figure.get_layout_engine().set(w_pad=0.02, h_pad=0.03, wspace=0.0, hspace=0.0)
+    grid = figure.add_gridspec(rows, len(widths), width_ratios=widths)
+    for i, name in enumerate(names):
+        panel = _panel(figure, grid[i, 0], 'input' if i == 0 else '')
+        panel.imshow(images[i], interpolation='nearest')
+        panel.set_ylabel(name, rotation=0, ha='right', va='center', fontsize=8)
+
+    grey = images @ np.array([0.299, 0.587, 0.114])
+    extent = (0, images.shape[2], images.shape[1], 0)
+    drawn, column = [], 1
+    for label, columns in groups:
+        low, high = _range(columns.values()) if shared else (0.0, 1.0)
+        panels = []
+        for title, maps in columns.items():
+            column += 1
+            for i, map_ in enumerate(maps):
+                panel = _panel(figure, grid[i, column], title if i == 0 else '')
+                panel.imshow(grey[i], cmap='gray', vmin=-128, vmax=255, extent=extent)
+                map_ = map_ if shared else _over_own_range(map_)
+                image = panel.imshow(map_, vmin=low, vmax=high, extent=extent, **_COLOURS)
+                if notes and title in notes:
+                    panel.set_xlabel(notes[title][i], fontsize=6, labelpad=1.5)
+                panels.append(panel)
+        column += 1
+        drawn.append((image, panels, label, len(columns)))
+    if not shared:
+        label = ' and '.join(dict.fromkeys(label for label, _ in groups))
+        label += '; 0: the least of a map, 1: the largest'
+        drawn = [(image, figure.axes, label, int(sum(widths)))]
+    for image, panels, label, count in drawn:
+        _colour_bar(figure, image, panels, textwrap.fill(label, 20 * count), count)
+    return figure
+
+
+def _maps_of(network: nn.Module, layer: str, images: torch.Tensor) -> torch.Tensor:
+    """What a layer gives, shape (N, C, h, w)."""
+    feature = record(network, [layer], images)[layer]
+    if feature.dim() != 4:
+        raise ConfigError(
+            f'{layer} gives tensors of shape {tuple(feature.shape)}, not maps (N, C, H, W); name '
+            f'another layer'
+        )
+    return feature
+
+
+def _panel(figure: Figure, cell, title: str) -> Axes:
+    panel = figure.add_subplot(cell)
+    panel.set(xticks=[], yticks=[])
+    panel.spines[:].set_visible(False)
+    panel.set_title(title, fontsize=8)
+    return panel
+
+
+def _range(maps: Collection[np.ndarray]) -> tuple[float, float]:
+    return min(float(m.min()) for m in maps), max(float(m.max()) for m in maps)
+
+
+def _over_own_range(map_: np.ndarray) -> np.ndarray:
+    """Scale to 0 … 1; a map without variation becomes 0."""
+    low, high = map_.min(), map_.max()
+    return (map_ - low) / (high - low) if high > low else np.zeros_like(map_)
+
+
+def _colour_bar(figure: Figure, image: AxesImage, panels: Sequence[Axes], label: str, columns: int):
+    bar = figure.colorbar(
+        image, ax=panels, location='bottom', pad=0.02, fraction=0.03, shrink=0.8, aspect=9 * columns
+    )
+    bar.set_label(label, fontsize=8)
+    bar.ax.tick_params(labelsize=7)

@@ -1,0 +1,228 @@
+"""Draws where a teacher and its students look on test images."""
+
+import argparse
+import os
+from pathlib import Path
+
+# Before torch: threads that wait by spinning are 10 times slower where cores are shared.
+os.environ.setdefault('OMP_WAIT_POLICY', 'passive')
+
+import lakd_mm  # noqa: F401  (first: it repairs what the lines below import)
+
+# isort: split
+import torch
+from mmengine.config import DictAction
+from mmengine.device import get_device
+
+from lakd_mm.engine import check_data_folders, check_options, clear_errors, load_network
+from lakd_mm.engine.networks import read_config
+from lakd_mm.errors import ConfigError
+from lakd_mm.evaluation.features import label as short_name
+from lakd_mm.evaluation.sample_images import check_normalization, inputs_of, sample_images
+from lakd_mm.models import NDAMFeatureLoss
+from lakd_mm.models.taps import resolve_taps, stage_blocks
+from lakd_mm.visualization import save_figure
+from lakd_mm.visualization.attention_maps import (
+    WEIGHT,
+    attention_figure,
+    check_grad_cam,
+    class_activation_maps,
+    feature_maps,
+    grad_cam_maps,
+    ndam_maps,
+)
+
+LABELS = {
+    'feature': 'sum of absolute activations over channels',
+    'ndam': 'sum of absolute activations over channels, without and with the weight W',
+    'cam': "class activation map of the image's class",
+    'gradcam': "Grad-CAM of the image's class",
+}
+MOST_IMAGES = 40
+
+
+def parse_args() -> argparse.Namespace:
+    """Reads the command line."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument('config', help="the teacher's config, or one of a distillation with it")
+    parser.add_argument('checkpoint', help="the teacher's checkpoint, a path or URL")
+    parser.add_argument(
+        '--student',
+        nargs=3,
+        action='append',
+        default=[],
+        metavar=('NAME', 'CONFIG', 'CHECKPOINT'),
+        help='a student, out of a distillation or trained alone; any number of times',
+    )
+    parser.add_argument(
+        '--kind',
+        choices=list(LABELS),
+        default='feature',
+        help='sum of absolute activations (feature, default), the same without and with the '
+        "weight of LAKD's loss (ndam), class activation maps (cam), or Grad-CAM (gradcam)",
+    )
+    parser.add_argument(
+        '--taps', nargs='+', help='of students: residual blocks or module names (default: the last)'
+    )
+    parser.add_argument('--teacher-taps', nargs='+', help='of the teacher, one for each of --taps')
+    parser.add_argument('--avg-weight', type=float, help='alpha of NDAM (default: of its loss)')
+    parser.add_argument('--max-weight', type=float, help='beta of NDAM (default: of its loss)')
+    parser.add_argument('--images', type=int, default=6, help='how many test images (default: 6)')
+    parser.add_argument('--seed', type=int, default=0, help='draws the images')
+    parser.add_argument(
+        '--shared-scale',
+        action='store_true',
+        help='colours mean values, the same for all networks at a tap (default: the place in the '
+        "map's own range)",
+    )
+    parser.add_argument('--out', type=Path, default=Path('work_dirs/attention_maps.png'))
+    parser.add_argument(
+        '--vis-backends', nargs='+', default=[], help='also give it to, as TensorboardVisBackend'
+    )
+    parser.add_argument(
+        '--cfg-options',
+        nargs='+',
+        action=DictAction,
+        default={},
+        metavar='KEY=VALUE',
+        help="change the teacher's config, whose test images are used",
+    )
+    return parser.parse_args()
+
+
+def check_args(args: argparse.Namespace) -> None:
+    """Refuses what makes no sense before anything is loaded.
+
+    Raises:
+        ConfigError: If it does not.
+    """
+    names = ['teacher', *(name for name, *_ in args.student)]
+    if len(set(names)) < len(names):
+        raise ConfigError(f'--student: the names {", ".join(names)} must differ')
+    if args.out.suffix != '.png':
+        raise ConfigError(f'--out {args.out}: the name of the picture must end in .png')
+    if not 1 <= args.images <= MOST_IMAGES:
+        raise ConfigError(f'--images {args.images}: a picture has room for 1 to {MOST_IMAGES}')
+    if args.kind == 'cam' and (args.taps or args.teacher_taps):
+        raise ConfigError(
+            "--taps: class activation maps are of the backbone's output; leave it out"
+        )
+    if bool(args.taps) != bool(args.teacher_taps) or len(args.taps or ()) != len(
+        args.teacher_taps or ()
+    ):
+        raise ConfigError('--taps and --teacher-taps: give as many of the one as of the other')
+    weights = {'avg_weight': args.avg_weight, 'max_weight': args.max_weight}
+    if args.kind != 'ndam' and any(value is not None for value in weights.values()):
+        raise ConfigError('--avg-weight and --max-weight belong to --kind ndam')
+    if args.kind == 'gradcam':
+        check_grad_cam()
+
+
+def layers_of(network, taps: list, option: str, kind: str) -> list:
+    """Module names of the layers to look at."""
+    if kind == 'cam':
+        return ['backbone']
+    if not taps:
+        blocks = [name for stage in stage_blocks(network) for name in stage]
+        return [blocks[-1] if blocks else 'backbone']
+    return resolve_taps(network, [int(tap) if tap.isdigit() else tap for tap in taps], option)
+
+
+def draw(args: argparse.Namespace) -> None:
+    """Loads the networks, runs all of them on the same images, draws.
+
+    Raises:
+        ConfigError: If configs, checkpoints, layers or data do not fit.
+    """
+    check_args(args)
+    cfg = read_config(args.config)
+    check_options(cfg, args.cfg_options)
+    cfg.merge_from_dict(args.cfg_options)
+    check_data_folders(cfg, splits=['test'])
+    device = get_device()
+    part = 'teacher' if 'teacher' in cfg.model else 'student'
+    networks = {'teacher': load_network(cfg, args.checkpoint, part)[0].to(device)}
+    for name, config, checkpoint in args.student:
+        networks[name] = load_network(config, checkpoint)[0].to(device)
+    preprocessor = networks['teacher'].data_preprocessor
+    layers = {}
+    for name, network in networks.items():
+        check_normalization(preprocessor, network.data_preprocessor, name)
+        of_teacher = name == 'teacher'
+        layers[name] = layers_of(
+            network,
+            args.teacher_taps if of_teacher else args.taps,
+            '--teacher-taps' if of_teacher else '--taps',
+            args.kind,
+        )
+
+    read_config(cfg)
+    loader = sample_images(cfg, args.images, args.images, args.seed)
+    (batch,) = loader
+    images = inputs_of(batch, preprocessor)
+    labels = torch.tensor([int(sample.gt_label) for sample in batch['data_samples']])
+    classes = getattr(loader.dataset.dataset, 'metainfo', {}).get('classes')
+    classes = classes or range(networks['teacher'].head.num_classes)
+    names = [str(name).replace('_', ' ') for name in classes]
+
+    groups = groups_of_maps(args, networks, layers, images, labels.to(device))
+    pictures = batch['inputs'].flip(1) if preprocessor.to_rgb else batch['inputs']
+    figure = attention_figure(
+        pictures.permute(0, 2, 3, 1).cpu().numpy(),
+        [names[label] for label in labels.tolist()],
+        groups,
+        args.shared_scale,
+        {
+            title_of(name, layers[name][0]): predictions(network, images, names)
+            for name, network in networks.items()
+        },
+    )
+    save_figure(figure, args.out, [dict(type=kind) for kind in args.vis_backends])
+    print(f'-> {args.out}')
+
+
+def title_of(name: str, layer: str) -> str:
+    """A column's title: the network, and the layer that is looked at."""
+    return f'{name}\n{short_name(layer)}'
+
+
+def predictions(network, images: torch.Tensor, names: list) -> list:
+    """What a network takes each image for, and how sure it is."""
+    with torch.no_grad():
+        scores, classes = network(images, mode='tensor').softmax(dim=1).max(dim=1)
+    return [f'{names[c]} {s:.0%}' for c, s in zip(classes.tolist(), scores.tolist())]
+
+
+def groups_of_maps(args, networks: dict, layers: dict, images, labels) -> list:
+    """For each tap the maps of all networks, by the titles of their columns."""
+    groups = []
+    for places in zip(*layers.values()):
+        at = dict(zip(networks, places))
+        titles = {name: title_of(name, layer) for name, layer in at.items()}
+        if args.kind == 'ndam':
+            given = {'avg_weight': args.avg_weight, 'max_weight': args.max_weight}
+            loss = NDAMFeatureLoss(**{key: v for key, v in given.items() if v is not None})
+            students = {name: (networks[name], at[name]) for name in at if name != 'teacher'}
+            maps = ndam_maps(networks['teacher'], at['teacher'], students, images, loss)
+        elif args.kind == 'feature':
+            maps = {name: feature_maps(networks[name], at[name], images) for name in at}
+        elif args.kind == 'gradcam':
+            maps = {name: grad_cam_maps(networks[name], at[name], images, labels) for name in at}
+        else:
+            maps = {name: class_activation_maps(networks[name], images, labels) for name in at}
+        columns = {titles.get(key, key): map_.cpu().numpy() for key, map_ in maps.items()}
+        if args.kind == 'ndam':
+            groups.append(('weight W of NDAM', {WEIGHT: columns.pop(WEIGHT)}))
+        groups.append((LABELS[args.kind], columns))
+    return groups
+
+
+def main() -> None:
+    """Checks everything, then draws."""
+    args = parse_args()
+    with clear_errors():
+        draw(args)
+
+
+if __name__ == '__main__':
+    main()
