@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 from mmengine.config import Config
+from mmengine.registry import init_default_scope
+from mmrazor.registry import MODELS
 
 import lakd_mm
 from lakd_mm.models import LAKD, Distill, NDAMFeatureLoss
@@ -20,12 +22,15 @@ CONFIGS = [
 
 
 @pytest.mark.parametrize('readme, number, code', CONFIGS, ids=lambda value: str(value)[:24])
-def test_configs_parse(tmp_path, readme, number, code):
+def test_configs_build(tmp_path, readme, number, code):
     path = tmp_path / 'config.py'
     path.write_text(code)
     cfg = Config.fromfile(path)
-    assert cfg.model.type == 'mmrazor.LAKD'
     assert cfg.train_dataloader and cfg.optim_wrapper and cfg.train_cfg.max_epochs > 0
+    init_default_scope('mmpretrain')
+    cfg.model.teacher_ckpt = None
+    model = MODELS.build(dict(cfg.model, data_preprocessor=cfg.data_preprocessor))
+    assert isinstance(model, Distill)
 
 
 @pytest.mark.parametrize('readme', READMES, ids=lambda path: path.parent.name)
