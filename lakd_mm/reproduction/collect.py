@@ -197,7 +197,7 @@ def sections(target: Target, results: Sequence[dict]) -> list[Section]:
     keys = {budget_key(result) for result in trained} or {_default_key(target)}
     order = sorted(
         keys,
-        key=lambda key: (key.short, -key.epochs * key.fraction, key.recipe != '300e', str(key)),
+        key=lambda key: (key.short, not key.full, -key.epochs * key.fraction, str(key)),
     )
     return [
         Section(

@@ -83,7 +83,8 @@ def _tool(run: Run, name: str) -> str:
 
 
 def _config(run: Run) -> str:
-    return str(run.folder / 'plan' / 'config.py')
+    # As MMEngine leaves it with each training.
+    return str(run.folder / 'config.py')
 
 
 def _call(command: Sequence[str]) -> None:

@@ -19,9 +19,10 @@ h2 { font-size: 1.2rem; margin-top: 2.25rem; border-bottom: 1px solid #d8dce0;
 h3 { font-size: 1rem; margin: 1.5rem 0 .25rem; }
 .scroll { overflow-x: auto; }
 table { border-collapse: collapse; margin: .5rem 0 1rem; font-variant-numeric: tabular-nums; }
-th, td { padding: .3rem .8rem; text-align: right; border-bottom: 1px solid #e6e9ec;
+th, td { padding: .3rem .7rem; text-align: right; border-bottom: 1px solid #e6e9ec;
   white-space: nowrap; }
-th { background: #f3f5f7; font-weight: 600; border-bottom: 2px solid #cfd5da; }
+th { background: #f3f5f7; font-weight: 600; border-bottom: 2px solid #cfd5da;
+  white-space: normal; vertical-align: bottom; }
 th:first-child, td:first-child { text-align: left; }
 tr.own td { background: #eef5ff; font-weight: 600; }
 td.absent { color: #8a9299; font-style: italic; }
@@ -29,7 +30,8 @@ td.marked { color: #8a4b00; }
 .note { background: #fff6e5; border-left: 4px solid #e0a030; padding: .5rem .9rem; }
 figure { margin: 1rem 0; } img { max-width: 100%; }
 figcaption { color: #5b646c; font-size: .85rem; }
-pre { background: #f3f5f7; padding: .6rem .9rem; overflow-x: auto; font-size: .85rem; }
+pre { background: #f3f5f7; padding: .6rem .9rem; white-space: pre-wrap;
+  overflow-wrap: anywhere; font-size: .85rem; }
 """
 
 

@@ -65,7 +65,7 @@ def _section_blocks(
     target: Target, section: Section, results: Sequence[dict], folder: Path
 ) -> list[Block]:
     blocks = []
-    note = mark_note(section)
+    note = mark_note(target, section)
     if note:
         blocks.append(Block('note', note))
     columns = section.seen('column')
@@ -154,7 +154,7 @@ def readme_blocks(target: Target, results: Sequence[dict], link: Optional[str]) 
             table = pair_table(target, section, column, shown)
             table[0][0] = column_label(column)
             blocks.append(Block('table', table))
-        note = mark_note(section)
+        note = mark_note(target, section)
         if note and columns:
             blocks.append(Block('p', note))
         missing = [row_label(row) for row in target.rows if row not in shown]

@@ -210,6 +210,7 @@ def _add_metrics(cfg: Config, cell: Cell) -> None:
     present = {evaluator.get('type') for evaluator in evaluators}
     added = [METRICS[metric] for metric in cell.metrics]
     cfg.val_evaluator = evaluators + [one for one in added if one['type'] not in present]
-    hooks = [dict(hook) for hook in cfg.get('custom_hooks') or []]
+    hooks = list(cfg.get('custom_hooks') or [])
     hand_over = dict(type='mmrazor.ModelForMetricsHook')
-    cfg.custom_hooks = hooks if hand_over in hooks else [*hooks, hand_over]
+    if hand_over not in [*hooks, *(cfg.get('default_hooks') or {}).values()]:
+        cfg.custom_hooks = [*hooks, hand_over]

@@ -98,7 +98,7 @@ class Run:
             # A changed config would make two halves that do not belong together.
             if self.cfg is not None:
                 write_text(config, self.cfg.pretty_text)
-            begun = dict(
+            begun.update(
                 cell=self.cell.name, identity=self.identity, epochs=self.epochs, facts=self.facts
             )
         begun.setdefault('started', []).append(time.strftime(TIME))

@@ -35,17 +35,16 @@ def mark(entry: Entry, section: Section) -> str:
     return SHORT_MARK if section.budget.short else CHANGED_MARK
 
 
-def mark_note(section: Section) -> Optional[str]:
+def mark_note(target: Target, section: Section) -> Optional[str]:
     """What the mark means."""
     if section.budget.full:
         return None
     sign = SHORT_MARK if section.budget.short else CHANGED_MARK
     kind = 'short run' if section.budget.short else 'changed recipe'
-    epochs = section.budget.recipe_epochs
-    return (
-        f"{sign} {kind}: {section.budget.describe()}. The paper's numbers are of full trainings "
-        f'({epochs} epochs or as many as its source has); the two may not be compared.'
-    )
+    note = f'{sign} {kind}: {section.budget.describe()}.'
+    if target.name not in PAPER:
+        return note
+    return f"{note} The paper's numbers are of full trainings: the two may not be compared."
 
 
 def pair_table(target: Target, section: Section, column: str, rows: Sequence[str]) -> list[list]:

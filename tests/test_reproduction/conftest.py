@@ -1,0 +1,31 @@
+"""A checkout in small: one config that trains in seconds, beside the real tools."""
+
+from pathlib import Path
+
+import pytest
+
+import lakd_mm  # noqa: F401
+from lakd_mm.reproduction.plan import Budget, Cell
+from lakd_mm.reproduction.planner import Settings, plan_runs
+
+TINY = Cell('scratch', 'tiny', 'scratch_tiny', 'digits', {'300e': 'teachers/tiny.py'})
+
+
+@pytest.fixture
+def tiny_root(tiny_config, tmp_path, root) -> Path:
+    """Holds configs/ and tools/."""
+    checkout = tmp_path / 'checkout'
+    (checkout / 'configs' / 'teachers').mkdir(parents=True)
+    tiny_config.rename(checkout / 'configs' / 'teachers' / 'tiny.py')
+    (checkout / 'tools').symlink_to(root / 'tools')
+    return checkout
+
+
+@pytest.fixture
+def tiny_runs(tiny_root, tmp_path):
+    """Plans runs of the tiny config."""
+
+    def plan(seeds=(0,), cells=(TINY,), **budget):
+        return plan_runs(cells, Budget(**budget), seeds, Settings(tiny_root, tmp_path / 'work'))
+
+    return plan

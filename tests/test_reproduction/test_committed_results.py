@@ -1,0 +1,39 @@
+"""The committed reports, and the README, say what the committed results say."""
+
+from pathlib import Path
+
+import pytest
+
+from lakd_mm.reproduction.collect import read_collection, sections
+from lakd_mm.reproduction.plan import TARGETS, find_target
+from lakd_mm.reproduction.readme import MARKERS, fill
+from lakd_mm.reproduction.rendering import to_markdown
+from lakd_mm.reproduction.report import report_blocks
+from lakd_mm.reproduction.tables import to_csv
+
+ROOT = Path(__file__).parents[2]
+OUT = ROOT / 'docs' / 'results'
+COMMITTED = [name for name in TARGETS if (OUT / name / 'results.json').exists()]
+
+
+def test_the_readme_is_what_the_results_give():
+    text = (ROOT / 'README.md').read_text(encoding='utf-8')
+    assert fill(text, OUT) == text
+    for name, block in MARKERS.findall(text):
+        assert name in COMMITTED or 'Not run yet.' in block
+
+
+def test_the_reports_are_what_the_results_give():
+    for name in COMMITTED:
+        target, folder = find_target(name), OUT / name
+        results = read_collection(target, OUT)
+        assert results, name
+        blocks = report_blocks(target, results, folder)
+        assert (folder / 'table.md').read_text(encoding='utf-8') == to_markdown(blocks)
+        assert (folder / 'table.csv').read_text() == to_csv(target, sections(target, results))
+
+
+@pytest.mark.parametrize('secret', ['/work', '/home', '/tmp', '/root'])
+def test_no_report_names_a_folder_of_a_machine(secret):
+    texts = [path.read_text(errors='replace') for path in OUT.rglob('*') if path.suffix != '.png']
+    assert not any(f'{secret}/' in text for text in texts)

@@ -1,0 +1,123 @@
+from pathlib import Path
+
+import pytest
+from mmengine.config import Config
+
+from lakd_mm.engine import ConfigError
+from lakd_mm.reproduction.plan import Budget, find_target, matrix_cell, select
+from lakd_mm.reproduction.run_config import identity, make_config, read_config, rebase, swap_data
+
+CONFIGS = Path(__file__).parents[2] / 'configs'
+
+
+def config(cell, data='pickles', teacher=None, recipe='300e', **budget):
+    cfg = read_config(CONFIGS, cell, recipe)
+    return make_config(cfg, cell, Budget(recipe, **budget), CONFIGS, data, teacher)
+
+
+def lakd(**kwargs):
+    return config(matrix_cell('lakd', 'r56_r20', 'cifar100'), **kwargs)
+
+
+def content(cfg):
+    return cfg._cfg_dict.to_dict()
+
+
+def test_rebase_takes_over_what_the_config_left_alone():
+    old = dict(a=1, b=dict(c=2, d=3), e=[1], gone=dict(x=1))
+    new = dict(a=10, b=dict(c=20, f=6), e=[2], more=7)
+    mine = dict(a=1, b=dict(c=99, d=3, g=8), e=[1], own=5, gone=dict(x=1))
+    assert rebase(mine, old, new) == dict(a=10, b=dict(c=99, g=8, f=6), e=[2], own=5, more=7)
+    assert mine['b'] == dict(c=99, d=3, g=8)
+
+
+@pytest.mark.parametrize('data', ['folder', 'in_memory'])
+def test_swapped_data_are_what_a_config_with_that_base_has(data):
+    plain = content(Config.fromfile(CONFIGS / 'lakd' / 'lakd_r56_r20_cifar100.py'))
+    expected = Config.fromfile(CONFIGS / 'lakd' / f'lakd_r56_r20_cifar100_{data}.py')
+    swapped = swap_data(plain, CONFIGS / '_base_' / 'datasets', 'cifar100', data)
+    assert swapped == content(expected)
+    assert swapped != plain
+
+
+def test_data_without_a_base():
+    cell = matrix_cell('lakd', 'r34_r18', 'imagenet')
+    with pytest.raises(ConfigError, match='--data in_memory: .*imagenet_in_memory.py does not exi'):
+        config(cell, data='in_memory')
+
+
+def test_a_run_validates_saves_and_records_each_epoch():
+    cfg = lakd(epochs=3)
+    assert (cfg.train_cfg.max_epochs, cfg.train_cfg.val_interval) == (3, 1)
+    checkpoint = cfg.default_hooks.checkpoint
+    assert (checkpoint.interval, checkpoint.max_keep_ckpts) == (1, -1)
+    assert lakd().default_hooks.checkpoint.max_keep_ckpts == 2
+    assert checkpoint.save_best == 'accuracy/top1'
+    assert cfg.default_hooks.epoch_record.type == 'mmrazor.EpochRecordHook'
+    assert cfg.custom_imports.imports == ['lakd_mm', 'lakd_mm.reproduction']
+    assert lakd().train_cfg.max_epochs == 300
+
+
+def test_steps_move_with_the_epochs():
+    cfg = lakd(recipe='240e', epochs=24)
+    assert cfg.param_scheduler.milestones == [15, 18, 21]
+    assert lakd(recipe='240e').param_scheduler.milestones == [150, 180, 210]
+    assert lakd(recipe='240e', epochs=1).param_scheduler.milestones == [1, 1, 1]
+
+
+@pytest.mark.parametrize('data', ['pickles', 'in_memory'])
+def test_a_fraction_is_of_the_innermost_training_set(data):
+    cfg = lakd(fraction=0.1, data=data)
+    dataset = cfg.train_dataloader.dataset
+    dataset = dataset.dataset if data == 'in_memory' else dataset
+    assert (dataset.type, dataset.share, dataset.seed) == ('mmrazor.class_share', 0.1, 0)
+    assert dataset.dataset.type == 'mmpretrain.CIFAR100' and dataset.dataset.split == 'train'
+    assert cfg.val_dataloader == lakd(data=data).val_dataloader
+
+
+def test_memory_banks_fit_the_fraction():
+    crd = matrix_cell('crd', 'r56_r20', 'cifar100')
+    text = repr(content(config(crd)).get('model'))
+    assert "'num_data': 50000" in text
+    assert "'num_data': 5000}" in repr(content(config(crd, fraction=0.1)).get('model'))
+    # 500 images a class, 3.5 rounded up.
+    assert "'num_data': 400}" in repr(content(config(crd, fraction=0.007)).get('model'))
+
+
+def test_options():
+    assert lakd(options=(('model.taps', [2, 5, 9]),)).model.taps == [2, 5, 9]
+    with pytest.raises(ConfigError, match='--cfg-options train_cfg.max_epochs: use --epochs'):
+        lakd(options=(('train_cfg.max_epochs', 3),))
+    with pytest.raises(ConfigError, match="no key 'tpas'. Did you mean 'taps'"):
+        lakd(options=(('model.tpas', [2, 5, 9]),))
+
+
+def test_identity_is_what_is_learnt_and_from_what():
+    same = identity(lakd())
+    root = (('train_dataloader.dataset.data_root', '/elsewhere'),)
+    assert identity(lakd(options=root)) == same
+    published = lakd().model.teacher_ckpt
+    assert identity(lakd(teacher=f'/weights/{published.rpartition("/")[2]}')) == same
+    others = [
+        lakd(epochs=3),
+        lakd(fraction=0.1),
+        lakd(recipe='240e'),
+        lakd(data='folder'),
+        lakd(teacher='/weights/another.pth'),
+        lakd(options=(('model.taps', [2, 5, 9]),)),
+    ]
+    assert len({same, *map(identity, others)}) == 1 + len(others)
+
+
+def test_ablations_are_measured_beside_the_teacher():
+    (cell,) = select(find_target('table5'), ['avg25_max75'])
+    cfg = config(cell, data='folder_in_memory')
+    types = [evaluator.type for evaluator in cfg.val_evaluator]
+    assert types == [
+        'mmpretrain.Accuracy',
+        'mmrazor.ExtracurricularKnowledge',
+        'mmrazor.TapDistances',
+    ]
+    hooks = [*cfg.default_hooks.values(), *(cfg.get('custom_hooks') or [])]
+    assert [hook.type for hook in hooks].count('mmrazor.ModelForMetricsHook') == 1
+    assert cfg.test_evaluator == Config.fromfile(CONFIGS / cell.configs['300e']).test_evaluator

@@ -1,0 +1,53 @@
+"""The command itself; what it does is tested in tests/test_reproduction."""
+
+import importlib.util
+import sys
+
+import pytest
+
+from lakd_mm.reproduction.command_line import parse_args, public_command, split_teacher
+
+
+def test_wrong_input_is_one_clear_error(root, monkeypatch, tmp_path):
+    spec = importlib.util.spec_from_file_location('tools_reproduce', root / 'tools/reproduce.py')
+    tool = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(tool)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, 'argv', ['reproduce.py', 'tabel1'])
+    with pytest.raises(SystemExit) as end:
+        tool.main()
+    assert end.value.code == (
+        "error: target 'tabel1': did you mean 'table1' or 'table5' or 'table4'? Known: table1, "
+        'table2, table3, table4, table5, fig1, fig5.'
+    )
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_report_without_runs(run_tool, tmp_path):
+    result = run_tool('reproduce.py', 'table5', '--report-only')
+    assert result.returncode == 0, result.stdout
+    assert (tmp_path / 'docs/results/table5/table.md').read_text().count('not run') == 15
+    assert '-> docs/results/table5/report.html\n' in result.stdout
+    assert not (tmp_path / 'work_dirs').exists()
+
+
+@pytest.mark.parametrize(
+    'arguments', [['--epochs', '0'], ['--fraction', '1.5'], ['--jobs', '0'], ['--recipe', '9e']]
+)
+def test_numbers_out_of_range(arguments, capsys):
+    with pytest.raises(SystemExit):
+        parse_args(['table1', *arguments])
+    assert arguments[0] in capsys.readouterr().err
+
+
+def test_teachers():
+    assert split_teacher('resnet56_cifar100=/a/b=c.pt') == ('resnet56_cifar100', '/a/b=c.pt')
+    assert split_teacher('/a/b=c.pt') == ('', '/a/b=c.pt')
+    assert split_teacher('weights') == ('', 'weights')
+
+
+def test_the_call_is_kept_without_the_folders_of_the_machine():
+    words = ['table1', '--teacher-ckpt', 'r56_r20=/home/me/r56.pt', '/data/w', '--epochs', '3']
+    assert public_command(words) == (
+        'python tools/reproduce.py table1 --teacher-ckpt r56_r20=r56.pt w --epochs 3'
+    )
