@@ -71,6 +71,14 @@ def test_builds_and_steps(name):
     cfg = load(name)
     assert Config.fromstring(cfg.dump(), '.py').model == cfg.model
     assert cfg.custom_imports['imports'] == ['lakd_mm']
+    other_recipe = re.sub(r'_240e|_step', '', name)
+    if other_recipe != name and other_recipe in FILES:
+        # Nothing to build twice: only the schedule is another.
+        other = load(other_recipe)
+        assert cfg.model == other.model and cfg.val_dataloader == other.val_dataloader
+        assert cfg.param_scheduler != other.param_scheduler
+        assert not cfg.optim_wrapper.optimizer.nesterov and other.optim_wrapper.optimizer.nesterov
+        return
     num_classes = cfg.data_preprocessor['num_classes']
     model = build(cfg)
     assert model.data_preprocessor._enable_normalize
