@@ -1,10 +1,12 @@
 """Figures of what networks learn."""
 
+from .attention_maps import attention_figure
 from .backend import PictureVisBackend
 from .figures import cka_heat_map, curves, figure_to_array, make_visualizer, save_figure
 
 __all__ = [
     'PictureVisBackend',
+    'attention_figure',
     'cka_heat_map',
     'curves',
     'figure_to_array',

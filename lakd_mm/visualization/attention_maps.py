@@ -22,6 +22,7 @@ _COLOURS = dict(cmap='turbo', alpha=0.55, interpolation='bilinear')
 # The column of NDAM's weight.
 WEIGHT = 'weight W'
 _CELL = 1.05  # inches
+_CHARACTERS = 16  # that fit into a cell
 
 
 def feature_maps(network: nn.Module, layer: str, images: torch.Tensor) -> torch.Tensor:
@@ -118,8 +119,14 @@ def grad_cam_maps(
     _maps_of(network, layer, images[:1])
     targets = [ClassifierOutputTarget(label) for label in labels.tolist()]
     with torch.enable_grad(), GradCAM(network, [network.get_submodule(layer)]) as grad_cam:
-        # Also where all weights are frozen.
-        maps = grad_cam(images.clone().requires_grad_(), targets)
+        try:
+            # Images with gradients, for networks whose weights are frozen.
+            maps = grad_cam(images.clone().requires_grad_(), targets)
+        except AttributeError as error:
+            raise ConfigError(
+                f'Grad-CAM needs a layer that gives one tensor, such as a residual block; '
+                f'{layer} does not ({error})'
+            ) from None
     network.zero_grad()
     return torch.from_numpy(maps)
 
@@ -200,7 +207,7 @@ def attention_figure(
         label += '; 0: the least of a map, 1: the largest'
         drawn = [(image, figure.axes, label, int(sum(widths)))]
     for image, panels, label, count in drawn:
-        _colour_bar(figure, image, panels, textwrap.fill(label, 20 * count), count)
+        _colour_bar(figure, image, panels, textwrap.fill(label, _CHARACTERS * count), count)
     return figure
 
 
@@ -219,7 +226,8 @@ def _panel(figure: Figure, cell, title: str) -> Axes:
     panel = figure.add_subplot(cell)
     panel.set(xticks=[], yticks=[])
     panel.spines[:].set_visible(False)
-    panel.set_title(title, fontsize=8)
+    lines = [textwrap.fill(line, _CHARACTERS) for line in title.splitlines()]
+    panel.set_title('\n'.join(lines), fontsize=8)
     return panel
 
 
@@ -237,5 +245,5 @@ def _colour_bar(figure: Figure, image: AxesImage, panels: Sequence[Axes], label:
     bar = figure.colorbar(
         image, ax=panels, location='bottom', pad=0.02, fraction=0.03, shrink=0.8, aspect=9 * columns
     )
-    bar.set_label(label, fontsize=8)
+    bar.set_label(label, fontsize=7)
     bar.ax.tick_params(labelsize=7)

@@ -1,10 +1,8 @@
 """Metrics beside the teacher in a training, and the figures that are drawn from it."""
 
-import importlib.util
 import json
 import re
 import socket
-import sys
 
 import cv2
 import pytest
@@ -57,26 +55,6 @@ def config(tmp_path, root):
         torch.nn.init.normal_(network.head.fc.weight)
         save_checkpoint(dict(state_dict=network.state_dict()), str(tmp_path / f'{name}.pth'))
     return path
-
-
-@pytest.fixture
-def tool(root, tmp_path, monkeypatch):
-    """Run a tool in this process; what it ends with, or None."""
-
-    def run(name, *arguments):
-        monkeypatch.chdir(tmp_path)
-        monkeypatch.setattr(sys, 'argv', [name, *map(str, arguments)])
-        (path,) = root.glob(f'tools/**/{name}.py')
-        spec = importlib.util.spec_from_file_location(f'tool_{name}', path)
-        module = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(module)
-        try:
-            module.main()
-        except SystemExit as end:
-            return str(end)
-        return None
-
-    return run
 
 
 def test_metrics_over_a_training(run, tool, config, tmp_path, root):

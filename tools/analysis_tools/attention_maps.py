@@ -21,7 +21,7 @@ from lakd_mm.evaluation.features import label as short_name
 from lakd_mm.evaluation.sample_images import check_normalization, inputs_of, sample_images
 from lakd_mm.models import NDAMFeatureLoss
 from lakd_mm.models.taps import resolve_taps, stage_blocks
-from lakd_mm.visualization import save_figure
+from lakd_mm.visualization import make_visualizer, save_figure
 from lakd_mm.visualization.attention_maps import (
     WEIGHT,
     attention_figure,
@@ -99,18 +99,19 @@ def check_args(args: argparse.Namespace) -> None:
     names = ['teacher', *(name for name, *_ in args.student)]
     if len(set(names)) < len(names):
         raise ConfigError(f'--student: the names {", ".join(names)} must differ')
-    if args.out.suffix != '.png':
-        raise ConfigError(f'--out {args.out}: the name of the picture must end in .png')
     if not 1 <= args.images <= MOST_IMAGES:
         raise ConfigError(f'--images {args.images}: a picture has room for 1 to {MOST_IMAGES}')
     if args.kind == 'cam' and (args.taps or args.teacher_taps):
         raise ConfigError(
             "--taps: class activation maps are of the backbone's output; leave it out"
         )
-    if bool(args.taps) != bool(args.teacher_taps) or len(args.taps or ()) != len(
-        args.teacher_taps or ()
-    ):
-        raise ConfigError('--taps and --teacher-taps: give as many of the one as of the other')
+    taps, teacher_taps = len(args.taps or ()), len(args.teacher_taps or ())
+    if args.student and taps != teacher_taps:
+        raise ConfigError(
+            f'--taps and --teacher-taps must pair up, but there are {taps} and {teacher_taps}'
+        )
+    if taps and not args.student:
+        raise ConfigError("--taps: there is no --student; --teacher-taps are the teacher's")
     weights = {'avg_weight': args.avg_weight, 'max_weight': args.max_weight}
     if args.kind != 'ndam' and any(value is not None for value in weights.values()):
         raise ConfigError('--avg-weight and --max-weight belong to --kind ndam')
@@ -135,6 +136,7 @@ def draw(args: argparse.Namespace) -> None:
         ConfigError: If configs, checkpoints, layers or data do not fit.
     """
     check_args(args)
+    visualizer = make_visualizer(args.out, args.vis_backends)
     cfg = read_config(args.config)
     check_options(cfg, args.cfg_options)
     cfg.merge_from_dict(args.cfg_options)
@@ -164,11 +166,17 @@ def draw(args: argparse.Namespace) -> None:
     classes = getattr(loader.dataset.dataset, 'metainfo', {}).get('classes')
     classes = classes or range(networks['teacher'].head.num_classes)
     names = [str(name).replace('_', ' ') for name in classes]
+    for name, network in networks.items():
+        if network.head.num_classes != len(names):
+            raise ConfigError(
+                f'{name} tells {network.head.num_classes} classes apart, the test images are of '
+                f'{len(names)}; name configs of the same data'
+            )
 
     groups = groups_of_maps(args, networks, layers, images, labels.to(device))
     pictures = batch['inputs'].flip(1) if preprocessor.to_rgb else batch['inputs']
     figure = attention_figure(
-        pictures.permute(0, 2, 3, 1).cpu().numpy(),
+        pictures.expand(-1, 3, -1, -1).permute(0, 2, 3, 1).cpu().numpy(),
         [names[label] for label in labels.tolist()],
         groups,
         args.shared_scale,
@@ -177,7 +185,7 @@ def draw(args: argparse.Namespace) -> None:
             for name, network in networks.items()
         },
     )
-    save_figure(figure, args.out, [dict(type=kind) for kind in args.vis_backends])
+    save_figure(figure, args.out, visualizer)
     print(f'-> {args.out}')
 
 
