@@ -205,18 +205,23 @@ def sections(target: Target, results: Sequence[dict]) -> list[Section]:
             [
                 Entry(
                     cell,
-                    [
-                        result
-                        for result in sorted(results, key=lambda r: r['seed'])
-                        if (result['dataset'], result['cell']) == (cell.dataset, cell.name)
-                        and (result['kind'] != 'train' or budget_key(result) == key)
-                    ],
+                    _of_cell(cell, key, results),
                 )
                 for cell in target.cells
             ],
         )
         for key in order
     ]
+
+
+def _of_cell(cell: Cell, key: BudgetKey, results: Sequence[dict]) -> list[dict]:
+    """The results of a cell under a budget, by seed; of a teacher's tests the one that taught."""
+    found = [r for r in results if (r['dataset'], r['cell']) == (cell.dataset, cell.name)]
+    if cell.kind == 'train':
+        found = [result for result in found if budget_key(result) == key]
+        return sorted(found, key=lambda result: result['seed'])
+    taught = [r for r in found if key.teacher and r['run'].endswith(f'/{key.teacher}')]
+    return sorted(taught or found, key=lambda result: result['finished'])[-1:]
 
 
 def budget_key(result: dict) -> BudgetKey:

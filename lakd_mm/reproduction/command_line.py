@@ -126,7 +126,18 @@ def public_command(arguments: Sequence[str]) -> str:
 
 
 def run(args: Namespace, root: Path) -> int:
-    """Does what the options say; returns the exit status."""
+    """Does what the options say; returns the exit status.
+
+    Raises:
+        ConfigError: If an option is wrong, something is missing, or the user stops it.
+    """
+    try:
+        return _run(args, root)
+    except KeyboardInterrupt:
+        raise ConfigError('stopped; the same command goes on where it was.') from None
+
+
+def _run(args: Namespace, root: Path) -> int:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit('error: terminated'))
     # Of what MMEngine tells while configs are read and networks built, only warnings.
     MMLogger.get_instance('reproduce', log_level='WARNING')
@@ -159,22 +170,17 @@ def run_all(target: Target, runs: list[Run], args: Namespace) -> list[Run]:
     """Runs what is missing, and draws; returns the runs that failed.
 
     Raises:
-        ConfigError: If the work folder is in use, or the user stops it.
+        ConfigError: If the work folder is in use.
     """
-    try:
-        with locked(args.work_dir) as lock:
-            for one in runs:
-                if args.redo:
-                    one.set_aside()
-                elif one.changed():
-                    print(
-                        f'note: {one.id}: its config has changed since it was begun; it keeps its '
-                        'own. --redo begins it anew.'
-                    )
-            failed = execute(
-                runs, Progress(), args.jobs, args.threads, torch.cuda.device_count(), lock
-            )
-            make_figures(target, runs, args.work_dir, args.out)
-    except KeyboardInterrupt:
-        raise ConfigError('stopped; the same command goes on where it was.') from None
+    with locked(args.work_dir) as lock:
+        for one in runs:
+            if args.redo:
+                one.set_aside()
+            elif one.changed():
+                print(
+                    f'note: {one.id}: its config has changed since it was begun; it keeps its own. '
+                    '--redo begins it anew.'
+                )
+        failed = execute(runs, Progress(), args.jobs, args.threads, torch.cuda.device_count(), lock)
+        make_figures(target, runs, args.work_dir, args.out)
     return failed

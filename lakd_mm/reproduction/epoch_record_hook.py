@@ -39,11 +39,11 @@ class EpochRecordHook(Hook):
         if not isinstance(runner._train_loop, BaseLoop):
             return
         now = time.monotonic()
-        losses = runner.message_hub.get_scalar('train/loss')
+        losses = runner.message_hub.log_scalars.get('train/loss')
         line = dict(
             epoch=runner.epoch,
             metrics={key: number(value) for key, value in metrics.items()},
-            loss=number(losses.mean(len(runner.train_dataloader))),
+            loss=losses and number(losses.mean(len(runner.train_dataloader))),
             seconds=round(now - self._since, 3),
             hardware=hardware(),
         )

@@ -7,6 +7,7 @@ METHODS = {
     'crd': 'CRD',
     'ofd': 'OFD',
     'fitnet': 'FitNet',
+    'fitnet_stages': 'FitNet, each stage',
     'rkd': 'RKD',
     'at': 'AT',
     'cat_kd': 'CAT-KD',

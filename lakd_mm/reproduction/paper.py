@@ -83,7 +83,7 @@ MEMORY = {
     'r34_r18': {
         'from scratch': 5.180,
         'CAT-KD': 5.544,
-        'FitNet': 6.544,
+        'FitNet, 4 taps': 6.544,
         'LAKD local [1,2,4,8]': 4.950,
     },
 }

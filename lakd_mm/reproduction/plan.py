@@ -59,6 +59,7 @@ class Cell:
         kind (str): 'train', 'test' (the teacher, as it is) or 'memory'.
         metrics (tuple): Metrics to measure besides those of the config, keys of
             :data:`run_config.METRICS`.
+        changes (tuple): What it changes in its config, as pairs of dotted key and value.
     """
 
     row: str
@@ -68,6 +69,7 @@ class Cell:
     configs: dict = field(hash=False)
     kind: str = 'train'
     metrics: tuple = ()
+    changes: tuple = ()
 
     def slug(self, recipe: str) -> str:
         """The folder of a recipe."""
@@ -162,6 +164,15 @@ def _ablations(configs: dict, beside: Sequence[str], metrics: tuple) -> tuple:
     return tuple(cells)
 
 
+# The figure's "FitNet aligns each layer individually"; elsewhere it has one hint.
+FITNET_AT_STAGES = Cell(
+    'fitnet_stages',
+    'r56_r20',
+    'fitnet_stages_r56_r20',
+    'cifar100',
+    matrix_cell('fitnet', 'r56_r20', 'cifar100').configs,
+    changes=(('model.transfers.loss_fitnet.at', 'stages'),),
+)
 ABLATION_METRICS = ('extracurricular_knowledge', 'tap_distance')
 TARGETS = {
     target.name: target
@@ -200,7 +211,11 @@ TARGETS = {
         Target(
             'fig1',
             'Similarity of layers (CKA) with the teacher, CIFAR-100',
-            _matrix(('lakd', 'cat_kd', 'fitnet', 'kd'), ('r56_r20',), 'cifar100'),
+            (
+                *_matrix(('lakd', 'cat_kd'), ('r56_r20',), 'cifar100'),
+                FITNET_AT_STAGES,
+                *_matrix(('kd',), ('r56_r20',), 'cifar100'),
+            ),
         ),
         Target(
             'fig5',

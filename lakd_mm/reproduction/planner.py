@@ -248,15 +248,19 @@ def _check_networks(run: Run) -> None:
 def commit(root: Path) -> Optional[str]:
     """The commit of the checkout, marked where files differ from it; None outside of one."""
     try:
-        named, changed = (
+        top, named, changed = (
             subprocess.run(
                 ['git', '-C', str(root), *words], capture_output=True, text=True, check=True
             ).stdout.strip()
             for words in (
+                ['rev-parse', '--show-toplevel'],
                 ['rev-parse', '--short', 'HEAD'],
                 ['status', '--porcelain', '--untracked-files=no', 'lakd_mm', 'configs', 'tools'],
             )
         )
     except (OSError, subprocess.CalledProcessError):
+        return None
+    if Path(top).resolve() != root.resolve():
+        # Installed below a checkout of something else.
         return None
     return f'{named} with changes' if changed else named

@@ -32,7 +32,8 @@ class Progress:
         self.over = {run.id for run in done}
         for run in runs:
             self._note(run, run.records())
-        self.say(f'{len(self.runs)} runs, {len(self.over)} of them done before')
+        before = f', {len(self.over)} done before' if self.over else ''
+        self.say(f'{len(self.runs)} to run{before}; {jobs} at a time')
 
     def started(self, run: Run) -> None:
         """A run begins or goes on."""

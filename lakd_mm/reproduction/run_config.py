@@ -69,6 +69,7 @@ def make_config(
     cfg = Config(content, filename=cfg.filename)
     if teacher is not None and 'teacher_ckpt' in cfg.model:
         cfg.model.teacher_ckpt = teacher
+    cfg.merge_from_dict(dict(cell.changes))
     if cell.kind == 'train':
         _apply_budget(cfg, budget)
         _record_epochs(cfg)

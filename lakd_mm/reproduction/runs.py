@@ -180,7 +180,7 @@ class Run:
             rows=found['rows'],
             batch=found['batch'],
             seconds=self._seconds('memory.json'),
-            hardware={**hardware(), 'device': found['device'], 'torch': found['torch']},
+            hardware=hardware(),
         )
 
     def _seconds(self, name: str) -> float:

@@ -118,7 +118,10 @@ def overview(target: Target, section: Section) -> list[list]:
 def memory_table(results: Sequence[dict], pair: str) -> list[list]:
     """Table 4 for a pair: what was measured, and the paper's, each against its own scratch."""
     paper = MEMORY[pair]
-    measured = {row['training']: row for result in results for row in result['rows']}
+    measured: dict = {}
+    for result in results:
+        for row in result['rows']:
+            measured.setdefault(row['training'], {}).update(row)
     kinds = list(
         dict.fromkeys(key for row in measured.values() for key in row if key.endswith(' GiB'))
     )
@@ -132,7 +135,8 @@ def memory_table(results: Sequence[dict], pair: str) -> list[list]:
         line = [name]
         for kind in kinds:
             share = f'{kind[: -len(" GiB")]} / scratch'
-            line += [f'{row[kind]:.3f}', f'{row[share]:.2f}'] if row else [NOT_RUN, NOT_RUN]
+            there = kind in row
+            line += [f'{row[kind]:.3f}', f'{row[share]:.2f}'] if there else [NOT_RUN, NOT_RUN]
         known = paper.get(name)
         beside = [f'{known:.3f}', f'{known / paper["from scratch"]:.2f}'] if known else ['', '']
         lines.append([*line, *beside])
@@ -163,6 +167,19 @@ def to_csv(target: Target, sections: Sequence[Section]) -> str:
         for entry in section.entries:
             for metric in target.metrics:
                 writer.writerow(_csv_line(target, section, entry, metric))
+    return text.getvalue()
+
+
+def memory_csv(results: Sequence[dict]) -> str:
+    """Table 4 as comma-separated values."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator='\n')
+    for index, pair in enumerate(MEMORY):
+        found = [result for result in results if result['cell'] == f'memory_{pair}']
+        header, *lines = memory_table(found, pair)
+        if not index:
+            writer.writerow(['pair', *header])
+        writer.writerows([pair, *line] for line in lines)
     return text.getvalue()
 
 

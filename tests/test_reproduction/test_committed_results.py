@@ -4,12 +4,11 @@ from pathlib import Path
 
 import pytest
 
-from lakd_mm.reproduction.collect import read_collection, sections
+from lakd_mm.reproduction.collect import read_collection
 from lakd_mm.reproduction.plan import TARGETS, find_target
 from lakd_mm.reproduction.readme import MARKERS, fill
 from lakd_mm.reproduction.rendering import to_markdown
-from lakd_mm.reproduction.report import report_blocks
-from lakd_mm.reproduction.tables import to_csv
+from lakd_mm.reproduction.report import csv_text, report_blocks
 
 ROOT = Path(__file__).parents[2]
 OUT = ROOT / 'docs' / 'results'
@@ -30,7 +29,7 @@ def test_the_reports_are_what_the_results_give():
         assert results, name
         blocks = report_blocks(target, results, folder)
         assert (folder / 'table.md').read_text(encoding='utf-8') == to_markdown(blocks)
-        assert (folder / 'table.csv').read_text() == to_csv(target, sections(target, results))
+        assert (folder / 'table.csv').read_text() == csv_text(target, results)
 
 
 @pytest.mark.parametrize('secret', ['/work', '/home', '/tmp', '/root'])

@@ -86,7 +86,7 @@ def test_killed_and_gone_on_with(tiny_root, tiny_runs, tmp_path, root):
     assert run.result() is None
     stream = io.StringIO()
     assert execute([run], Progress(stream)) == []
-    assert '1 runs, 1 of them done before' in stream.getvalue()
+    assert '1 to run, 1 done before; 1 at a time' in stream.getvalue()
     assert {**run.result(), 'finished': ''} == {**result, 'finished': ''}
 
 

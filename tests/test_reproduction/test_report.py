@@ -62,7 +62,7 @@ def test_seeds_the_paper_and_what_was_not_run(work, tmp_path):
     assert line_of(table, 'teacher') == '| teacher | 72.63 |  | 72.34 | tested |  |'
     assert '†' not in text
     assert 'WRN-40-2' in text and '76.61 is a misprint' in text
-    assert 'Test CPU, 2 thread(s) a run, torch 2.11.0, data folder_in_memory' in text
+    assert 'Test CPU, threads a run: 2, torch 2.11.0, data folder_in_memory' in text
     assert 'python tools/reproduce.py table1 --seeds 0' in text
 
     assert len(rows) == 60
@@ -183,10 +183,16 @@ def test_memory(work, tmp_path):
         'rows': rows,
         'batch': '1024 (measured at 64 and scaled)',
     }
-    text, _, _ = report(find_target('table4'), work(result), tmp_path)
+    text, table, _ = report(find_target('table4'), work(result), tmp_path)
     assert '| LAKD local [1,4,9] | 0.870 | 0.58 | 2.868 | 0.83 |' in text
     assert '| CAT-KD | not run | not run | 3.610 | 1.04 |' in text
     assert 'Batch 1024 (measured at 64 and scaled)' in text
+    (lakd,) = [row for row in table if row['training'] == 'LAKD local [1,4,9]']
+    assert (lakd['pair'], lakd['live / scratch'], lakd['paper (GB)']) == (
+        'r56_r20',
+        '0.58',
+        '2.868',
+    )
 
 
 def test_unfinished_runs_are_told(work, tmp_path):

@@ -121,3 +121,11 @@ def test_ablations_are_measured_beside_the_teacher():
     hooks = [*cfg.default_hooks.values(), *(cfg.get('custom_hooks') or [])]
     assert [hook.type for hook in hooks].count('mmrazor.ModelForMetricsHook') == 1
     assert cfg.test_evaluator == Config.fromfile(CONFIGS / cell.configs['300e']).test_evaluator
+
+
+def test_figure_1_has_fitnet_at_each_stage():
+    (cell,) = select(find_target('fig1'), ['fitnet_stages'])
+    assert config(cell).model.transfers.loss_fitnet.at == 'stages'
+    plain = matrix_cell('fitnet', 'r56_r20', 'cifar100')
+    assert config(plain).model.transfers.loss_fitnet.at != 'stages'
+    assert identity(config(plain)) != identity(config(cell))

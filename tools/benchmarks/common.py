@@ -47,6 +47,11 @@ PAIRS = {
         rows={
             'from scratch': ('teachers/resnet18_imagenet.py', {}),
             'from scratch, channels-last': ('teachers/resnet18_imagenet.py', CHANNELS_LAST),
+            'CAT-KD': ('cat_kd/cat_kd_r34_r18_imagenet.py', {}),
+            'FitNet, 4 taps': (
+                'fitnet/fitnet_r34_r18_imagenet.py',
+                {'model.transfers.loss_fitnet.at': 'stages'},
+            ),
             'LAKD joint [1,2,4,8]': (IMAGENET, {'model.backward': 'joint'}),
             'LAKD local [1,3,5,8]': (
                 IMAGENET,
