@@ -10,6 +10,7 @@ from ..errors import ConfigError
 from .paper import published
 from .plan import RECIPES, Cell, Target, digest
 from .records import NEEDED, VERSION, read_epochs, read_json, read_result, write_json
+from .runs import SET_ASIDE
 
 RECIPE_NAMES = {
     '300e': "LAKD's recipe (300 epochs, linear decay, Nesterov)",
@@ -144,13 +145,19 @@ def gather(target: Target, work_dir: Path, out: Path, replace: bool = False) -> 
     """
     names = {(cell.dataset, cell.name) for cell in target.cells}
     found = {} if replace else {result['run']: result for result in read_collection(target, out)}
-    for path in sorted(work_dir.glob('*/*/**/result.json')):
+    for path in _left_by_runs(work_dir, 'result.json'):
         result = read_result(path)
         if result is not None and (result['dataset'], result['cell']) in names:
             found[result['run']] = result
     return dict(
         version=VERSION, target=target.name, results=[found[name] for name in sorted(found)]
     )
+
+
+def _left_by_runs(work_dir: Path, name: str) -> list[Path]:
+    """Files of a name in the folders of runs, but for those that ``--redo`` has set aside."""
+    paths = sorted(work_dir.glob(f'*/*/**/{name}'))
+    return [path for path in paths if path.parent.suffix != SET_ASIDE]
 
 
 def read_collection(target: Target, out: Path) -> list[dict]:
@@ -177,10 +184,10 @@ def write_collection(collection: dict, out: Path) -> None:
 def unfinished(target: Target, work_dir: Path) -> Iterator[str]:
     """Runs that have begun but are not done, with how far they are."""
     names = {(cell.dataset, cell.name) for cell in target.cells}
-    for path in sorted(work_dir.glob('*/*/**/run.json')):
+    for path in _left_by_runs(work_dir, 'run.json'):
         folder = path.parent
         parts = folder.relative_to(work_dir).parts
-        if '.old' in folder.name or parts[:2] not in names or (folder / 'result.json').exists():
+        if parts[:2] not in names or (folder / 'result.json').exists():
             continue
         epochs = len(read_epochs(folder / 'epochs.jsonl'))
         total = (read_json(path) or {}).get('epochs', '?')

@@ -23,6 +23,7 @@ class Progress:
         self.failures: list[str] = []
         self.seconds: dict = {}
         self.reached: dict = {}
+        self.epoch_began: dict = {}
         self.jobs = 1
         self.since = time.monotonic()
 
@@ -37,6 +38,7 @@ class Progress:
 
     def started(self, run: Run) -> None:
         """A run begins or goes on."""
+        self.epoch_began[run.id] = time.monotonic()
         reached = self.reached.get(run.id, 0)
         where = f'goes on behind epoch {reached}' if reached else 'begins'
         self.say(f'{run.label}   {where}')
@@ -44,6 +46,7 @@ class Progress:
     def epoch(self, run: Run, record: dict) -> None:
         """An epoch is validated."""
         self._note(run, run.records())
+        self.epoch_began[run.id] = time.monotonic()
         top1 = record['metrics'].get('accuracy/top1')
         accuracy = '' if top1 is None else f'   top-1 {top1:6.2f} %'
         self.say(
@@ -91,10 +94,7 @@ class Progress:
         if not known:
             return None
         mean = sum(known) / len(known)
-        left = [
-            (run.epochs - self.reached.get(run.id, 0)) * self.seconds.get(run.id, mean)
-            for run in todo
-        ]
+        left = [self._left(run, self.seconds.get(run.id, mean)) for run in todo]
         return max(sum(left) / min(self.jobs, len(left)), max(left))
 
     def say(self, text: str) -> None:
@@ -105,6 +105,12 @@ class Progress:
         """Writes text in place of a terminal's last line."""
         self.stream.write(('\r\x1b[K' if self.live else '') + text)
         self.stream.flush()
+
+    def _left(self, run: Run, seconds: float) -> float:
+        """Seconds left of a run with so many an epoch."""
+        began = self.epoch_began.get(run.id)
+        spent = 0.0 if began is None else min(time.monotonic() - began, seconds)
+        return max(0.0, (run.epochs - self.reached.get(run.id, 0)) * seconds - spent)
 
     def _note(self, run: Run, records: list[dict]) -> None:
         self.reached[run.id] = len(records)

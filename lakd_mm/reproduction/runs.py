@@ -22,6 +22,8 @@ from .records import (
     write_text,
 )
 
+# Ends the names of folders of runs that were begun anew.
+SET_ASIDE = '.old'
 TIME = '%Y-%m-%d %H:%M:%S'
 
 
@@ -86,7 +88,7 @@ class Run:
     def set_aside(self) -> None:
         """Moves its folder away, to begin anew."""
         if self.folder.exists():
-            old = f'{self.folder.name}.{time.strftime("%Y%m%d_%H%M%S")}.old'
+            old = f'{self.folder.name}.{time.strftime("%Y%m%d_%H%M%S")}{SET_ASIDE}'
             shutil.move(str(self.folder), str(self.folder.with_name(old)))
 
     def prepare(self) -> list[str]:

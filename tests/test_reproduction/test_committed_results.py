@@ -23,6 +23,7 @@ def test_the_readme_is_what_the_results_give():
 
 
 def test_the_reports_are_what_the_results_give():
+    assert COMMITTED
     for name in COMMITTED:
         target, folder = find_target(name), OUT / name
         results = read_collection(target, OUT)
@@ -34,5 +35,7 @@ def test_the_reports_are_what_the_results_give():
 
 @pytest.mark.parametrize('secret', ['/work', '/home', '/tmp', '/root'])
 def test_no_report_names_a_folder_of_a_machine(secret):
-    texts = [path.read_text(errors='replace') for path in OUT.rglob('*') if path.suffix != '.png']
+    files = [path for path in OUT.rglob('*') if path.is_file() and path.suffix != '.png']
+    texts = [path.read_text(encoding='utf-8') for path in files]
+    assert texts
     assert not any(f'{secret}/' in text for text in texts)

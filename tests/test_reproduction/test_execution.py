@@ -226,6 +226,9 @@ def test_time_left(tiny_runs):
     progress.seconds, progress.reached = {runs[0].id: 10.0}, {runs[0].id: 1}
     # 3, 4 and 4 epochs of 10 s in two places.
     assert progress.time_left() == pytest.approx(55)
+    # 4 s of an epoch are over.
+    progress.epoch_began[runs[0].id] = time.monotonic() - 4
+    assert progress.time_left() == pytest.approx(53, abs=0.5)
     progress.over = {run.id for run in runs}
     assert progress.time_left() == 0
     words = [duration(seconds) for seconds in (40, 700, 11100, 187200)]

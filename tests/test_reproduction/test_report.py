@@ -101,6 +101,17 @@ def test_a_short_run_never_stands_unmarked(work, tmp_path):
     assert not any(row['ours_minus_paper'] for row in trained)
 
 
+def test_what_was_set_aside_does_not_count(work, tmp_path):
+    folder = work(train_result('kd', [1.0])) / 'cifar100/kd_r56_r20/300e-1e'
+    (folder / 'seed0').rename(folder / 'seed0.20260101_000000.old')
+    work(train_result('kd', [2.0]))
+    text, _, _ = report(TABLE1, tmp_path / 'work', tmp_path)
+    assert '2.00†' in text and '1.00†' not in text
+    (folder / 'seed0' / 'result.json').unlink()
+    write_json(folder / 'seed0.20260101_000000.old' / 'run.json', {})
+    assert list(unfinished(TABLE1, tmp_path / 'work')) == []
+
+
 def test_budgets_do_not_mix(work, tmp_path):
     results = [
         train_result('kd', [1.0, 2.0]),
