@@ -248,6 +248,10 @@ def test_arrays_in_rgb_order_are_pointed_out(tmp_path):
     note = export_student(tmp_path / 'epoch_1.pth', tmp_path / 'student.pth').note
     assert 'data_preprocessor=dict(to_rgb=True)' in note
     assert f'# {note}\n' in (tmp_path / 'student.py').read_text()
+    files = (str(tmp_path / 'student.py'), str(tmp_path / 'student.pth'))
+    assert not get_model(*files).data_preprocessor.to_rgb
+    told = get_model(*files, data_preprocessor=dict(to_rgb=True)).data_preprocessor
+    assert told.to_rgb and told.mean.flatten().tolist() == PREPROCESSOR['mean']
     trained(CASES['ours'], tmp_path / 'epoch_1.pth')
     assert export_student(tmp_path / 'epoch_1.pth', tmp_path / 'other.pth').note is None
 
