@@ -5,6 +5,7 @@ from mmengine.runner import BaseLoop
 from torch import nn
 
 from lakd_mm.engine import CheckDataHook, ConfigError
+from lakd_mm.models import ContrastiveRepresentationLoss
 
 
 class Loop(BaseLoop):
@@ -66,3 +67,13 @@ def test_student_and_teacher():
 def test_unknown_numbers_pass():
     CheckDataHook().before_run(runner(nn.Linear(1, 1), train=Loop('ab')))
     CheckDataHook().before_run(runner(Classifier(2), train=Loop(None)))
+
+
+def test_a_loss_sees_the_training_set():
+    """CRD's banks have a row for each of its images."""
+    loop = Loop('ab')
+    loop.dataloader.dataset = range(4)
+    CheckDataHook().before_run(runner(ContrastiveRepresentationLoss(4, dim=2), train=loop))
+    CheckDataHook().before_run(runner(ContrastiveRepresentationLoss(3, dim=2), val=loop))
+    with pytest.raises(ConfigError, match='has 4 images.*num_data=3 rows; set num_data to 4'):
+        CheckDataHook().before_run(runner(ContrastiveRepresentationLoss(3, dim=2), train=loop))

@@ -16,7 +16,8 @@ class CheckDataHook(Hook):
     """Checks that each data set has as many classes as each head, student's and teacher's.
 
     Too few outputs would fail with an index error in the loss, on a GPU without saying where; too
-    many would train without a word.
+    many would train without a word. Modules with a ``check_data``, such as losses that remember
+    images, are shown the training set too.
     """
 
     priority = 'VERY_HIGH'
@@ -25,13 +26,18 @@ class CheckDataHook(Hook):
         """Checks the data sets that are about to be used.
 
         Raises:
-            ConfigError: If the numbers of classes differ.
+            ConfigError: If the numbers of classes differ, or a module refuses the training set.
         """
         for split in ('train', 'val', 'test'):
             # A loop that this run does not use is still a config here.
             loop = getattr(runner, f'_{split}_loop')
             if isinstance(loop, BaseLoop):
                 self._check(f'{split}_dataloader.dataset', loop.dataloader.dataset, runner.model)
+
+        if isinstance(runner._train_loop, BaseLoop):
+            for module in runner.model.modules():
+                if hasattr(module, 'check_data'):
+                    module.check_data(runner._train_loop.dataloader.dataset)
 
     def _check(self, key: str, dataset, model: nn.Module) -> None:
         classes = getattr(dataset, 'metainfo', {}).get('classes')

@@ -6,6 +6,7 @@ from typing import Optional
 import torch
 import torch.nn as nn
 from mmrazor.registry import MODELS
+from torch.utils.data import Dataset
 
 from ...errors import ConfigError
 
@@ -126,6 +127,18 @@ class ContrastiveRepresentationLoss(nn.Module):
             self._remember(index, s_feature, self.student_bank)
             self._remember(index, t_feature, self.teacher_bank)
         return self.loss_weight * loss
+
+    def check_data(self, dataset: Dataset):
+        """Compare the training set with the banks, before training.
+
+        Raises:
+            ConfigError: If it has more than ``num_data`` images.
+        """
+        if len(dataset) > self.num_data:
+            raise ConfigError(
+                f'ContrastiveRepresentationLoss: the training set has {len(dataset)} images, the '
+                f'banks have num_data={self.num_data} rows; set num_data to {len(dataset)}'
+            )
 
     def _identify(self, data_samples: Optional[list], device) -> tuple[torch.Tensor, torch.Tensor]:
         """Which images these are, and their labels."""
