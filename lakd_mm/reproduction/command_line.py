@@ -120,7 +120,9 @@ def public_command(arguments: Sequence[str]) -> str:
     shown = []
     for argument in arguments:
         name, equals, value = argument.rpartition('=')
-        value = Path(value).name if value.startswith('/') else value
+        if value.startswith('/'):
+            path, here = Path(value), Path.cwd()
+            value = str(path.relative_to(here)) if path.is_relative_to(here) else path.name
         shown.append(f'{name}{equals}{value}')
     return shlex.join(['python', 'tools/reproduce.py', *shown])
 

@@ -46,8 +46,9 @@ def test_teachers():
     assert split_teacher('weights') == ('', 'weights')
 
 
-def test_the_call_is_kept_without_the_folders_of_the_machine():
+def test_the_call_is_kept_without_the_folders_of_the_machine(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
     words = ['table1', '--teacher-ckpt', 'r56_r20=/home/me/r56.pt', '/data/w', '--epochs', '3']
-    assert public_command(words) == (
-        'python tools/reproduce.py table1 --teacher-ckpt r56_r20=r56.pt w --epochs 3'
+    assert public_command([*words, '--work-dir', str(tmp_path / 'a' / 'b')]) == (
+        'python tools/reproduce.py table1 --teacher-ckpt r56_r20=r56.pt w --epochs 3 --work-dir a/b'
     )
