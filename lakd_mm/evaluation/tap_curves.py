@@ -36,7 +36,10 @@ def logged_distances(work_dir: Path) -> Curves:
     found: Curves = {}
     for path in sorted(work_dir.glob('*/vis_data/scalars.json')):
         for line in path.read_text(encoding='utf-8').splitlines():
-            record = json.loads(line)
+            try:
+                record = json.loads(line)
+            except ValueError:
+                continue  # cut short by a kill
             for key, value in record.items():
                 if key.startswith(_KEY):
                     found.setdefault(key[len(_KEY) :], {})[record['step']] = value
