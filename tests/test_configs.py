@@ -11,7 +11,7 @@ from mmengine.registry import init_default_scope
 from mmpretrain.structures import DataSample
 from mmrazor.registry import MODELS
 
-import lakd_mm  # noqa: F401
+from lakd_mm.engine import check_options
 
 CONFIGS = Path(__file__).parents[1] / 'configs'
 FILES = sorted(
@@ -138,6 +138,27 @@ def test_recipes(name, epochs, scheduler):
     optimizer = cfg.optim_wrapper.optimizer
     assert optimizer.lr == 0.05 and optimizer.momentum == 0.9 and optimizer.weight_decay == 5e-4
     assert optimizer.nesterov == (epochs == 300)
+
+
+def test_fitnets_hints_can_be_chosen_on_the_command_line():
+    """As its README says."""
+    cfg = load('fitnet/fitnet_r56_r20_cifar100.py')
+    options = {'model.transfers.loss_fitnet.at': [1, 2, 3]}
+    check_options(cfg, options)
+    cfg.merge_from_dict(options)
+    losses = build(cfg).distiller.distill_losses
+    assert list(losses) == ['loss_fitnet1', 'loss_fitnet2', 'loss_fitnet3']
+
+
+def test_imagenet_has_weights_and_recipes_of_its_own():
+    for name in ('ofd/ofd_r34_r18_imagenet.py', 'ofd/ofd_r34_r18_step_imagenet.py'):
+        loss = load(name).model.transfers.loss_ofd.loss
+        assert loss.loss_weight == 0.1 and loss.type == 'mmrazor.OFDLoss'  # which holds 1e-3
+    for name, batch, lr in (('kd', 512, 0.2), ('crd', 256, 0.1)):
+        cfg = load(f'{name}/{name}_r34_r18_step_imagenet.py')
+        assert cfg.train_dataloader.batch_size == cfg.auto_scale_lr.base_batch_size == batch
+        assert cfg.optim_wrapper.optimizer.lr == lr
+    assert cfg.model.transfers.loss_crd.loss.num_data == 1_281_167
 
 
 def test_folders_are_read_as_rgb():

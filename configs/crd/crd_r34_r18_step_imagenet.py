@@ -8,4 +8,7 @@ _base_ = [
 
 model = _base_.method
 model.transfers.loss_crd.loss.num_data = 1281167
-train_dataloader = dict(batch_size=512)
+# The literature's for this method.
+train_dataloader = dict(batch_size=256)
+optim_wrapper = dict(optimizer=dict(lr=0.1))
+auto_scale_lr = dict(base_batch_size=256)

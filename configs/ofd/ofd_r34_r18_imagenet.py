@@ -7,3 +7,4 @@ _base_ = [
 ]
 
 model = _base_.method
+model.transfers.loss_ofd.loss.loss_weight = 0.1  # 1e-4 over all, the literature's for ImageNet

@@ -7,4 +7,5 @@ _base_ = [
 ]
 
 model = _base_.method
+model.transfers.loss_ofd.loss.loss_weight = 0.1  # 1e-4 over all, the literature's for ImageNet
 train_dataloader = dict(batch_size=512)

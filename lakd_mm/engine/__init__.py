@@ -1,6 +1,6 @@
 """Hooks, checks of configs, and what the command line tools share."""
 
-from .command_line import add_common_arguments, clear_errors, load_config
+from .command_line import OptionsAction, add_common_arguments, clear_errors, load_config
 from .config_checks import (
     ConfigError,
     check_amp,
@@ -20,6 +20,7 @@ __all__ = [
     'KeepPreviousHook',
     'LocalDistributedDataParallel',
     'ModelForMetricsHook',
+    'OptionsAction',
     'add_common_arguments',
     'check_amp',
     'check_data_folders',

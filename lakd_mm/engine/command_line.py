@@ -13,6 +13,20 @@ from mmengine.config import Config, DictAction
 from .config_checks import ConfigError, check_options
 
 
+class OptionsAction(DictAction):
+    """MMEngine's ``--cfg-options``, with an error of its own for the dicts that it cannot read."""
+
+    def __call__(self, parser, namespace, values, option_string=None):
+        """Reads the options."""
+        try:
+            super().__call__(parser, namespace, values, option_string)
+        except RecursionError:
+            parser.error(
+                f'{option_string} {" ".join(values)}: a dict cannot be given here; set its keys, '
+                f'as in model.a.b=1, or write it into a config file'
+            )
+
+
 def add_common_arguments(parser: ArgumentParser) -> None:
     """Adds the options that every OpenMMLab tool has."""
     parser.add_argument('config', help='config file, or package::config, as lakd_mm::lakd/….py')
@@ -22,7 +36,7 @@ def add_common_arguments(parser: ArgumentParser) -> None:
     parser.add_argument(
         '--cfg-options',
         nargs='+',
-        action=DictAction,
+        action=OptionsAction,
         default={},
         metavar='KEY=VALUE',
         help='change the config, as in model.teacher_ckpt=a.pth "model.taps=[1,4,9]"',

@@ -9,10 +9,9 @@ from pathlib import Path
 from typing import Optional
 
 import torch
-from mmengine.config import DictAction
 from mmengine.logging import MMLogger
 
-from ..engine import ConfigError
+from ..engine import ConfigError, OptionsAction
 from .collect import unfinished
 from .execution import execute
 from .figures import make_figures
@@ -57,7 +56,7 @@ def parse_args(arguments: Optional[Sequence[str]] = None, doc: Optional[str] = N
         help='teachers on disk: a file, or a folder with files of the names in the configs',
     )
     parser.add_argument(
-        '--cfg-options', nargs='+', action=DictAction, default={}, metavar='KEY=VALUE'
+        '--cfg-options', nargs='+', action=OptionsAction, default={}, metavar='KEY=VALUE'
     )
     parser.add_argument('--jobs', type=int, default=1, help='runs at a time (default: 1)')
     parser.add_argument('--threads', type=int, help='of each; default: the cores, divided')

@@ -68,3 +68,11 @@ def test_clear_errors(error, message):
 def test_other_errors_keep_their_traceback():
     with pytest.raises(KeyError), clear_errors():
         raise KeyError('x')
+
+
+def test_a_dict_on_the_command_line_is_refused(capsys):
+    parser = ArgumentParser()
+    add_common_arguments(parser)
+    with pytest.raises(SystemExit):
+        parser.parse_args(['a.py', '--cfg-options', 'model.at=dict(student=[4],teacher=[18])'])
+    assert 'a dict cannot be given here; set its keys' in capsys.readouterr().err

@@ -11,11 +11,16 @@ os.environ.setdefault('OMP_WAIT_POLICY', 'passive')
 import lakd_mm  # noqa: F401  (first: it repairs what the lines below import)
 
 # isort: split
-from mmengine.config import DictAction
 from mmengine.device import get_device
 from mmengine.utils import track_iter_progress
 
-from lakd_mm.engine import check_data_folders, check_options, clear_errors, load_network
+from lakd_mm.engine import (
+    OptionsAction,
+    check_data_folders,
+    check_options,
+    clear_errors,
+    load_network,
+)
 from lakd_mm.engine.networks import read_config
 from lakd_mm.errors import ConfigError
 from lakd_mm.evaluation import CKASums, gram, label, record, stem_and_blocks
@@ -56,7 +61,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         '--cfg-options',
         nargs='+',
-        action=DictAction,
+        action=OptionsAction,
         default={},
         metavar='KEY=VALUE',
         help="change the teacher's config, whose test images are used",

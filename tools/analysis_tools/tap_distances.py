@@ -12,9 +12,15 @@ os.environ.setdefault('OMP_WAIT_POLICY', 'passive')
 import lakd_mm  # noqa: F401  (first: it repairs what the lines below import)
 
 # isort: split
-from mmengine.config import Config, DictAction
+from mmengine.config import Config
 
-from lakd_mm.engine import check_data_folders, check_options, clear_errors, load_network
+from lakd_mm.engine import (
+    OptionsAction,
+    check_data_folders,
+    check_options,
+    clear_errors,
+    load_network,
+)
 from lakd_mm.engine.networks import read_config
 from lakd_mm.errors import ConfigError
 from lakd_mm.evaluation.tap_curves import epoch_checkpoints, logged_distances, measured_distances
@@ -52,7 +58,7 @@ def parse_args() -> argparse.Namespace:
     measure.add_argument('--batch-size', type=int, default=250)
     measure.add_argument('--seed', type=int, default=0, help='draws the images')
     measure.add_argument(
-        '--cfg-options', nargs='+', action=DictAction, default={}, metavar='KEY=VALUE'
+        '--cfg-options', nargs='+', action=OptionsAction, default={}, metavar='KEY=VALUE'
     )
     parser.add_argument(
         '--out',

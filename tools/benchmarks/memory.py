@@ -39,12 +39,11 @@ def main():
     """Measure every row of a pair."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument('--pair', choices=PAIRS, default='r56_r20')
-    parser.add_argument('--batch-size', type=int, help='measured; default: 1/16 of the full one')
+    parser.add_argument('--batch-size', type=int, help="default: the paper's, 1024 or 128")
     parser.add_argument('--out', type=Path, help='JSON file to write')
     args = parser.parse_args()
     pair = PAIRS[args.pair]
-    full = pair['batch_size']
-    batch_size = args.batch_size or (full if torch.cuda.is_available() else full // 16)
+    batch_size = args.batch_size or pair['batch_size']
     rows, scratch = [], None
     for name, (config, options) in pair['rows'].items():
         training = Training(config, options, batch_size, pair['size'])
@@ -53,12 +52,11 @@ def main():
         scratch = scratch or peaks
         row = {'training': name}
         for kind, peak in peaks.items():
-            row[f'{kind} GiB'] = round(peak * full / batch_size / 2**30, 3)
+            row[f'{kind} GiB'] = round(peak / 2**30, 3)
             row[f'{kind} / scratch'] = round(peak / scratch[kind], 3)
         rows.append(row)
         print(row, flush=True)
-    scaled = '' if batch_size == full else f' (measured at {batch_size} and scaled)'
-    report(f'Peak memory of a step, {args.pair}', rows, args.out, batch=f'{full}{scaled}')
+    report(f'Peak memory of a step, {args.pair}', rows, args.out, batch=str(batch_size))
 
 
 if __name__ == '__main__':

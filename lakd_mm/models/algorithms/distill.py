@@ -1,5 +1,6 @@
 """How a training step of distillation runs."""
 
+import inspect
 import logging
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -16,7 +17,7 @@ from mmrazor.models.algorithms.base import LossResults
 from mmrazor.models.utils import add_prefix
 from mmrazor.registry import MODELS
 
-from ...errors import ConfigError
+from ...errors import ConfigError, near_names
 from ..data_preprocessor import with_default_type
 from ..students import GradientDetachStudent
 from ..students.followers import images_for
@@ -114,17 +115,32 @@ class Distill(SingleTeacherDistill):
                 f'{type(self).__name__} has no {", ".join(sorted(ignored))}: the teacher is frozen '
                 f'and the student is trained, by its task too (see ce_weight)'
             )
+        unknown = kwargs.keys() - {'init_cfg', 'module_inplace', 'teacher_module_inplace'}
+        if unknown:
+            known = inspect.signature(type(self)).parameters
+            raise ConfigError(
+                f'{type(self).__name__} has no {min(unknown)!r}; {near_names(min(unknown), known)}'
+            )
+        if not isinstance(ce_weight, (int, float)):
+            raise ConfigError(f'ce_weight={ce_weight!r} is not a number')
         if (distiller is None) == (transfers is None):
             raise ConfigError(f'{type(self).__name__}: give either transfers or a distiller')
         if isinstance(architecture, dict):
             architecture = MODELS.build(architecture)
         if isinstance(teacher, dict):
             teacher = MODELS.build(teacher)
+        for side, network in (('architecture', architecture), ('teacher', teacher)):
+            if not isinstance(network, BaseModel):
+                raise ConfigError(
+                    f'{side}: {type(network).__name__} is no classifier (no mmengine BaseModel); '
+                    f'wrap the backbone in an ImageClassifier'
+                )
         input_shape = getattr(architecture, 'input_shape', input_shape)
         if distiller is None:
             student = architecture
             if isinstance(architecture, GradientDetachStudent):
                 student = architecture.architecture
+                _refuse_records_behind_cuts(student, transfers)
             distiller = write_distiller(student, teacher, transfers, input_shape)
         elif str(distiller.get('type')).endswith('ConfigurableDistiller'):
             distiller = dict(distiller, type='mmrazor.LocalDistiller')
@@ -148,21 +164,28 @@ class Distill(SingleTeacherDistill):
         self._optim_wrapper: Optional[OptimWrapper] = None
         if teacher_ckpt is not None:
             load_teacher(self.teacher, teacher_ckpt)
-        self._run_teacher = LeanTeacher(
-            self.teacher.eval(),
-            self.distiller.teacher_recorders,
-            images_for(self.teacher, self.input_shape),
-            channels_last=channels_last,
-            compile=compile,
-            **(lean_teacher or {}),
-        )
         if channels_last:
             self.student.to(memory_format=torch.channels_last)
-        self._try_losses()
+        try:
+            self._run_teacher = LeanTeacher(
+                self.teacher.eval(),
+                self.distiller.teacher_recorders,
+                images_for(self.teacher, self.input_shape),
+                channels_last=channels_last,
+                compile=compile,
+                **(lean_teacher or {}),
+            )
+            self._try_losses()
+        except RuntimeError as error:
+            if not channels_last or 'view size is not compatible' not in str(error):
+                raise
+            raise ConfigError(
+                'one of the networks does not run in channels-last memory format; set '
+                'channels_last=False'
+            ) from error
         if compile is not None:
-            student = self.student
-            cut = isinstance(student, GradientDetachStudent)
-            compile_blocks(student.architecture if cut else student, **compile)
+            wrapped = self._is_wrapped
+            compile_blocks(self.student.architecture if wrapped else self.student, **compile)
         if not save_teacher:
             self._register_state_dict_hook(_leave_out_teacher)
             self.register_load_state_dict_post_hook(_do_not_miss_teacher)
@@ -170,7 +193,11 @@ class Distill(SingleTeacherDistill):
     @property
     def _cuts(self) -> bool:
         """Whether the student is cut into modules now."""
-        return isinstance(self.student, GradientDetachStudent) and self.student.detach
+        return self._is_wrapped and self.student.detach
+
+    @property
+    def _is_wrapped(self) -> bool:
+        return isinstance(self.student, GradientDetachStudent)
 
     def init_weights(self):
         """Initialize the weights at the start of training, and say so if the teacher's are."""
@@ -233,7 +260,7 @@ class Distill(SingleTeacherDistill):
             with self.distiller.student_recorders, self.distiller.deliveries:
                 task = self.student(batch_inputs, data_samples, mode='loss')
         finally:
-            if isinstance(self.student, GradientDetachStudent):
+            if self._is_wrapped:
                 self.student.on_module_end = None
         if not self.distillation_stopped:
             distilled.update(self.distiller.compute_ready_losses(distilled))
@@ -265,19 +292,30 @@ class Distill(SingleTeacherDistill):
     def _try_losses(self):
         """Compute every loss once on noise, so that what does not fit fails here."""
         self.eval()
+        images = images_for(self.student, self.input_shape)
         with torch.no_grad():
             try:
-                inputs = images_for(self.student, self.input_shape)
                 self.distiller.data_samples = [
                     DataSample(metainfo=dict(sample_idx=i)).set_gt_label(0) for i in range(2)
                 ]
-                self._run_teacher(inputs)
+                self._run_teacher(images)
                 with self.distiller.student_recorders:
-                    self.student(inputs, mode='tensor')
+                    self.student(images, mode='tensor')
                 self.distiller.compute_ready_losses({}, explain=True)
             finally:
                 self.distiller.drop_records(self.distiller.loss_forward_mappings)
         self.train()
+
+
+def _refuse_records_behind_cuts(student: BaseModel, transfers: dict):
+    """Raise if a feature would be recorded in the module behind the one that makes it."""
+    signed = any(getattr(module, 'pre_activation', False) for module in student.modules())
+    for name, transfer in transfers.items():
+        if signed and isinstance(transfer, dict) and transfer.get('position') == 'pre_relu':
+            raise ConfigError(
+                f"transfers.{name}.position='pre_relu': the ReLU behind a pre-activation block "
+                f"belongs to the next module, past the cut; use 'post_relu', its signed sum"
+            )
 
 
 def _leave_out_teacher(module, state_dict, prefix, local_metadata):

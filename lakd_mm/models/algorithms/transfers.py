@@ -30,9 +30,9 @@ def write_distiller(
     A transfer has a loss and the keys
 
     - ``at``: 'logits'; 'pooled', the vectors in front of the classifier; 'cams', class activation
-      maps; 'stages', the end of each stage; or a dict with ``stages``, a list of them counted from
-      1, or with ``student`` and ``teacher``, lists of taps that pair up (:func:`resolve_taps`).
-      With several places each has a loss of its own, its number behind the name.
+      maps; 'stages', the end of each stage; a list of stages counted from 1; or a dict with
+      ``student`` and ``teacher``, lists of taps that pair up (:func:`resolve_taps`). With several
+      places each has a loss of its own, its number behind the name.
     - ``position`` of features: 'post_relu' (default), a block's output, or 'pre_relu', see
       :func:`pre_relu_record`.
     - ``connector``: what the student's record goes through; 'auto' (default), nothing where the
@@ -64,6 +64,8 @@ def write_distiller(
         ...         loss=dict(type='mmrazor.AttentionTransferLoss', loss_weight=1000.0),
         ...         at='stages', connector=None))
     """
+    if not isinstance(transfers, Mapping) or not transfers:
+        raise ConfigError(f'transfers={transfers!r}: give a dict of at least one, by loss name')
     written = dict(
         type='mmrazor.LocalDistiller',
         student_recorders={},
@@ -73,27 +75,37 @@ def write_distiller(
         loss_forward_mappings={},
     )
     for name, transfer in transfers.items():
-        _check_keys(name, transfer)
+        _check_transfer(f'transfers.{name}', name, transfer)
         _write_transfer(written, name, transfer, student, teacher, input_shape)
     return written
 
 
-def _check_keys(name: str, transfer: dict):
-    for key in transfer:
-        if key not in _KEYS:
-            raise ConfigError(f'transfers.{name}: no key {key!r}; {near_names(key, _KEYS)}')
-    for key in ('loss', 'at'):
-        if key not in transfer:
-            raise ConfigError(f'transfers.{name}: {key!r} is missing')
-    if 'loss' not in name:
+def _check_transfer(key: str, name: str, transfer: Any):
+    if not isinstance(transfer, Mapping):
+        raise ConfigError(f'{key}={transfer!r}: give a dict with loss and at')
+    for part in transfer:
+        if part not in _KEYS:
+            raise ConfigError(f'{key}: no key {part!r}; {near_names(part, _KEYS)}')
+    for part in ('loss', 'at'):
+        if part not in transfer:
+            raise ConfigError(f'{key}: {part!r} is missing')
+    if 'loss' not in name or '.' in name:
         raise ConfigError(
-            f'transfers.{name}: a name without "loss" would be logged but not be trained with'
+            f'{key}: give a name with "loss" in it, or it would be logged but not be trained with, '
+            f'and without a dot'
         )
     position = transfer.get('position', 'post_relu')
     if position not in ('post_relu', 'pre_relu'):
-        raise ConfigError(
-            f"transfers.{name}.position={position!r} is neither 'post_relu' nor 'pre_relu'"
-        )
+        raise ConfigError(f"{key}.position={position!r} is neither 'post_relu' nor 'pre_relu'")
+    growth = transfer.get('growth', 1.0)
+    if not isinstance(growth, (int, float)) or growth <= 0:
+        raise ConfigError(f'{key}.growth={growth!r} is not a positive number')
+    at = transfer['at']
+    useless = {'logits': {'position', 'growth'}, 'pooled': {'position', 'growth'}}
+    useless['cams'] = {'position', 'growth', 'connector', 'teacher_connector'}
+    ignored = sorted(useless.get(at, set()) & transfer.keys()) if isinstance(at, str) else []
+    if ignored:
+        raise ConfigError(f'{key}: {", ".join(ignored)} would be ignored with at={at!r}')
 
 
 def _write_transfer(
@@ -105,7 +117,7 @@ def _write_transfer(
     input_shape: Sequence[int],
 ):
     """Add one transfer's parts to the distiller's config."""
-    at = transfer['at']
+    at, key = transfer['at'], f'transfers.{name}.loss'
     sides = [
         _places(network, at, transfer.get('position', 'post_relu'), side, f'transfers.{name}.at')
         for network, side in ((student, 'student'), (teacher, 'teacher'))
@@ -116,32 +128,39 @@ def _write_transfer(
             f'({_sources(sides[0])}) and the teacher {len(sides[1])} ({_sources(sides[1])})'
         )
     shapes = [
-        _shapes(network, side, input_shape) for network, side in zip((student, teacher), sides)
+        _shapes(network, places, input_shape, f'transfers.{name}.at={at!r} of the {side}')
+        for network, places, side in zip((student, teacher), sides, ('student', 'teacher'))
     ]
-    short = name.replace('loss_', '')
+    short = name.removeprefix('loss_')
+    arguments = list(inspect.signature(_class_of(transfer['loss'], key).forward).parameters)[1:3]
     for i, (s_place, t_place, s_shape, t_shape) in enumerate(zip(*sides, *shapes)):
-        part = short if len(sides[0]) == 1 else f'{short}{i + 1}'
+        number = '' if len(sides[0]) == 1 else i + 1
+        part, loss_name = f'{short}{number}', f'{name}{number}'
+        if part in written['student_recorders']:
+            raise ConfigError(
+                f'transfers.{name}: {loss_name} is what a place of another transfer is called; '
+                f'choose another name'
+            )
         mapping = {}
-        arguments = _loss_arguments(transfer['loss'])
-        for argument, place, shape, other, from_student, connector in (
-            (arguments[0], s_place, s_shape, t_shape, True, transfer.get('connector', 'auto')),
-            (arguments[1], t_place, t_shape, s_shape, False, transfer.get('teacher_connector')),
+        for argument, place, shape, target, side in (
+            (arguments[0], s_place, s_shape, t_shape, 'student'),
+            (arguments[1], t_place, t_shape, t_shape, 'teacher'),
         ):
-            side = 'student' if from_student else 'teacher'
-            written[f'{side}_recorders'][part] = place['recorder']
-            record = dict(recorder=part, from_student=from_student, **place['record'])
-            connector = _connector(connector, place, shape, other if from_student else shape, name)
+            record = dict(recorder=part, from_student=side == 'student', **place['record'])
+            option = 'connector' if side == 'student' else 'teacher_connector'
+            given = transfer.get(option, 'auto' if side == 'student' else None)
+            connector = _connector(given, place, shape, target, f'transfers.{name}.{option}')
             if connector is not None:
                 written['connectors'][f'{side}_{part}'] = connector
                 record['connector'] = f'{side}_{part}'
+            written[f'{side}_recorders'][part] = place['recorder']
             mapping[argument] = record
-        loss = fill(transfer['loss'], in_channels=t_shape[1])
-        growth = transfer.get('growth', 1.0)
-        if growth != 1.0:
-            weight = loss.get('loss_weight', 1.0) * growth ** (i + 1 - len(sides[0]))
-            loss = dict(loss, loss_weight=weight)
-        written['distill_losses'][name if part == short else f'{name}{i + 1}'] = loss
-        written['loss_forward_mappings'][name if part == short else f'{name}{i + 1}'] = mapping
+        loss = _fill(transfer['loss'], key, in_channels=t_shape[1])
+        weight = transfer.get('growth', 1.0) ** (i + 1 - len(sides[0]))
+        if weight != 1:
+            loss['loss_weight'] = loss.get('loss_weight', 1.0) * weight
+        written['distill_losses'][loss_name] = loss
+        written['loss_forward_mappings'][loss_name] = mapping
 
 
 def _places(network: nn.Module, at: Any, position: str, side: str, key: str) -> list[dict]:
@@ -149,7 +168,7 @@ def _places(network: nn.Module, at: Any, position: str, side: str, key: str) -> 
     output, inputs = 'mmrazor.ModuleOutputs', 'mmrazor.ModuleInputs'
     if at == 'logits':
         source = find_classifier(network)
-        return [dict(recorder=dict(type=output, source=source), record={})]
+        return [dict(recorder=dict(type=output, source=source), record={}, is_output=True)]
     if at == 'pooled':
         source = find_classifier(network)
         return [dict(recorder=dict(type=inputs, source=source), record=dict(data_idx=0))]
@@ -179,16 +198,16 @@ def _taps(network: nn.Module, at: Any, side: str, key: str) -> Sequence:
                 f'layer2, … or stages); give dict(student=[…], teacher=[…]) with module names'
             )
         return ends
-    if isinstance(at, Mapping) and set(at) == {'stages'}:
-        for stage in at['stages']:
+    if isinstance(at, Sequence) and not isinstance(at, str):
+        for stage in at:
             if not isinstance(stage, int) or not 1 <= stage <= len(ends):
                 raise ConfigError(
-                    f'{key}.stages={at["stages"]}: there is no stage {stage!r}, the {side} has '
-                    f'{len(ends)}, counted from 1'
+                    f'{key}={at}: there is no stage {stage!r}, the {side} has {len(ends)}, '
+                    f'counted from 1'
                 )
-        return [ends[stage - 1] for stage in at['stages']]
+        return [ends[stage - 1] for stage in at]
     raise ConfigError(
-        f'{key}={at!r} is none of {", ".join(map(repr, _PLACES))}, dict(stages=[…]) or '
+        f'{key}={at!r} is none of {", ".join(map(repr, _PLACES))}, a list of stages or '
         f'dict(student=[…], teacher=[…])'
     )
 
@@ -205,22 +224,35 @@ def _sources(places: Sequence[dict]) -> str:
 
 
 def _shapes(
-    network: nn.Module, places: Sequence[dict], input_shape: Sequence[int]
+    network: nn.Module, places: Sequence[dict], input_shape: Sequence[int], key: str
 ) -> list[torch.Size]:
     """Shapes of the records, by one run on noise of a copy, which keeps the hooks."""
     recorders = RecorderManager({str(i): place['recorder'] for i, place in enumerate(places)})
-    network = copy.deepcopy(network).eval()
-    recorders.initialize(network)
-    with recorders, torch.no_grad():
-        network(images_for(network, input_shape), mode='tensor')
-    return [
-        recorders.get_recorder(str(i)).get_record_data(**place['record']).shape
-        for i, place in enumerate(places)
-    ]
+    copied = copy.deepcopy(network).eval()
+    recorders.initialize(copied)
+    try:
+        with recorders, torch.no_grad():
+            output = copied(images_for(copied, input_shape), mode='tensor')
+    except RuntimeError as error:
+        raise ConfigError(
+            f'{type(network).__name__} does not run on images of shape {tuple(input_shape)}: '
+            f'{error}; set input_shape to what it takes'
+        ) from error
+    shapes = []
+    for i, place in enumerate(places):
+        record = recorders.get_recorder(str(i)).get_record_data(**place['record'])
+        predicted = isinstance(output, torch.Tensor) and place.get('is_output')
+        if predicted and (record.shape != output.shape or not torch.allclose(record, output)):
+            raise ConfigError(
+                f'{key}: what it predicts with is not what its last linear layer '
+                f'{place["recorder"]["source"]!r} gives; give a distiller with recorders instead'
+            )
+        shapes.append(record.shape)
+    return shapes
 
 
 def _connector(
-    connector: Any, place: dict, shape: torch.Size, target: torch.Size, name: str
+    connector: Any, place: dict, shape: torch.Size, target: torch.Size, key: str
 ) -> Optional[dict]:
     """A connector's config, complete, or None where there is none."""
     if 'connector' in place:
@@ -229,7 +261,7 @@ def _connector(
         if len(shape) != 4 or shape == target:
             return None
         print_log(
-            f"{name}: a convolution and BatchNorm turn the student's {tuple(shape[1:])} feature "
+            f"{key}: a convolution and BatchNorm turn the student's {tuple(shape[1:])} feature "
             f"into one of the teacher's shape {tuple(target[1:])}.",
             logger='current',
         )
@@ -239,11 +271,11 @@ def _connector(
     found = dict(in_channel=shape[1], in_channels=shape[1], dim_in=shape[1], norm=place.get('norm'))
     found.update(out_channel=target[1], out_channels=target[1])
     if len(shape) == 4:
-        found.update(_resize(shape[2:], target[2:], name))
-    return fill(connector, **found)
+        found.update(_resize(shape[2:], target[2:], key))
+    return _fill(connector, key, **found)
 
 
-def _resize(size: torch.Size, target: torch.Size, name: str) -> dict:
+def _resize(size: torch.Size, target: torch.Size, key: str) -> dict:
     """Arguments of the convolution that FitNet's regressor uses between two sizes of map."""
     if size == target:
         return {}
@@ -252,32 +284,36 @@ def _resize(size: torch.Size, target: torch.Size, name: str) -> dict:
     if all(2 * s == t for s, t in zip(size, target)):
         return dict(kernel_size=4, stride=2, padding=1, conv_cfg=dict(type='deconv'))
     raise ConfigError(
-        f"transfers.{name}: no convolution turns the student's {tuple(size)} maps into the "
+        f"{key}: no convolution turns the student's {tuple(size)} maps into the "
         f"teacher's {tuple(target)}; pair other taps, or give a connector that does"
     )
 
 
-def fill(cfg: dict, **found) -> dict:
-    """Give a config those arguments of its class that it leaves out and that are known.
-
-    Args:
-        cfg (dict): Config of a loss or connector.
-        **found: Known values by argument name; None is unknown.
-
-    Returns:
-        dict: The completed config.
-    """
+def _class_of(cfg: Any, key: str) -> type:
+    """The class that a config names."""
+    if not isinstance(cfg, Mapping) or 'type' not in cfg:
+        raise ConfigError(f'{key}={cfg!r}: give a dict with a type')
     cls = MODELS.get(cfg['type']) if isinstance(cfg['type'], str) else cfg['type']
     if cls is None:
-        raise ConfigError(f'type={cfg["type"]!r} is not registered; check its spelling and prefix')
-    wanted = inspect.signature(cls.__init__).parameters
-    missing = {k: v for k, v in found.items() if k in wanted and k not in cfg and v is not None}
-    return dict(cfg, **missing)
+        raise ConfigError(
+            f'{key}: type={cfg["type"]!r} is not registered; '
+            f'{near_names(cfg["type"], (f"mmrazor.{name}" for name in MODELS.module_dict))}'
+        )
+    return cls
 
 
-def _loss_arguments(cfg: dict) -> list[str]:
-    """Names of a loss's first two arguments: the student's and the teacher's."""
-    cls = MODELS.get(cfg['type']) if isinstance(cfg['type'], str) else cfg['type']
-    if cls is None:
-        raise ConfigError(f'loss type={cfg["type"]!r} is not registered; check spelling and prefix')
-    return list(inspect.signature(cls.forward).parameters)[1:3]
+def _fill(cfg: Any, key: str, **found) -> dict:
+    """Give a config those arguments of its class that it leaves out and that are known."""
+    cls = _class_of(cfg, key)
+    signature = inspect.signature(cls)
+    missing = {
+        name: value
+        for name, value in found.items()
+        if name in signature.parameters and name not in cfg and value is not None
+    }
+    filled = dict(cfg, **missing)
+    try:
+        signature.bind(**{name: value for name, value in filled.items() if name != 'type'})
+    except TypeError as error:
+        raise ConfigError(f'{key}: {cfg["type"]}: {error}') from None
+    return filled

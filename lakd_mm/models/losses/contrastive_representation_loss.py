@@ -5,6 +5,7 @@ from typing import Optional
 
 import torch
 import torch.nn as nn
+from mmengine.dist import all_gather, all_reduce
 from mmrazor.registry import MODELS
 from torch.utils.data import Dataset
 
@@ -35,6 +36,11 @@ def noise_contrastive_loss(scores: torch.Tensor, num_data: int, eps: float = 1e-
     return -(log_positive.sum() + log_negatives.sum()) / len(scores)
 
 
+def _of_all_processes(tensor: torch.Tensor) -> torch.Tensor:
+    """The rows of all processes of a distributed training, whose banks are to stay the same."""
+    return torch.cat(all_gather(tensor.contiguous()))
+
+
 @MODELS.register_module()
 class ContrastiveRepresentationLoss(nn.Module):
     """Contrastive representation distillation (CRD) with memory banks.
@@ -45,7 +51,8 @@ class ContrastiveRepresentationLoss(nn.Module):
 
     Beyond MMRazor's ``CRDLoss`` its weight counts, negatives are drawn on the device by the loss
     itself, so that any data set with ``sample_idx`` and labels does, and scores are products with
-    a whole bank instead of with gathered copies of 16,384 rows for each image. Labels of images not
+    a whole bank instead of with gathered copies of 16,384 rows for each image. The banks are the
+    same in all processes of a distributed training. Labels of images not
     seen yet are unknown, so that in the first epoch a negative may be of the same class; and
     negatives are drawn with replacement (our reading; the literature's code draws without).
 
@@ -117,15 +124,18 @@ class ContrastiveRepresentationLoss(nn.Module):
         """
         index, labels = self._identify(data_samples, s_feature.device)
         if self.training:
-            self.labels[index] = labels
+            self.labels[_of_all_processes(index)] = _of_all_processes(labels)
         drawn = torch.cat([index[:, None], self._draw(index, labels)], dim=1)
-        loss = sum(
-            noise_contrastive_loss(self._scores(feature, side, drawn), self.num_data)
-            for feature, side in ((s_feature, 'student'), (t_feature, 'teacher'))
-        )
-        if self.training:
-            self._remember(index, s_feature, self.student_bank)
-            self._remember(index, t_feature, self.teacher_bank)
+        # Sums of thousands of exponentials: not in half precision.
+        with torch.autocast(s_feature.device.type, enabled=False):
+            features = [f.to(self.student_bank.dtype) for f in (s_feature, t_feature)]
+            loss = sum(
+                noise_contrastive_loss(self._scores(feature, side, drawn), self.num_data)
+                for feature, side in zip(features, ('student', 'teacher'))
+            )
+            if self.training:
+                for feature, bank in zip(features, (self.student_bank, self.teacher_bank)):
+                    self._remember(index, feature, bank)
         return self.loss_weight * loss
 
     def check_data(self, dataset: Dataset):
@@ -159,9 +169,11 @@ class ContrastiveRepresentationLoss(nn.Module):
         """Indices of negatives, shape (N, num_negatives): any image of another class."""
         size = (len(index), self.num_negatives)
         drawn = torch.randint(self.num_data, size, device=index.device)
-        # What is drawn anew is of the same class again with a probability of 1 to classes.
-        for _ in range(3):
+        # Of a class with half of the images, one in a million is left after so many times.
+        for _ in range(20):
             same = (self.labels[drawn] == labels[:, None]) | (drawn == index[:, None])
+            if not same.any():
+                break
             drawn[same] = torch.randint(self.num_data, (int(same.sum()),), device=index.device)
         return drawn
 
@@ -175,10 +187,13 @@ class ContrastiveRepresentationLoss(nn.Module):
         if not self.training:
             return scores / (scores.mean() * self.num_data)
         if normalizer < 0:
-            normalizer.copy_(scores.detach().mean() * self.num_data)
+            mean = scores.detach().mean()
+            all_reduce(mean, 'mean')
+            normalizer.copy_(mean * self.num_data)
         return scores / normalizer
 
     @torch.no_grad()
     def _remember(self, index: torch.Tensor, feature: torch.Tensor, bank: torch.Tensor):
-        row = self.momentum * bank[index] + (1 - self.momentum) * feature.to(bank.dtype)
+        index, feature = _of_all_processes(index), _of_all_processes(feature.detach())
+        row = self.momentum * bank[index] + (1 - self.momentum) * feature
         bank[index] = nn.functional.normalize(row, dim=1)

@@ -444,7 +444,7 @@ def test_resnet18_from_resnet34(build, batch):
         (dict(taps=[1, 9]), r'pair up, but there are 2 \(.*\) and 3'),
         (
             dict(taps=[1, 2, 3]),
-            r"loss_module3: no convolution turns the student's \(32, 32\) maps into the "
+            r"loss_module3.connector: no convolution turns the student's \(32, 32\) maps into the "
             r"teacher's \(8, 8\).*connector",
         ),
         (dict(connectors=dict(tap1=dict())), "no 'tap1', the modules are module1, module2"),

@@ -12,7 +12,7 @@ from mmengine.optim import OptimWrapper
 from mmpretrain.structures import DataSample
 from mmrazor.models.algorithms import SingleTeacherDistill
 from mmrazor.registry import MODELS
-from networks import cifar_resnet_cfg, classifier_cfg
+from networks import cifar_resnet_cfg, cifar_wrn_cfg
 
 METHODS = Path(__file__).parents[3] / 'configs' / '_base_' / 'methods'
 PREPROCESSOR = dict(type='mmpretrain.ClsDataPreprocessor', mean=[0.0] * 3, std=[1.0] * 3)
@@ -39,9 +39,17 @@ def distill_cfg(student=None, teacher=None, **model):
     )
 
 
+CE = dict(type='mmpretrain.CrossEntropyLoss')
+AT = dict(type='mmrazor.AttentionTransferLoss')
+BACKBONE = dict(type='mmrazor.CIFARResNet', depth=8)
+ARCFACE = dict(
+    cifar_resnet_cfg(8),
+    head=dict(type='mmpretrain.ArcFaceClsHead', num_classes=10, in_channels=64, loss=CE),
+)
+
+
 def at_config(**transfer):
-    loss = dict(type='mmrazor.AttentionTransferLoss')
-    return distill_cfg(transfers=dict(loss_at=dict(dict(loss=loss, at='stages'), **transfer)))
+    return distill_cfg(transfers=dict(loss_at=dict(dict(loss=AT, at='stages'), **transfer)))
 
 
 def raw(batch):
@@ -183,7 +191,7 @@ class TestPlaces:
         assert norms == [f'backbone.layer{i}.1.bn2' for i in (1, 2, 3)]
 
     def test_chosen_stages_and_taps(self, build):
-        by_stage = build(at_config(at=dict(stages=[1, 3])))
+        by_stage = build(at_config(at=[1, 3]))
         by_tap = build(
             at_config(at=dict(student=[1, 'backbone.layer3'], teacher=[2, 'backbone.layer3.1']))
         )
@@ -229,7 +237,20 @@ class TestConnectors:
         assert 'distiller.connectors.teacher_crd.linear.weight' in names
 
 
-NO_STAGES = classifier_cfg(dict(type='mmpretrain.LeNet5'), in_channels=120)
+class ViewNeck(nn.Module):
+    """Flattens as many networks do, which needs contiguous features."""
+
+    def forward(self, features):
+        return (features[-1].view(len(features[-1]), -1),)
+
+
+def test_a_network_that_needs_contiguous_features(build):
+    flat = cifar_resnet_cfg(8)
+    flat = dict(flat, neck=dict(type=ViewNeck), head=dict(flat['head'], in_channels=64 * 64))
+    cfg = dict(distill_cfg(), **method('kd'), teacher=flat)
+    with pytest.raises(ValueError, match='set channels_last=False'):
+        build(cfg)
+    build(dict(cfg, channels_last=False))
 
 
 @pytest.mark.parametrize(
@@ -238,7 +259,7 @@ NO_STAGES = classifier_cfg(dict(type='mmpretrain.LeNet5'), in_channels=120)
         (distill_cfg(), 'give either transfers or a distiller'),
         (at_config(att='stages'), "transfers.loss_at: no key 'att'"),
         (at_config(at='stage'), "transfers.loss_at.at='stage' is none of 'logits'"),
-        (at_config(at=dict(stages=[4])), 'there is no stage 4, the student has 3'),
+        (at_config(at=[4]), 'there is no stage 4, the student has 3'),
         (at_config(at=dict(student=[1, 2], teacher=[1])), 'the student has 2 .* the teacher 1'),
         (at_config(position='post'), "position='post' is neither"),
         (
@@ -246,7 +267,50 @@ NO_STAGES = classifier_cfg(dict(type='mmpretrain.LeNet5'), in_channels=120)
             r"no convolution turns the student's \(32, 32\) maps into the teacher's \(8, 8\)",
         ),
         (at_config(loss=dict(type='mmrazor.ATLos')), "'mmrazor.ATLos' is not registered"),
-        (distill_cfg(transfers=dict(at=dict(loss={}, at='stages'))), 'a name without "loss"'),
+        (distill_cfg(transfers=dict(at=dict(loss={}, at='stages'))), 'a name with "loss" in it'),
+        (distill_cfg(transfers={}), 'transfers={}: give a dict of at least one'),
+        (distill_cfg(transfers=dict(loss_at=None)), 'transfers.loss_at=None: give a dict'),
+        (at_config(loss='ATLoss'), "transfers.loss_at.loss='ATLoss': give a dict with a type"),
+        (at_config(loss=dict(AT, lossweight=3)), 'loss_at.loss: .*unexpected keyword .*lossweight'),
+        (at_config(growth=0), 'growth=0 is not a positive number'),
+        (at_config(connector='none'), "loss_at.connector='none': give a dict with a type"),
+        (
+            at_config(teacher_connector=dict(type='mmrazor.MarginConnector')),
+            "teacher_connector: mmrazor.MarginConnector: missing a required argument: 'norm'",
+        ),
+        (at_config(at='cams', growth=2.0), "growth would be ignored with at='cams'"),
+        (
+            distill_cfg(
+                transfers=dict(loss_at=dict(loss=AT, at='stages'), loss_at1=dict(loss=AT, at=[3]))
+            ),
+            'transfers.loss_at1: loss_at1 is what a place of another transfer is called',
+        ),
+        (dict(at_config(), teacher=BACKBONE), 'teacher: CIFARResNet is no classifier'),
+        (dict(at_config(), input_shape=(1, 32, 32)), 'does not run on images .*input_shape'),
+        (
+            dict(at_config(), teacher_cktp='a.pth'),
+            "has no 'teacher_cktp'; did you mean 'teacher_ckpt'",
+        ),
+        (dict(at_config(), ce_weight='1'), "ce_weight='1' is not a number"),
+        (
+            distill_cfg(
+                teacher=ARCFACE,
+                transfers=dict(loss_kd=dict(loss=dict(type='mmrazor.KLDivergence'), at='logits')),
+            ),
+            "at='logits' of the teacher: what it predicts with is not what .* gives",
+        ),
+        (
+            dict(
+                at_config(position='pre_relu'),
+                architecture=dict(
+                    type='mmrazor.GradientDetachStudent',
+                    architecture=cifar_wrn_cfg(10),
+                    taps=[1, 2],
+                ),
+                teacher=cifar_wrn_cfg(10),
+            ),
+            'belongs to the next module, past the cut',
+        ),
         (distill_cfg(transfers=dict(loss_at=dict(at='stages'))), "'loss' is missing"),
         (dict(at_config(), backward='local'), "backward='local' needs a student that is cut"),
     ],
