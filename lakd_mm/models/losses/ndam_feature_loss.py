@@ -7,6 +7,7 @@ import torch
 import torch.nn as nn
 import torch.nn.functional as F
 from mmrazor.registry import MODELS
+from torch.autograd.function import once_differentiable
 
 from ...errors import ConfigError
 
@@ -65,6 +66,29 @@ def normalized_mapping(mapping: torch.Tensor) -> torch.Tensor:
     mean = mapping.mean(dim=(2, 3), keepdim=True)
     scalable = mean > 1e-3 * mapping.abs().amax(dim=(2, 3), keepdim=True)
     return torch.where(scalable, mapping / mean, torch.ones_like(mapping))
+
+
+class _SquaredDistance(torch.autograd.Function):
+    """``(S - T)^2`` summed over channels, shape (N, 1, H, W).
+
+    Autograd's own way would keep the difference and make two more tensors of its size in the
+    backward, where a local module of a few layers has its peak of memory.
+    """
+
+    @staticmethod
+    def forward(ctx, student: torch.Tensor, teacher: torch.Tensor) -> torch.Tensor:
+        ctx.save_for_backward(student, teacher)
+        difference = student - teacher
+        if difference.dtype in (torch.float16, torch.bfloat16):
+            difference = difference.float()  # squares and sums leave its range
+        return difference.square_().sum(dim=1, keepdim=True)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, grad: torch.Tensor) -> tuple[torch.Tensor, None]:
+        student, teacher = ctx.saved_tensors
+        difference = (student - teacher).to(grad.dtype)
+        return difference.mul_(2 * grad).to(student.dtype), None
 
 
 @MODELS.register_module()
@@ -160,7 +184,7 @@ class NDAMFeatureLoss(nn.Module):
             )
         t_feature = t_feature.detach()
         # The weight is the same for all channels, so these are summed before it is applied.
-        squared = (s_feature - t_feature).square().sum(dim=1, keepdim=True)
+        squared = _SquaredDistance.apply(s_feature, t_feature)
         if self.avg_weight or self.max_weight:
             source = t_feature if attention is None else attention.detach()
             weight = self.mapping(source, t_feature.shape[2:])
