@@ -74,9 +74,14 @@ def write_distiller(
         distill_losses={},
         loss_forward_mappings={},
     )
+    places = {}
     for name, transfer in transfers.items():
         _check_transfer(f'transfers.{name}', name, transfer)
-        _write_transfer(written, name, transfer, student, teacher, input_shape)
+        places[name] = _paired_places(student, teacher, transfer, f'transfers.{name}')
+    for side, network in enumerate((student, teacher)):
+        _measure(network, [place for pair in places.values() for place in pair[side]], input_shape)
+    for name, transfer in transfers.items():
+        _write_transfer(written, name, transfer, *places[name])
     return written
 
 
@@ -108,33 +113,30 @@ def _check_transfer(key: str, name: str, transfer: Any):
         raise ConfigError(f'{key}: {", ".join(ignored)} would be ignored with at={at!r}')
 
 
+def _paired_places(
+    student: nn.Module, teacher: nn.Module, transfer: dict, key: str
+) -> tuple[list[dict], list[dict]]:
+    """Where the student and the teacher are recorded for one transfer."""
+    at, position = transfer['at'], transfer.get('position', 'post_relu')
+    of_student = _places(student, at, position, 'student', f'{key}.at')
+    of_teacher = _places(teacher, at, position, 'teacher', f'{key}.at')
+    if len(of_student) != len(of_teacher):
+        raise ConfigError(
+            f'{key}: the places must pair up, but the student has {len(of_student)} '
+            f'({_sources(of_student)}) and the teacher {len(of_teacher)} ({_sources(of_teacher)})'
+        )
+    return of_student, of_teacher
+
+
 def _write_transfer(
-    written: dict,
-    name: str,
-    transfer: dict,
-    student: nn.Module,
-    teacher: nn.Module,
-    input_shape: Sequence[int],
+    written: dict, name: str, transfer: dict, of_student: list[dict], of_teacher: list[dict]
 ):
     """Add one transfer's parts to the distiller's config."""
-    at, key = transfer['at'], f'transfers.{name}.loss'
-    sides = [
-        _places(network, at, transfer.get('position', 'post_relu'), side, f'transfers.{name}.at')
-        for network, side in ((student, 'student'), (teacher, 'teacher'))
-    ]
-    if len(sides[0]) != len(sides[1]):
-        raise ConfigError(
-            f'transfers.{name}: the places must pair up, but the student has {len(sides[0])} '
-            f'({_sources(sides[0])}) and the teacher {len(sides[1])} ({_sources(sides[1])})'
-        )
-    shapes = [
-        _shapes(network, places, input_shape, f'transfers.{name}.at={at!r} of the {side}')
-        for network, places, side in zip((student, teacher), sides, ('student', 'teacher'))
-    ]
+    key = f'transfers.{name}.loss'
     short = name.removeprefix('loss_')
     arguments = list(inspect.signature(_class_of(transfer['loss'], key).forward).parameters)[1:3]
-    for i, (s_place, t_place, s_shape, t_shape) in enumerate(zip(*sides, *shapes)):
-        number = '' if len(sides[0]) == 1 else i + 1
+    for i, (s_place, t_place) in enumerate(zip(of_student, of_teacher)):
+        number = '' if len(of_student) == 1 else i + 1
         part, loss_name = f'{short}{number}', f'{name}{number}'
         if part in written['student_recorders']:
             raise ConfigError(
@@ -142,21 +144,18 @@ def _write_transfer(
                 f'choose another name'
             )
         mapping = {}
-        for argument, place, shape, target, side in (
-            (arguments[0], s_place, s_shape, t_shape, 'student'),
-            (arguments[1], t_place, t_shape, t_shape, 'teacher'),
-        ):
+        for argument, place, side in zip(arguments, (s_place, t_place), ('student', 'teacher')):
             record = dict(recorder=part, from_student=side == 'student', **place['record'])
             option = 'connector' if side == 'student' else 'teacher_connector'
             given = transfer.get(option, 'auto' if side == 'student' else None)
-            connector = _connector(given, place, shape, target, f'transfers.{name}.{option}')
+            connector = _connector(given, place, t_place['shape'], f'transfers.{name}.{option}')
             if connector is not None:
                 written['connectors'][f'{side}_{part}'] = connector
                 record['connector'] = f'{side}_{part}'
             written[f'{side}_recorders'][part] = place['recorder']
             mapping[argument] = record
-        loss = _fill(transfer['loss'], key, in_channels=t_shape[1])
-        weight = transfer.get('growth', 1.0) ** (i + 1 - len(sides[0]))
+        loss = _fill(transfer['loss'], key, in_channels=t_place['shape'][1])
+        weight = transfer.get('growth', 1.0) ** (i + 1 - len(of_student))
         if weight != 1:
             loss['loss_weight'] = loss.get('loss_weight', 1.0) * weight
         written['distill_losses'][loss_name] = loss
@@ -168,7 +167,8 @@ def _places(network: nn.Module, at: Any, position: str, side: str, key: str) -> 
     output, inputs = 'mmrazor.ModuleOutputs', 'mmrazor.ModuleInputs'
     if at == 'logits':
         source = find_classifier(network)
-        return [dict(recorder=dict(type=output, source=source), record={}, is_output=True)]
+        place = dict(recorder=dict(type=output, source=source), record={})
+        return [dict(place, is_output_of=f'{key}={at!r} of the {side}')]
     if at == 'pooled':
         source = find_classifier(network)
         return [dict(recorder=dict(type=inputs, source=source), record=dict(data_idx=0))]
@@ -223,10 +223,8 @@ def _sources(places: Sequence[dict]) -> str:
     return ', '.join(place['recorder']['source'] for place in places)
 
 
-def _shapes(
-    network: nn.Module, places: Sequence[dict], input_shape: Sequence[int], key: str
-) -> list[torch.Size]:
-    """Shapes of the records, by one run on noise of a copy, which keeps the hooks."""
+def _measure(network: nn.Module, places: Sequence[dict], input_shape: Sequence[int]):
+    """Note the ``shape`` of each record, by one run on noise of a copy, which keeps the hooks."""
     recorders = RecorderManager({str(i): place['recorder'] for i, place in enumerate(places)})
     copied = copy.deepcopy(network).eval()
     recorders.initialize(copied)
@@ -238,23 +236,20 @@ def _shapes(
             f'{type(network).__name__} does not run on images of shape {tuple(input_shape)}: '
             f'{error}; set input_shape to what it takes'
         ) from error
-    shapes = []
     for i, place in enumerate(places):
         record = recorders.get_recorder(str(i)).get_record_data(**place['record'])
-        predicted = isinstance(output, torch.Tensor) and place.get('is_output')
+        predicted = isinstance(output, torch.Tensor) and 'is_output_of' in place
         if predicted and (record.shape != output.shape or not torch.allclose(record, output)):
             raise ConfigError(
-                f'{key}: what it predicts with is not what its last linear layer '
+                f'{place["is_output_of"]}: what it predicts with is not what its last linear layer '
                 f'{place["recorder"]["source"]!r} gives; give a distiller with recorders instead'
             )
-        shapes.append(record.shape)
-    return shapes
+        place['shape'] = record.shape
 
 
-def _connector(
-    connector: Any, place: dict, shape: torch.Size, target: torch.Size, key: str
-) -> Optional[dict]:
+def _connector(connector: Any, place: dict, target: torch.Size, key: str) -> Optional[dict]:
     """A connector's config, complete, or None where there is none."""
+    shape = place['shape']
     if 'connector' in place:
         return place['connector']
     if connector == 'auto':

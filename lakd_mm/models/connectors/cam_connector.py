@@ -3,14 +3,13 @@
 import torch
 import torch.nn as nn
 import torch.nn.functional as F
-from mmrazor.models.architectures.connectors.base_connector import BaseConnector
 from mmrazor.registry import MODELS
 
-from ...errors import ConfigError, near_names
+from .attached_connector import AttachedConnector
 
 
 @MODELS.register_module()
-class CAMConnector(BaseConnector):
+class CAMConnector(AttachedConnector):
     """Turn the last feature map into class activation maps.
 
     ``A_k = sum_c W_kc F_c`` with W the weight of the classifier behind global average pooling, no
@@ -26,32 +25,15 @@ class CAMConnector(BaseConnector):
         init_cfg (dict, optional): Defaults to None.
     """
 
+    wanted = 'linear layer'
+
     def __init__(self, classifier: str = 'head.fc', init_cfg=None):
-        super().__init__(init_cfg=init_cfg)
-        self.classifier = classifier
-        self._attached = ()
+        super().__init__(classifier, init_cfg)
 
-    def attach(self, model: nn.Module):
-        """Read the classifier of ``model`` from now on.
-
-        Raises:
-            ConfigError: If ``model`` has no such linear layer.
-        """
-        modules = dict(model.named_modules())
-        layer = modules.get(self.classifier)
-        if not isinstance(layer, nn.Linear):
-            linears = [name for name, module in modules.items() if isinstance(module, nn.Linear)]
-            raise ConfigError(
-                f'CAMConnector: {type(model).__name__} has no linear layer {self.classifier!r}; '
-                f'{near_names(self.classifier, linears)}'
-            )
-        # In a tuple, so that the layer is not registered a second time as this module's own.
-        self._attached = (layer,)
+    def fits(self, module: nn.Module) -> bool:
+        """Whether a module is a linear layer."""
+        return isinstance(module, nn.Linear)
 
     def forward_train(self, feature: torch.Tensor) -> torch.Tensor:
         """Map a feature of shape (N, C, H, W) to activation maps of shape (N, K, H, W)."""
-        if not self._attached:
-            raise RuntimeError(
-                'CAMConnector is attached to no network; use it in a mmrazor.LocalDistiller'
-            )
-        return F.conv2d(feature, self._attached[0].weight[:, :, None, None])
+        return F.conv2d(feature, self.layer.weight[:, :, None, None])

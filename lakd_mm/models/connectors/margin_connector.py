@@ -4,11 +4,10 @@ import math
 
 import torch
 import torch.nn as nn
-from mmrazor.models.architectures.connectors.base_connector import BaseConnector
 from mmrazor.registry import MODELS
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from ...errors import ConfigError, near_names
+from .attached_connector import AttachedConnector
 
 
 def batchnorm_margin(norm: nn.Module) -> torch.Tensor:
@@ -34,7 +33,7 @@ def batchnorm_margin(norm: nn.Module) -> torch.Tensor:
 
 
 @MODELS.register_module()
-class MarginConnector(BaseConnector):
+class MarginConnector(AttachedConnector):
     """The teacher's transform of OFD: values below a negative margin are raised to it.
 
     From `A Comprehensive Overhaul of Feature Distillation <https://arxiv.org/abs/1904.01866>`_
@@ -47,33 +46,17 @@ class MarginConnector(BaseConnector):
         init_cfg (dict, optional): Defaults to None.
     """
 
+    wanted = 'BatchNorm with weights'
+
     def __init__(self, norm: str, init_cfg=None):
-        super().__init__(init_cfg=init_cfg)
+        super().__init__(norm, init_cfg)
         self.norm = norm
-        self._attached = ()
 
-    def attach(self, model: nn.Module):
-        """Read the BatchNorm of ``model`` from now on.
-
-        Raises:
-            ConfigError: If ``model`` has no such BatchNorm, or it has no weights.
-        """
-        modules = dict(model.named_modules())
-        layer = modules.get(self.norm)
-        if not isinstance(layer, _BatchNorm) or layer.weight is None:
-            norms = [name for name, module in modules.items() if isinstance(module, _BatchNorm)]
-            raise ConfigError(
-                f'MarginConnector: {type(model).__name__} has no BatchNorm with weights '
-                f'{self.norm!r}; {near_names(self.norm, norms)}'
-            )
-        # In a tuple, so that the layer is not registered a second time as this module's own.
-        self._attached = (layer,)
+    def fits(self, module: nn.Module) -> bool:
+        """Whether a module is a BatchNorm that scales and shifts."""
+        return isinstance(module, _BatchNorm) and module.weight is not None
 
     def forward_train(self, feature: torch.Tensor) -> torch.Tensor:
         """Raise a feature of shape (N, C, H, W), recorded before its ReLU, to the margin."""
-        if not self._attached:
-            raise RuntimeError(
-                'MarginConnector is attached to no network; use it in a mmrazor.LocalDistiller'
-            )
-        margin = batchnorm_margin(self._attached[0]).to(feature.dtype)
+        margin = batchnorm_margin(self.layer).to(feature.dtype)
         return torch.maximum(feature, margin[None, :, None, None])

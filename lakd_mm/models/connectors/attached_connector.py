@@ -1,0 +1,62 @@
+"""Connectors that read a layer of the network whose records they convert."""
+
+import torch.nn as nn
+from mmrazor.models.architectures.connectors.base_connector import BaseConnector
+
+from ...errors import ConfigError, near_names
+
+
+class AttachedConnector(BaseConnector):
+    """Base of connectors that a :class:`LocalDistiller` attaches to a layer of a network.
+
+    The layer stays the network's own: it is read live, and neither saved nor optimised twice.
+
+    Args:
+        layer_name (str): Name of the layer.
+        init_cfg (dict, optional): Defaults to None.
+
+    Attributes:
+        wanted (str): What the layer has to be, for messages.
+    """
+
+    wanted = 'layer'
+
+    def __init__(self, layer_name: str, init_cfg=None):
+        super().__init__(init_cfg=init_cfg)
+        self._layer_name = layer_name
+        self._attached = ()
+
+    def fits(self, module: nn.Module) -> bool:
+        """Whether a module is what this connector reads."""
+        raise NotImplementedError
+
+    def attach(self, model: nn.Module):
+        """Read the layer of ``model`` from now on.
+
+        Raises:
+            ConfigError: If ``model`` has no such layer.
+        """
+        modules = dict(model.named_modules())
+        name = self._layer_name
+        if name not in modules or not self.fits(modules[name]):
+            fitting = [other for other, module in modules.items() if self.fits(module)]
+            raise ConfigError(
+                f'{type(self).__name__}: {type(model).__name__} has no {self.wanted} {name!r}; '
+                f'{near_names(name, fitting)}'
+            )
+        # In a tuple, so that the layer is not registered a second time as this module's own.
+        self._attached = (modules[name],)
+
+    @property
+    def layer(self) -> nn.Module:
+        """The layer.
+
+        Raises:
+            RuntimeError: If the connector is not attached.
+        """
+        if not self._attached:
+            raise RuntimeError(
+                f'{type(self).__name__} is attached to no network; use it in a '
+                f'mmrazor.LocalDistiller'
+            )
+        return self._attached[0]
