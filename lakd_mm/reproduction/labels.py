@@ -12,6 +12,8 @@ METHODS = {
     'at': 'AT',
     'cat_kd': 'CAT-KD',
     'lakd': 'LAKD',
+    'cankd': 'CanKD',
+    'lakd_cankd': 'LAKD with CanKD as feature loss',
     'no_detach_369': 'taps [3, 6, 9], gradient not cut',
     'detach_369': 'taps [3, 6, 9]',
     'detach_259': 'taps [2, 5, 9]',
@@ -44,6 +46,7 @@ TITLES = {
     'table5': 'Table 5',
     'fig1': 'Figure 1',
     'fig5': 'Figure 5',
+    'cankd': 'CanKD',
 }
 
 

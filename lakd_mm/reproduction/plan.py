@@ -1,4 +1,4 @@
-"""Which runs a table or a figure of the LAKD paper needs."""
+"""Which runs a table or a figure needs: those of the LAKD paper, and our own comparisons."""
 
 import hashlib
 import json
@@ -173,6 +173,14 @@ FITNET_AT_STAGES = Cell(
     matrix_cell('fitnet', 'r56_r20', 'cifar100').configs,
     changes=(('model.transfers.loss_fitnet.at', 'stages'),),
 )
+# CanKD's authors have no classification results; this is our extension.
+LAKD_CANKD = Cell(
+    'lakd_cankd',
+    'r56_r20',
+    'lakd_cankd_r56_r20',
+    'cifar100',
+    {'300e': 'cankd/lakd_cankd_r56_r20_cifar100.py'},
+)
 ABLATION_METRICS = ('extracurricular_knowledge', 'tap_distance')
 TARGETS = {
     target.name: target
@@ -215,6 +223,16 @@ TARGETS = {
                 *_matrix(('lakd', 'cat_kd'), ('r56_r20',), 'cifar100'),
                 FITNET_AT_STAGES,
                 *_matrix(('kd',), ('r56_r20',), 'cifar100'),
+            ),
+        ),
+        Target(
+            'cankd',
+            'CIFAR-100, beside LAKD and in its local modules',
+            (
+                *_matrix(
+                    ('teacher', 'scratch', 'cat_kd', 'cankd', 'lakd'), ('r56_r20',), 'cifar100'
+                ),
+                LAKD_CANKD,
             ),
         ),
         Target(
