@@ -6,22 +6,33 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 # Empty files that date the last installation.
 RUNTIME := $(VENV)/.installed-runtime
 TESTS := $(VENV)/.installed-tests
+# Detection and segmentation: the full mmcv and mmcv-lite exclude each other.
+DENSE_VENV ?= .venv-dense
+DENSE_BIN := $(DENSE_VENV)/bin
+DENSE := $(DENSE_VENV)/.installed
 
-.PHONY: help install demo test lint
+.PHONY: help install install-dense demo test test-dense lint
 
 help:
 	@echo 'make install   create $(VENV) and install the pinned requirements'
 	@echo 'make demo      train a small teacher, then LAKD, on digits; print a table'
 	@echo 'make test      lint and run all tests'
 	@echo 'make lint      ruff only'
+	@echo 'make install-dense, make test-dense   the same for detection and segmentation in'
+	@echo '               $(DENSE_VENV); builds mmcv (MAX_JOBS=N CFLAGS=-O0 hasten it)'
 
 install: $(RUNTIME)
+
+install-dense: $(DENSE)
 
 demo: $(RUNTIME)
 	$(BIN)/python tools/demo.py
 
 test: lint
 	$(BIN)/python -m pytest -rs
+
+test-dense: $(DENSE)
+	$(DENSE_BIN)/python -m pytest -rs tests/test_dense
 
 lint: $(TESTS)
 	$(BIN)/ruff check
@@ -37,4 +48,15 @@ $(RUNTIME): requirements/runtime.txt setup.py pyproject.toml | $(BIN)/python
 
 $(TESTS): requirements/tests.txt $(RUNTIME)
 	$(PIP) install -r requirements/tests.txt
+	@touch $@
+
+# mmcv's build reads torch, setuptools and ninja from the environment that it is built in.
+$(DENSE): requirements/runtime.txt requirements/tests.txt requirements/dense.txt setup.py
+	$(PYTHON) -m venv $(DENSE_VENV)
+	sed -e '/^-r/d' -e '/^mmcv-lite/d' requirements/runtime.txt requirements/tests.txt \
+		> $(DENSE_VENV)/requirements.txt
+	$(DENSE_BIN)/python -m pip install -r $(DENSE_VENV)/requirements.txt ninja psutil wheel
+	PATH="$(abspath $(DENSE_BIN)):$$PATH" MMCV_WITH_OPS=1 $(DENSE_BIN)/python -m pip install \
+		--no-build-isolation -r requirements/dense.txt
+	$(DENSE_BIN)/python -m pip install --no-build-isolation --no-deps -e .
 	@touch $@
