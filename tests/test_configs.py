@@ -19,7 +19,7 @@ FILES = sorted(
     for path in CONFIGS.rglob('*.py')
     if '_base_' not in path.parts
 )
-NAME = r'((_240e)?_(cifar10|cifar100|digits)|(_step)?_imagenet)(_folder|_in_memory)?'
+NAME = r'((_240e)?_(cifar10|cifar100|digits)|(_step)?_imagenet)(_folder)?(_in_memory)?'
 NETWORK = r'(r\d+(x4)?|wrn\d+_\d|vgg\d+)'
 METHODS = ('lakd', 'kd', 'cat_kd', 'fitnet', 'at', 'rkd', 'crd', 'ofd', 'cankd')
 PAIRS = (
@@ -33,7 +33,7 @@ PAIRS = (
     'r34_r18_imagenet',
 )
 NAMES = {
-    'teachers': rf'(resnet\d+(x4)?|wrn\d+_\d|vgg\d+){NAME}',
+    'teachers': rf'(resnet\d+(x4)?(_cbam)?|wrn\d+_\d|vgg\d+){NAME}',
     'ablations': r'table[35]_\w+',
     **{method: rf'(lakd_)?{method}_{NETWORK}_{NETWORK}{NAME}' for method in METHODS},
 }

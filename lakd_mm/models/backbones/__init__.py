@@ -1,8 +1,18 @@
 """Networks of the distillation literature that MMPretrain lacks."""
 
+from .cbam import CBAM, CBAMCIFARResNet, CBAMResNet, CBAMResNet_CIFAR
 from .cifar_resnet import CIFARResNet
 from .cifar_vgg import CIFARVGG
 from .cifar_wrn import CIFARWideResNet
 from .literature_keys import map_literature_keys
 
-__all__ = ['CIFARResNet', 'CIFARVGG', 'CIFARWideResNet', 'map_literature_keys']
+__all__ = [
+    'CBAM',
+    'CBAMCIFARResNet',
+    'CBAMResNet',
+    'CBAMResNet_CIFAR',
+    'CIFARResNet',
+    'CIFARVGG',
+    'CIFARWideResNet',
+    'map_literature_keys',
+]

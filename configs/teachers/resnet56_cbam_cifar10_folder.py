@@ -1,0 +1,4 @@
+_base_ = 'resnet56_cifar10_folder.py'
+
+# load_from a ResNet-56 without attention: a few epochs at a small learning rate make it a teacher.
+model = dict(backbone=dict(type='mmrazor.CBAMCIFARResNet'))
