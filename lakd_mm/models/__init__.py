@@ -10,6 +10,7 @@ from .losses import (
     CanKDLoss,
     CATLoss,
     ContrastiveRepresentationLoss,
+    FGDLoss,
     NDAMFeatureLoss,
 )
 from .students import GradientDetachStudent
@@ -25,6 +26,7 @@ __all__ = [
     'CIFARWideResNet',
     'ContrastiveRepresentationLoss',
     'CropFlipDataPreprocessor',
+    'FGDLoss',
     'GradientDetachStudent',
     'Distill',
     'LocalDistiller',

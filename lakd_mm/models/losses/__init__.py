@@ -4,6 +4,7 @@ from .attention_transfer_loss import AttentionTransferLoss, attention_map, match
 from .cankd_loss import CanKDLoss
 from .cat_loss import CATLoss, class_attention
 from .contrastive_representation_loss import ContrastiveRepresentationLoss, noise_contrastive_loss
+from .fgd_loss import FGDLoss
 from .ndam_feature_loss import NDAMFeatureLoss, activation_mapping, normalized_mapping
 
 __all__ = [
@@ -11,6 +12,7 @@ __all__ = [
     'CATLoss',
     'CanKDLoss',
     'ContrastiveRepresentationLoss',
+    'FGDLoss',
     'NDAMFeatureLoss',
     'activation_mapping',
     'attention_map',
