@@ -1,6 +1,7 @@
 """The same few test images for every network that is compared."""
 
 import copy
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -31,8 +32,7 @@ def sample_images(cfg: Config, count: int, batch_size: int = 250, seed: int = 0)
         raise ConfigError(f'{count} images in batches of {batch_size}: both must be positive')
     options = copy.deepcopy(cfg.test_dataloader)
     dataset = DATASETS.build(options.pop('dataset'))
-    generator = torch.Generator().manual_seed(seed)
-    chosen = torch.randperm(len(dataset), generator=generator)[:count].sort().values
+    chosen = draw(len(dataset), count, seed)
     options.pop('batch_sampler', None)
     options.update(
         dataset=Subset(dataset, chosen.tolist()),
@@ -43,6 +43,37 @@ def sample_images(cfg: Config, count: int, batch_size: int = 250, seed: int = 0)
     )
     options.setdefault('collate_fn', dict(type='default_collate'))
     return Runner.build_dataloader(options)
+
+
+def draw(size: int, count: int, seed: int = 0) -> torch.Tensor:
+    """Draw ``count`` of ``size`` places, in ascending order; all, where there are fewer."""
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randperm(size, generator=generator)[:count].sort().values
+
+
+def class_names(loader: DataLoader, networks: Mapping[str, nn.Module]) -> list[str]:
+    """Names of the classes of test images, which all networks must tell apart.
+
+    Args:
+        loader (DataLoader): As :func:`sample_images` gives.
+        networks (Mapping[str, nn.Module]): Classifiers by name.
+
+    Returns:
+        List[str]: The data set's names, or numbers where it has none.
+
+    Raises:
+        ConfigError: If a network has another number of classes.
+    """
+    numbers = {name: network.head.num_classes for name, network in networks.items()}
+    classes = getattr(loader.dataset.dataset, 'metainfo', {}).get('classes')
+    classes = classes or range(next(iter(numbers.values())))
+    for name, number in numbers.items():
+        if number != len(classes):
+            raise ConfigError(
+                f'{name} tells {number} classes apart, the test images are of {len(classes)}; name '
+                f'configs of the same data'
+            )
+    return [str(name).replace('_', ' ') for name in classes]
 
 
 def check_normalization(preprocessor: nn.Module, other: nn.Module, name: str):

@@ -2,7 +2,6 @@
 
 import argparse
 import os
-from pathlib import Path
 
 # Before torch: threads that wait by spinning are 10 times slower where cores are shared.
 os.environ.setdefault('OMP_WAIT_POLICY', 'passive')
@@ -11,19 +10,18 @@ import lakd_mm  # noqa: F401  (first: it repairs what the lines below import)
 
 # isort: split
 import torch
-from mmengine.device import get_device
 
-from lakd_mm.engine import (
-    OptionsAction,
-    check_data_folders,
-    check_options,
-    clear_errors,
-    load_network,
+from lakd_mm.engine import clear_errors
+from lakd_mm.engine.comparison import (
+    add_picture,
+    add_teacher_and_students,
+    add_test_images,
+    check_names,
+    load_teacher_and_students,
 )
-from lakd_mm.engine.networks import read_config
 from lakd_mm.errors import ConfigError
 from lakd_mm.evaluation.features import label as short_name
-from lakd_mm.evaluation.sample_images import check_normalization, inputs_of, sample_images
+from lakd_mm.evaluation.sample_images import class_names, inputs_of, sample_images
 from lakd_mm.models import NDAMFeatureLoss
 from lakd_mm.models.taps import resolve_taps, stage_blocks
 from lakd_mm.visualization import make_visualizer, save_figure
@@ -49,16 +47,7 @@ MOST_IMAGES = 40
 def parse_args() -> argparse.Namespace:
     """Reads the command line."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument('config', help="the teacher's config, or one of a distillation with it")
-    parser.add_argument('checkpoint', help="the teacher's checkpoint, a path or URL")
-    parser.add_argument(
-        '--student',
-        nargs=3,
-        action='append',
-        default=[],
-        metavar=('NAME', 'CONFIG', 'CHECKPOINT'),
-        help='a student, out of a distillation or trained alone; any number of times',
-    )
+    add_teacher_and_students(parser, required=False)
     parser.add_argument(
         '--kind',
         choices=list(LABELS),
@@ -73,25 +62,14 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--avg-weight', type=float, help='alpha of NDAM (default: of its loss)')
     parser.add_argument('--max-weight', type=float, help='beta of NDAM (default: of its loss)')
     parser.add_argument('--images', type=int, default=6, help='how many test images (default: 6)')
-    parser.add_argument('--seed', type=int, default=0, help='draws the images')
+    add_test_images(parser)
     parser.add_argument(
         '--shared-scale',
         action='store_true',
         help='colours mean values, the same for all networks at a tap (default: the place in the '
         "map's own range)",
     )
-    parser.add_argument('--out', type=Path, default=Path('work_dirs/attention_maps.png'))
-    parser.add_argument(
-        '--vis-backends', nargs='+', default=[], help='also give it to, as TensorboardVisBackend'
-    )
-    parser.add_argument(
-        '--cfg-options',
-        nargs='+',
-        action=OptionsAction,
-        default={},
-        metavar='KEY=VALUE',
-        help="change the teacher's config, whose test images are used",
-    )
+    add_picture(parser, 'work_dirs/attention_maps.png')
     return parser.parse_args()
 
 
@@ -101,9 +79,7 @@ def check_args(args: argparse.Namespace) -> None:
     Raises:
         ConfigError: If it does not.
     """
-    names = ['teacher', *(name for name, *_ in args.student)]
-    if len(set(names)) < len(names):
-        raise ConfigError(f'--student: the names {", ".join(names)} must differ')
+    check_names('--student', ['teacher', *(name for name, *_ in args.student)])
     if not 1 <= args.images <= MOST_IMAGES:
         raise ConfigError(f'--images {args.images}: a picture has room for 1 to {MOST_IMAGES}')
     if args.kind == 'cam' and (args.taps or args.teacher_taps):
@@ -142,19 +118,10 @@ def draw(args: argparse.Namespace) -> None:
     """
     check_args(args)
     visualizer = make_visualizer(args.out, args.vis_backends)
-    cfg = read_config(args.config)
-    check_options(cfg, args.cfg_options)
-    cfg.merge_from_dict(args.cfg_options)
-    check_data_folders(cfg, splits=['test'])
-    device = get_device()
-    part = 'teacher' if 'teacher' in cfg.model else 'student'
-    networks = {'teacher': load_network(cfg, args.checkpoint, part)[0].to(device)}
-    for name, config, checkpoint in args.student:
-        networks[name] = load_network(config, checkpoint)[0].to(device)
-    preprocessor = networks['teacher'].data_preprocessor
+    cfg, teacher, students = load_teacher_and_students(args)
+    networks = {'teacher': teacher, **students}
     layers = {}
     for name, network in networks.items():
-        check_normalization(preprocessor, network.data_preprocessor, name)
         of_teacher = name == 'teacher'
         layers[name] = layers_of(
             network,
@@ -163,22 +130,13 @@ def draw(args: argparse.Namespace) -> None:
             args.kind,
         )
 
-    read_config(cfg)
     loader = sample_images(cfg, args.images, args.images, args.seed)
     (batch,) = loader
+    preprocessor = teacher.data_preprocessor
     images = inputs_of(batch, preprocessor)
     labels = torch.tensor([int(sample.gt_label) for sample in batch['data_samples']])
-    classes = getattr(loader.dataset.dataset, 'metainfo', {}).get('classes')
-    classes = classes or range(networks['teacher'].head.num_classes)
-    names = [str(name).replace('_', ' ') for name in classes]
-    for name, network in networks.items():
-        if network.head.num_classes != len(names):
-            raise ConfigError(
-                f'{name} tells {network.head.num_classes} classes apart, the test images are of '
-                f'{len(names)}; name configs of the same data'
-            )
-
-    groups = groups_of_maps(args, networks, layers, images, labels.to(device))
+    names = class_names(loader, networks)
+    groups = groups_of_maps(args, networks, layers, images, labels.to(images.device))
     pictures = batch['inputs'].flip(1) if preprocessor.to_rgb else batch['inputs']
     figure = attention_figure(
         pictures.expand(-1, 3, -1, -1).permute(0, 2, 3, 1).cpu().numpy(),

@@ -3,7 +3,6 @@
 import argparse
 import json
 import os
-from pathlib import Path
 
 # Before torch: threads that wait by spinning are 10 times slower where cores are shared.
 os.environ.setdefault('OMP_WAIT_POLICY', 'passive')
@@ -11,20 +10,18 @@ os.environ.setdefault('OMP_WAIT_POLICY', 'passive')
 import lakd_mm  # noqa: F401  (first: it repairs what the lines below import)
 
 # isort: split
-from mmengine.device import get_device
 from mmengine.utils import track_iter_progress
 
-from lakd_mm.engine import (
-    OptionsAction,
-    check_data_folders,
-    check_options,
-    clear_errors,
-    load_network,
+from lakd_mm.engine import clear_errors
+from lakd_mm.engine.comparison import (
+    add_picture,
+    add_teacher_and_students,
+    add_test_images,
+    check_names,
+    load_teacher_and_students,
 )
-from lakd_mm.engine.networks import read_config
-from lakd_mm.errors import ConfigError
 from lakd_mm.evaluation import CKASums, gram, label, record, stem_and_blocks
-from lakd_mm.evaluation.sample_images import check_normalization, inputs_of, sample_images
+from lakd_mm.evaluation.sample_images import inputs_of, sample_images
 from lakd_mm.models.taps import resolve_taps
 from lakd_mm.visualization import cka_heat_map, make_visualizer, save_figure
 
@@ -32,19 +29,10 @@ from lakd_mm.visualization import cka_heat_map, make_visualizer, save_figure
 def parse_args() -> argparse.Namespace:
     """Reads the command line."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument('config', help="the teacher's config, or one of a distillation with it")
-    parser.add_argument('checkpoint', help="the teacher's checkpoint, a path or URL")
-    parser.add_argument(
-        '--student',
-        nargs=3,
-        action='append',
-        required=True,
-        metavar=('NAME', 'CONFIG', 'CHECKPOINT'),
-        help='a panel: a student, out of a distillation or trained alone; any number of times',
-    )
+    add_teacher_and_students(parser, required=True)
     parser.add_argument('--images', type=int, default=1000, help='test images (default: 1000)')
     parser.add_argument('--batch-size', type=int, default=250, help='of the unbiased estimator')
-    parser.add_argument('--seed', type=int, default=0, help='draws the images')
+    add_test_images(parser)
     parser.add_argument(
         '--linear',
         action='store_true',
@@ -52,20 +40,7 @@ def parse_args() -> argparse.Namespace:
     )
     parser.add_argument('--teacher-layers', nargs='+', help='module names or numbers of blocks')
     parser.add_argument('--student-layers', nargs='+', help='(default: stem and residual blocks)')
-    parser.add_argument(
-        '--out', type=Path, default=Path('work_dirs/cka.png'), help='picture; a .json goes along'
-    )
-    parser.add_argument(
-        '--vis-backends', nargs='+', default=[], help='also give it to, as TensorboardVisBackend'
-    )
-    parser.add_argument(
-        '--cfg-options',
-        nargs='+',
-        action=OptionsAction,
-        default={},
-        metavar='KEY=VALUE',
-        help="change the teacher's config, whose test images are used",
-    )
+    add_picture(parser, 'work_dirs/cka.png', '; a .json goes along')
     return parser.parse_args()
 
 
@@ -89,26 +64,14 @@ def compare(args: argparse.Namespace) -> None:
     Raises:
         ConfigError: If configs, checkpoints, layers or data do not fit.
     """
-    names = [name for name, *_ in args.student]
-    if len(set(names)) < len(names):
-        raise ConfigError(f'--student: the names {", ".join(names)} must differ')
+    check_names('--student', [name for name, *_ in args.student])
     visualizer = make_visualizer(args.out, args.vis_backends)
-    cfg = read_config(args.config)
-    check_options(cfg, args.cfg_options)
-    cfg.merge_from_dict(args.cfg_options)
-    check_data_folders(cfg, splits=['test'])
-
-    device = get_device()
-    part = 'teacher' if 'teacher' in cfg.model else 'student'
-    teacher = load_network(cfg, args.checkpoint, part)[0].to(device)
+    cfg, teacher, students = load_teacher_and_students(args)
     teacher_layers = layers_of(teacher, args.teacher_layers, '--teacher-layers')
-    students, layers = {}, {}
-    for name, config, checkpoint in args.student:
-        students[name] = load_network(config, checkpoint)[0].to(device)
-        layers[name] = layers_of(students[name], args.student_layers, '--student-layers')
-        check_normalization(teacher.data_preprocessor, students[name].data_preprocessor, name)
-
-    read_config(cfg)
+    layers = {
+        name: layers_of(student, args.student_layers, '--student-layers')
+        for name, student in students.items()
+    }
     batch_size = args.images if args.linear else args.batch_size
     loader = sample_images(cfg, args.images, batch_size, args.seed)
     sums = {name: CKASums(unbiased=not args.linear) for name in students}

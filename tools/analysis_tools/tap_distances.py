@@ -15,12 +15,12 @@ import lakd_mm  # noqa: F401  (first: it repairs what the lines below import)
 from mmengine.config import Config
 
 from lakd_mm.engine import (
-    OptionsAction,
     check_data_folders,
     check_options,
     clear_errors,
     load_network,
 )
+from lakd_mm.engine.comparison import add_picture, add_test_images, check_names
 from lakd_mm.engine.networks import read_config
 from lakd_mm.errors import ConfigError
 from lakd_mm.evaluation.tap_curves import epoch_checkpoints, logged_distances, measured_distances
@@ -56,19 +56,8 @@ def parse_args() -> argparse.Namespace:
     measure.add_argument('--teacher-taps', nargs='+', help="(default: the run's, or stage ends)")
     measure.add_argument('--images', type=int, default=1000, help='test images (default: 1000)')
     measure.add_argument('--batch-size', type=int, default=250)
-    measure.add_argument('--seed', type=int, default=0, help='draws the images')
-    measure.add_argument(
-        '--cfg-options', nargs='+', action=OptionsAction, default={}, metavar='KEY=VALUE'
-    )
-    parser.add_argument(
-        '--out',
-        type=Path,
-        default=Path('work_dirs/tap_distances.png'),
-        help='picture; a .json goes along',
-    )
-    parser.add_argument(
-        '--vis-backends', nargs='+', default=[], help='also give it to, as TensorboardVisBackend'
-    )
+    add_test_images(measure, "the runs' configs")
+    add_picture(parser, 'work_dirs/tap_distances.png', '; a .json goes along')
     return parser.parse_args()
 
 
@@ -85,9 +74,7 @@ def draw(args: argparse.Namespace) -> None:
     Raises:
         ConfigError: If a run has neither a log nor checkpoints that serve.
     """
-    names = [name for name, _ in args.run]
-    if len(set(names)) < len(names):
-        raise ConfigError(f'--run: the names {", ".join(names)} must differ')
+    check_names('--run', [name for name, _ in args.run])
     visualizer = make_visualizer(args.out, args.vis_backends)
     runs = {name: distances(Path(work_dir), args) for name, work_dir in args.run}
     taps = list(dict.fromkeys(tap for run in runs.values() for tap in run['distances']))

@@ -1,0 +1,130 @@
+"""What the tools share that compare networks on test images."""
+
+from argparse import ArgumentParser, Namespace
+from collections.abc import Sequence
+from pathlib import Path
+
+from mmengine.config import Config
+from mmengine.device import get_device
+from mmengine.model import BaseModel
+
+from ..errors import ConfigError
+from ..evaluation.sample_images import check_normalization
+from .command_line import OptionsAction
+from .config_checks import check_data_folders, check_options
+from .networks import load_network, read_config
+
+
+def add_teacher_and_students(parser: ArgumentParser, required: bool) -> None:
+    """Adds the options that :func:`load_teacher_and_students` takes.
+
+    Args:
+        parser (ArgumentParser): Of the tool.
+        required (bool): Whether there has to be a student.
+    """
+    parser.add_argument('config', help="the teacher's config, or one of a distillation with it")
+    parser.add_argument('checkpoint', help="the teacher's checkpoint, a path or URL")
+    parser.add_argument(
+        '--student',
+        nargs=3,
+        action='append',
+        default=[],
+        required=required,
+        metavar=('NAME', 'CONFIG', 'CHECKPOINT'),
+        help='a student, out of a distillation or trained alone; any number of times',
+    )
+
+
+def add_test_images(parser: ArgumentParser, config: str = "the teacher's config") -> None:
+    """Adds the options of the images to look at.
+
+    Args:
+        parser (ArgumentParser): Of the tool.
+        config (str): Whose test images are used, for the help.
+    """
+    parser.add_argument('--seed', type=int, default=0, help='draws the images')
+    parser.add_argument(
+        '--cfg-options',
+        nargs='+',
+        action=OptionsAction,
+        default={},
+        metavar='KEY=VALUE',
+        help=f'change {config}, whose test images are used',
+    )
+
+
+def add_picture(parser: ArgumentParser, out: str, along: str = '') -> None:
+    """Adds the options of the picture that a tool draws.
+
+    Args:
+        parser (ArgumentParser): Of the tool.
+        out (str): Its default name.
+        along (str): What else is written, for the help.
+    """
+    parser.add_argument(
+        '--out', type=Path, default=Path(out), help=f'picture{along} (default: {out})'
+    )
+    parser.add_argument(
+        '--vis-backends', nargs='+', default=[], help='also give it to, as TensorboardVisBackend'
+    )
+
+
+def check_names(option: str, names: Sequence[str]) -> None:
+    """Raise a ConfigError if two of the names that were given by an option are the same."""
+    if len(set(names)) < len(names):
+        raise ConfigError(f'{option}: the names {", ".join(names)} must differ')
+
+
+def read_test_config(config: str, options: dict) -> Config:
+    """Read the config whose test images are used.
+
+    Args:
+        config (str): Path or ``package::path``.
+        options (dict): Of ``--cfg-options``.
+
+    Raises:
+        ConfigError: If there is no such file, an option does not fit, or the images are absent.
+    """
+    cfg = read_config(config)
+    check_options(cfg, options)
+    cfg.merge_from_dict(options)
+    check_data_folders(cfg, splits=['test'])
+    return cfg
+
+
+def load_others(models: Sequence[Sequence[str]], preprocessor, cfg: Config) -> dict[str, BaseModel]:
+    """Load networks that are to see another config's test images.
+
+    Args:
+        models (Sequence): Name, config and checkpoint of each; of a distillation it is the student.
+        preprocessor (nn.Module): That config's, which is to normalise as theirs do.
+        cfg (Config): That config; its default scope is set again.
+
+    Returns:
+        Dict[str, BaseModel]: By name, in eval mode, on the device.
+
+    Raises:
+        ConfigError: If configs, checkpoints or data do not fit.
+    """
+    networks = {}
+    for name, config, checkpoint in models:
+        networks[name] = load_network(config, checkpoint)[0].to(get_device())
+        check_normalization(preprocessor, networks[name].data_preprocessor, name)
+    read_config(cfg)
+    return networks
+
+
+def load_teacher_and_students(args: Namespace) -> tuple[Config, BaseModel, dict[str, BaseModel]]:
+    """Load the networks that the options of :func:`add_teacher_and_students` name.
+
+    Returns:
+        tuple: The config whose test images are used, the teacher, and the students by name; in
+        eval mode, on the device.
+
+    Raises:
+        ConfigError: If configs, checkpoints or data do not fit.
+    """
+    cfg = read_test_config(args.config, args.cfg_options)
+    part = 'teacher' if 'teacher' in cfg.model else 'student'
+    teacher = load_network(cfg, args.checkpoint, part)[0].to(get_device())
+    return cfg, teacher, load_others(args.student, teacher.data_preprocessor, cfg)
