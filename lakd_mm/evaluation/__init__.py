@@ -1,17 +1,23 @@
-"""Metrics that compare a student with its teacher."""
+"""Metrics: the student beside its teacher, calibration, corrupted images, efficiency."""
 
+from .calibration import CalibrationError
 from .cka import CKASums, cka, gram
+from .corruptions import CORRUPTIONS, Corrupt, corrupt
 from .features import label, record, stem_and_blocks
 from .tap_metrics import TapCKA, TapDistances
 from .teacher_predictions import ExtracurricularKnowledge, TeacherAgreement
 
 __all__ = [
+    'CORRUPTIONS',
     'CKASums',
+    'CalibrationError',
+    'Corrupt',
     'ExtracurricularKnowledge',
     'TapCKA',
     'TapDistances',
     'TeacherAgreement',
     'cka',
+    'corrupt',
     'gram',
     'label',
     'record',

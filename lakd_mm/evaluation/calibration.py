@@ -1,0 +1,109 @@
+"""Whether a classifier is as often right as it is sure."""
+
+from collections.abc import Sequence
+from importlib.util import find_spec
+from typing import Any, Optional
+
+import torch
+from mmengine.evaluator import BaseMetric
+from mmrazor.registry import METRICS
+
+from ..errors import ConfigError
+
+
+def check_torchmetrics():
+    """Raise a ConfigError if torchmetrics is not installed."""
+    if find_spec('torchmetrics') is None:
+        raise ConfigError(
+            'the calibration error needs torchmetrics, not installed here: '
+            'pip install "lakd_mm[robustness]", or pip install torchmetrics'
+        )
+
+
+def expected_calibration_error(
+    confidences: torch.Tensor, correct: torch.Tensor, bins: int = 15
+) -> float:
+    """Expected calibration error (L1), `On Calibration of Modern Neural Networks
+    <https://arxiv.org/abs/1706.04599>`_, Eq. 3.
+
+    ``sum over bins of |B| / N * |mean correct in B - mean confidence in B|``, with bins of equal
+    width. It is torchmetrics' ``MulticlassCalibrationError``, which reduces predictions to these
+    two first, but for one thing: a confidence of exactly 1 is in the last bin, not in one more.
+
+    Args:
+        confidences (torch.Tensor): Probability of the predicted class, shape (N,).
+        correct (torch.Tensor): Whether that is the true one, shape (N,).
+        bins (int): Defaults to 15.
+
+    Returns:
+        float: 0 to 1; not a number if there are no images.
+
+    Raises:
+        ConfigError: If torchmetrics is not installed.
+    """  # noqa: D205
+    check_torchmetrics()
+    from torchmetrics.functional.classification import binary_calibration_error
+
+    if not len(confidences):
+        return float('nan')
+    # Outside 0 to 1, by rounding, torchmetrics would take all of them for logits.
+    confidences = confidences.double().clamp(0, 1 - 2.0**-53)
+    return binary_calibration_error(confidences, correct.long(), n_bins=bins, norm='l1').item()
+
+
+@METRICS.register_module()
+class CalibrationError(BaseMetric):
+    """Expected calibration error, as ``calibration/ece`` in percent.
+
+    See :func:`expected_calibration_error`; needs ``pip install torchmetrics``.
+
+    Args:
+        bins (int): Of confidence, of equal width. Defaults to 15.
+        collect_device (str): Where results of several processes meet, 'cpu' or 'gpu'. Defaults to
+            'cpu'.
+        prefix (str, optional): Stands before the name instead of ``calibration``.
+
+    Raises:
+        ConfigError: If torchmetrics is not installed, or there is no bin.
+
+    Examples:
+        >>> test_evaluator = [
+        ...     dict(type='mmpretrain.Accuracy'), dict(type='mmrazor.CalibrationError')]
+    """
+
+    default_prefix = 'calibration'
+
+    def __init__(self, bins: int = 15, collect_device: str = 'cpu', prefix: Optional[str] = None):
+        super().__init__(collect_device=collect_device, prefix=prefix)
+        if not isinstance(bins, int) or bins < 1:
+            raise ConfigError(f'CalibrationError: bins={bins!r} is no positive whole number')
+        check_torchmetrics()
+        self.bins = bins
+
+    def process(self, data_batch: Any, data_samples: Sequence[dict]):
+        """Process one batch.
+
+        Args:
+            data_batch (dict): Not used.
+            data_samples (Sequence[dict]): Predictions with ``pred_score`` and ``gt_label``.
+        """
+        for sample in data_samples:
+            if 'pred_score' not in sample or sample['gt_label'].numel() != 1:
+                raise ConfigError(
+                    'CalibrationError needs the probabilities of the classes (pred_score) and one '
+                    'true class an image'
+                )
+            confidence, label = sample['pred_score'].max(dim=0)
+            self.results.append((confidence.item(), label.item() == sample['gt_label'].item()))
+
+    def compute_metrics(self, results: list) -> dict:
+        """Compute what is reported.
+
+        Args:
+            results (List[tuple]): Confidence, and whether it is right, of each image.
+        """
+        confidences, correct = zip(*results) if results else ((), ())
+        error = expected_calibration_error(
+            torch.tensor(confidences, dtype=torch.float64), torch.tensor(correct), self.bins
+        )
+        return dict(ece=100 * error)
