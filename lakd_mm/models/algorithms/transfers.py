@@ -15,7 +15,7 @@ from ...errors import ConfigError, near_names
 from ..students.followers import images_for
 from ..taps import find_classifier, pre_relu_record, resolve_taps, stage_blocks
 
-_KEYS = ('loss', 'at', 'position', 'connector', 'teacher_connector', 'growth')
+_KEYS = ('loss', 'at', 'position', 'connector', 'teacher_connector', 'growth', 'mask')
 _PLACES = ('logits', 'pooled', 'cams', 'stages')
 
 
@@ -40,6 +40,9 @@ def write_distiller(
       None. ``teacher_connector``: the same for the teacher's, None by default.
     - ``growth``: how many times the loss before it the loss at each place weighs, the last one
       keeping its own weight. Defaults to 1.
+
+    - ``mask``: a :class:`SaliencyMask`, made from the teacher's features, for a loss that takes
+      one: its config without the ``tap``.
 
     Channels, sizes and norms that constructors of losses and connectors ask for and their config
     leaves out are filled in: ``in_channel(s)``, ``out_channel``, ``dim_in``, ``kernel_size``,
@@ -81,7 +84,7 @@ def write_distiller(
     for side, network in enumerate((student, teacher)):
         _measure(network, [place for pair in places.values() for place in pair[side]], input_shape)
     for name, transfer in transfers.items():
-        _write_transfer(written, name, transfer, *places[name])
+        _write_transfer(written, name, transfer, *places[name], input_shape)
     return written
 
 
@@ -129,12 +132,20 @@ def _paired_places(
 
 
 def _write_transfer(
-    written: dict, name: str, transfer: dict, of_student: list[dict], of_teacher: list[dict]
+    written: dict,
+    name: str,
+    transfer: dict,
+    of_student: list[dict],
+    of_teacher: list[dict],
+    input_shape: Sequence[int],
 ):
     """Add one transfer's parts to the distiller's config."""
     key = f'transfers.{name}.loss'
     short = name.removeprefix('loss_')
-    arguments = list(inspect.signature(_class_of(transfer['loss'], key).forward).parameters)[1:3]
+    parameters = inspect.signature(_class_of(transfer['loss'], key).forward).parameters
+    arguments = list(parameters)[1:3]
+    mask = transfer.get('mask')
+    _check_mask(f'transfers.{name}', mask, parameters, of_teacher)
     for i, (s_place, t_place) in enumerate(zip(of_student, of_teacher)):
         number = '' if len(of_student) == 1 else i + 1
         part, loss_name = f'{short}{number}', f'{name}{number}'
@@ -154,12 +165,52 @@ def _write_transfer(
                 record['connector'] = f'{side}_{part}'
             written[f'{side}_recorders'][part] = place['recorder']
             mapping[argument] = record
+        if mask is not None:
+            connector = _fill(
+                dict(dict(type='mmrazor.SaliencyMask'), **mask),
+                f'transfers.{name}.mask',
+                tap=t_place['recorder']['source'],
+                input_shape=tuple(input_shape),
+            )
+            mapping['mask'] = dict(recorder=part, from_student=False, **t_place['record'])
+            mapping['mask']['connector'] = _shared(written['connectors'], connector)
         loss = _fill(transfer['loss'], key, in_channels=t_place['shape'][1])
         weight = transfer.get('growth', 1.0) ** (i + 1 - len(of_student))
         if weight != 1:
             loss['loss_weight'] = loss.get('loss_weight', 1.0) * weight
         written['distill_losses'][loss_name] = loss
         written['loss_forward_mappings'][loss_name] = mapping
+
+
+def _check_mask(key: str, mask: Any, parameters: Mapping, of_teacher: list[dict]):
+    """Raise unless a mask is there where the loss takes one, and can be made there."""
+    if mask is None:
+        if 'mask' in parameters and parameters['mask'].default is inspect.Parameter.empty:
+            raise ConfigError(
+                f"{key}: its loss takes a mask; give mask=dict(percentile=85), a SaliencyMask's "
+                f"arguments, or mask=dict(method='none')"
+            )
+        return
+    if not isinstance(mask, Mapping):
+        raise ConfigError(f"{key}.mask={mask!r}: give a dict, a SaliencyMask's arguments")
+    if 'mask' not in parameters:
+        raise ConfigError(f'{key}: it has a mask, but its loss takes none')
+    for place in of_teacher:
+        if place['recorder']['type'] != 'mmrazor.ModuleOutputs' or len(place['shape']) != 4:
+            raise ConfigError(
+                f"{key}: a mask needs features with positions, behind the ReLU; set at='stages' or "
+                f'name taps of such'
+            )
+
+
+def _shared(connectors: dict, connector: dict) -> str:
+    """The name of a connector's config, which is added if no equal one is there."""
+    for name, other in connectors.items():
+        if other == connector:
+            return name
+    name = f'mask{len(connectors)}'
+    connectors[name] = connector
+    return name
 
 
 def _places(network: nn.Module, at: Any, position: str, side: str, key: str) -> list[dict]:

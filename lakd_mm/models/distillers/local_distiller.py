@@ -25,7 +25,7 @@ class LocalDistiller(ConfigurableDistiller):
     needs them any more.
     """
 
-    # Of the batch that runs; a loss whose forward has a ``data_samples`` gets them.
+    # Of the batch that runs; a loss or connector whose forward has a ``data_samples`` gets them.
     data_samples: Optional[list] = None
 
     def prepare_from_student(self, model: nn.Module):
@@ -56,7 +56,8 @@ class LocalDistiller(ConfigurableDistiller):
         record = super().get_record(recorder, from_student, record_idx, data_idx)
         if connector:
             module = self.connectors[connector]
-            record = module(record if _is_ours(module) else contiguous(record))
+            labels = {'data_samples': self.data_samples} if _takes(module, 'data_samples') else {}
+            record = module(record if _is_ours(module) else contiguous(record), **labels)
         return record if connector_idx is None else record[connector_idx]
 
     def compute_ready_losses(self, done: LossResults, explain: bool = False) -> LossResults:
@@ -145,8 +146,8 @@ class LocalDistiller(ConfigurableDistiller):
                             module.attach(model)
 
 
-def _takes(loss: nn.Module, argument: str) -> bool:
-    return argument in inspect.signature(loss.forward).parameters
+def _takes(module: nn.Module, argument: str) -> bool:
+    return argument in inspect.signature(module.forward).parameters
 
 
 def _is_ours(module: nn.Module) -> bool:

@@ -3,6 +3,9 @@
 from .attention_transfer_loss import AttentionTransferLoss, attention_map, match_sizes
 from .cankd_loss import CanKDLoss
 from .cat_loss import CATLoss, class_attention
+from .causal_attention_loss import CausalATLoss
+from .causal_feature_loss import CausalFALoss
+from .contrastive_attention_loss import ContrastiveAttentionLoss
 from .contrastive_representation_loss import ContrastiveRepresentationLoss, noise_contrastive_loss
 from .fgd_loss import FGDLoss
 from .ndam_feature_loss import NDAMFeatureLoss, activation_mapping, normalized_mapping
@@ -11,6 +14,9 @@ __all__ = [
     'AttentionTransferLoss',
     'CATLoss',
     'CanKDLoss',
+    'CausalATLoss',
+    'CausalFALoss',
+    'ContrastiveAttentionLoss',
     'ContrastiveRepresentationLoss',
     'FGDLoss',
     'NDAMFeatureLoss',

@@ -1,5 +1,7 @@
 """Attention transfer."""
 
+from typing import Optional
+
 import torch
 import torch.nn as nn
 import torch.nn.functional as F
@@ -25,18 +27,35 @@ def match_sizes(first: torch.Tensor, second: torch.Tensor) -> tuple[torch.Tensor
     )
 
 
-def attention_map(feature: torch.Tensor, p: float = 2.0) -> torch.Tensor:
+def check_maps(name: str, *features: torch.Tensor):
+    """Raise a ConfigError unless all are maps of shape (N, C, H, W) with more than one position."""
+    for feature in features:
+        if feature.ndim != 4 or feature[0, 0].numel() == 1:
+            raise ConfigError(
+                f'{name}: a feature of shape {tuple(feature.shape)}; it must be (N, C, H, W) with '
+                f'more than one position'
+            )
+
+
+def attention_map(
+    feature: torch.Tensor, p: float = 2.0, mask: Optional[torch.Tensor] = None
+) -> torch.Tensor:
     """Spatial attention of a feature map, ``mean_C |F|^p``, with unit L2 norm in each sample.
 
     Args:
         feature (torch.Tensor): Shape (N, C, H, W).
         p (float): The exponent. Defaults to 2.
+        mask (torch.Tensor, optional): What attention is multiplied with before the norm, shape
+            (N, 1, H', W'); pooled or repeated to (H, W). Defaults to None.
 
     Returns:
-        torch.Tensor: Shape (N, H * W).
+        torch.Tensor: Shape (N, H * W); zeros where a mask is all zeros.
     """
     power = feature.square() if p == 2 else feature.abs().pow(p)
-    return F.normalize(power.mean(dim=1).flatten(1), dim=1)
+    attention = power.mean(dim=1, keepdim=True)
+    if mask is not None:
+        attention = attention * F.adaptive_avg_pool2d(mask, attention.shape[-2:])
+    return F.normalize(attention.flatten(1), dim=1)
 
 
 @MODELS.register_module()
@@ -79,11 +98,7 @@ class AttentionTransferLoss(nn.Module):
         Raises:
             ConfigError: If one of them has no spatial extent.
         """
-        if s_feature.ndim != 4 or t_feature.ndim != 4:
-            raise ConfigError(
-                f'AttentionTransferLoss: features of shape {tuple(s_feature.shape)} and '
-                f'{tuple(t_feature.shape)}; both must be (N, C, H, W)'
-            )
+        check_maps('AttentionTransferLoss', s_feature, t_feature)
         s_feature, t_feature = match_sizes(s_feature, t_feature.detach())
         student, teacher = attention_map(s_feature, self.p), attention_map(t_feature, self.p)
         return self.loss_weight * F.mse_loss(student, teacher)

@@ -1,0 +1,245 @@
+"""Where a teacher's feature matters for a class."""
+
+import weakref
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Optional, Union
+
+import torch
+import torch.nn as nn
+import torch.nn.functional as F
+from mmrazor.registry import MODELS
+
+from ...errors import ConfigError, near_names
+from ..upper_part import upper_part
+from .attached_connector import AttachedConnector
+
+Function = Callable[[torch.Tensor], torch.Tensor]
+
+
+def gradient_saliency(
+    logits: Function, feature: torch.Tensor, choose: Function, method: str = 'gradient'
+) -> torch.Tensor:
+    r"""Saliency from the gradient of a logit.
+
+    With :math:`g = \partial z_c / \partial F`, 'gradient' (gradient times activation) is
+    :math:`[\sum_C g F]_+`, 'grad_cam' :math:`[\sum_C \overline{g} F]_+` with the mean of g over
+    positions (`Grad-CAM <https://arxiv.org/abs/1610.02391>`_, Eq. 1 and 2), and 'layer_cam'
+    :math:`[\sum_C [g]_+ F]_+` (`LayerCAM <https://ieeexplore.ieee.org/document/9462463>`_, Eq. 5
+    and 6).
+
+    Args:
+        logits (Callable): From features to logits (N, K).
+        feature (torch.Tensor): Shape (N, C, H, W).
+        choose (Callable): From logits to weights of the classes, shape (N, K), such as one-hot
+            labels.
+        method (str): One of the three. Defaults to 'gradient'.
+
+    Returns:
+        torch.Tensor: Shape (N, 1, H, W), not below zero.
+    """
+    feature = feature.detach().requires_grad_()
+    found = logits(feature)
+    (gradient,) = torch.autograd.grad((found * choose(found.detach())).sum(), feature)
+    if method == 'grad_cam':
+        gradient = gradient.mean(dim=(2, 3), keepdim=True)
+    elif method == 'layer_cam':
+        gradient = gradient.relu()
+    return (gradient * feature.detach()).sum(dim=1, keepdim=True).relu()
+
+
+def integrated_gradients(
+    logits: Function, feature: torch.Tensor, choose: Function, steps: int = 16
+) -> torch.Tensor:
+    r"""Integrated gradients of a logit over a feature, from a feature of zeros.
+
+    .. math::
+        F \odot \int_0^1 \frac{\partial z_c}{\partial F}(\alpha F) \, d\alpha
+
+    which sums up to :math:`z_c(F) - z_c(0)` (completeness). From `Axiomatic Attribution for Deep
+    Networks <https://arxiv.org/abs/1703.01365>`_ (ICML 2017, Eq. 1); captum's, with
+    Gauss-Legendre quadrature.
+
+    Args:
+        logits (Callable): From features to logits (N, K).
+        feature (torch.Tensor): Shape (N, C, H, W).
+        choose (Callable): From the logits of ``feature`` to weights of the classes, shape (N, K).
+        steps (int): Where the gradient is taken on the way. Defaults to 16.
+
+    Returns:
+        torch.Tensor: Shape (N, C, H, W), signed.
+    """
+    from captum.attr import IntegratedGradients
+
+    feature = feature.detach()
+    with torch.no_grad():
+        chosen = choose(logits(feature))
+    integrate = IntegratedGradients(lambda x, weights: (logits(x) * weights).sum(dim=1))
+    return integrate.attribute(
+        feature,
+        additional_forward_args=(chosen,),
+        n_steps=steps,
+        # One step at a time: memory stays that of one backward.
+        internal_batch_size=len(feature),
+    ).to(feature.dtype)
+
+
+METHODS = ('gradient', 'grad_cam', 'layer_cam', 'integrated_gradients', 'none')
+
+
+@MODELS.register_module()
+class SaliencyMask(AttachedConnector):
+    """Turn a teacher's feature into a mask of where it matters for a class, per image.
+
+    The causal mask of masked attention transfer: the part of the teacher above the tap runs once
+    more, in float32, for the gradient of one logit with respect to the tap's output. The teacher's
+    parameters get no gradient, and the mask carries none.
+
+    A :class:`LocalDistiller` attaches it to the teacher and hands it the labels; a transfer with a
+    ``mask`` makes all of this (see :func:`write_distiller`). Transfers with equal masks at a tap
+    share one, computed once.
+
+    Args:
+        tap (str): Name of the module whose output is masked.
+        method (str): 'gradient', 'grad_cam', 'layer_cam' (see :func:`gradient_saliency`),
+            'integrated_gradients' (the size of its sum over channels) or 'none', ones everywhere.
+            Defaults to 'gradient'.
+        target (str | int): The class: 'label', the teacher's 'prediction', or an index. Defaults to
+            'label'.
+        percentile (float, optional): Ones where saliency is above this percentile of the image's
+            own, else zeros. Defaults to None, a soft mask: each image's saliency from its least, 0,
+            to its largest, 1.
+        steps (int): Of integrated gradients. Defaults to 16.
+        input_shape (Sequence[int]): Shape (C, H, W) of an image, for one run on noise. Defaults to
+            (3, 32, 32).
+        init_cfg (dict, optional): Defaults to None.
+
+    Raises:
+        ConfigError: If an argument is none of these, captum is needed and missing, or, when it is
+            attached, the part above the tap cannot be run by itself or lets no gradient through,
+            or has no such class.
+    """
+
+    wanted = 'module'
+
+    def __init__(
+        self,
+        tap: str,
+        method: str = 'gradient',
+        target: Union[str, int] = 'label',
+        percentile: Optional[float] = None,
+        steps: int = 16,
+        input_shape: Sequence[int] = (3, 32, 32),
+        init_cfg: Optional[dict] = None,
+    ):
+        super().__init__(tap, init_cfg)
+        if method not in METHODS:
+            raise ConfigError(f'SaliencyMask: method={method!r}; {near_names(method, METHODS)}')
+        if target not in ('label', 'prediction') and type(target) is not int:
+            raise ConfigError(
+                f"SaliencyMask: target={target!r} is neither 'label', 'prediction' nor the index "
+                f'of a class'
+            )
+        if percentile is not None and not 0 < percentile < 100:
+            raise ConfigError(f'SaliencyMask: percentile={percentile} is not between 0 and 100')
+        if not isinstance(steps, int) or steps < 1:
+            raise ConfigError(f'SaliencyMask: steps={steps!r} is not a positive integer')
+        if method == 'integrated_gradients':
+            _need_captum()
+        self.method = method
+        self.target = target
+        self.percentile = percentile
+        self.steps = steps
+        self.input_shape = tuple(input_shape)
+        self._logits: Optional[Function] = None
+        self._latest: tuple = ()
+
+    def fits(self, module: nn.Module) -> bool:
+        """Any module can be tapped."""
+        return True
+
+    def attach(self, model: nn.Module):
+        """Compute the logits of ``model`` from now on."""
+        super().attach(model)
+        if self.method == 'none':
+            return
+        try:
+            self._logits = upper_part(model, self._layer_name, self.input_shape)
+        except ConfigError as error:
+            raise ConfigError(f'SaliencyMask(method={self.method!r}): {error}') from error
+
+    def forward_train(
+        self, feature: torch.Tensor, data_samples: Optional[list] = None
+    ) -> torch.Tensor:
+        """Compute the mask.
+
+        Args:
+            feature (torch.Tensor): The tap's output, shape (N, C, H, W).
+            data_samples (List[DataSample], optional): With the labels, or soft ones, if they are
+                the target.
+
+        Returns:
+            torch.Tensor: Shape (N, 1, H, W), from 0 to 1.
+
+        Raises:
+            ValueError: If the feature has no spatial extent, or there is no such class.
+        """
+        if feature.ndim != 4 or feature[0, 0].numel() == 1:
+            raise ValueError(
+                f'a mask needs positions, but the feature has shape {tuple(feature.shape)}; tap a '
+                f'layer with a map of more than one'
+            )
+        if not self._latest or self._latest[0]() is not feature:
+            self._latest = (
+                weakref.ref(feature),
+                self._mask(feature.detach().float(), data_samples),
+            )
+        return self._latest[1]
+
+    forward = forward_train
+
+    def _mask(self, feature: torch.Tensor, data_samples: Optional[list]) -> torch.Tensor:
+        if self.method == 'none':
+            return torch.ones_like(feature[:, :1])
+        choose = partial(self._choose, data_samples)
+        with torch.enable_grad(), torch.autocast(feature.device.type, enabled=False):
+            if self.method == 'integrated_gradients':
+                signed = integrated_gradients(self._logits, feature, choose, self.steps)
+                saliency = signed.sum(dim=1, keepdim=True).abs()
+            else:
+                saliency = gradient_saliency(self._logits, feature, choose, self.method)
+        flat = saliency.flatten(1)
+        if self.percentile is not None:
+            threshold = flat.quantile(self.percentile / 100, dim=1, keepdim=True)
+            return (flat > threshold).to(feature).view_as(saliency)
+        least, largest = flat.aminmax(dim=1, keepdim=True)
+        span = (largest - least).clamp_min(torch.finfo(flat.dtype).tiny)
+        return ((flat - least) / span).view_as(saliency)
+
+    def _choose(self, data_samples: Optional[list], logits: torch.Tensor) -> torch.Tensor:
+        """Weights of the classes, shape (N, K)."""
+        classes = logits.shape[1]
+        if self.target == 'prediction':
+            index = logits.argmax(dim=1)
+        elif self.target == 'label':
+            if data_samples is None:
+                raise ValueError("a mask for the label needs labels; set target='prediction'")
+            if 'gt_score' in data_samples[0]:
+                return torch.stack([sample.gt_score for sample in data_samples]).to(logits)
+            index = torch.cat([sample.gt_label for sample in data_samples]).to(logits.device)
+        else:
+            if not 0 <= self.target < classes:
+                raise ValueError(
+                    f'target={self.target} is none of the {classes} classes, counted from 0'
+                )
+            index = logits.new_full((len(logits),), self.target, dtype=torch.long)
+        return F.one_hot(index, classes).to(logits)
+
+
+def _need_captum():
+    try:
+        import captum.attr  # noqa: F401
+    except ImportError:
+        raise ConfigError(
+            "SaliencyMask: method='integrated_gradients' needs captum; pip install captum"
+        ) from None

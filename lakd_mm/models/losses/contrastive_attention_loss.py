@@ -1,0 +1,95 @@
+"""Attention of the same image pulled together, of other images pushed apart."""
+
+from typing import Optional
+
+import torch
+import torch.nn as nn
+import torch.nn.functional as F
+from mmrazor.registry import MODELS
+
+from ...errors import ConfigError
+from .attention_transfer_loss import attention_map, check_maps, match_sizes
+
+
+def attention_similarity(
+    student: torch.Tensor, teacher: torch.Tensor, mask: Optional[torch.Tensor] = None
+) -> torch.Tensor:
+    """Cosine of each student's with each teacher's attention, inside the student image's mask.
+
+    One mask for a row: were each map masked by its own image's, two maps of one image would be
+    alike for nothing but the shape of their mask.
+
+    Args:
+        student (torch.Tensor): Attention maps, shape (N, P).
+        teacher (torch.Tensor): Attention maps, shape (N, P).
+        mask (torch.Tensor, optional): Shape (N, P). Defaults to None, ones.
+
+    Returns:
+        torch.Tensor: Shape (N, N); zeros in the row of an image with a mask of zeros.
+    """
+    weight = torch.ones_like(student) if mask is None else mask.square()
+    tiny = torch.finfo(student.dtype).tiny
+    s_norm = (weight * student.square()).sum(dim=1, keepdim=True).clamp_min(tiny).sqrt()
+    t_norm = (weight @ teacher.square().t()).clamp_min(tiny).sqrt()
+    return (weight * student / s_norm) @ teacher.t() / t_norm
+
+
+@MODELS.register_module()
+class ContrastiveAttentionLoss(nn.Module):
+    r"""InfoNCE between the attention maps of student and teacher.
+
+    .. math::
+        L = -\frac{1}{N} \sum_i \log \frac{\exp(a^S_i \cdot a^T_i / \tau)}
+            {\sum_j \exp(a^S_i \cdot a^T_j / \tau)}
+
+    with :math:`a` the unit-norm attention of :func:`attention_map`, all of them inside the mask of
+    image i; an image with a mask of zeros adds nothing. This is the contrastive alignment that the slides on causal-masked distillation (Ben
+    Simon, Aviv and Loria, Afeka College) name without a formula; InfoNCE is that of `Representation
+    Learning with Contrastive Predictive Coding <https://arxiv.org/abs/1807.03748>`_ (Eq. 4). The
+    negatives are the other images of the batch, on this process.
+
+    Args:
+        temperature (float): Defaults to 0.1.
+        p (float): Exponent of the attention. Defaults to 2.
+        loss_weight (float): Defaults to 1.0.
+    """
+
+    def __init__(self, temperature: float = 0.1, p: float = 2.0, loss_weight: float = 1.0):
+        super().__init__()
+        for name, value in (('temperature', temperature), ('p', p)):
+            if value <= 0:
+                raise ConfigError(f'ContrastiveAttentionLoss: {name}={value} is not positive')
+        self.temperature = temperature
+        self.p = p
+        self.loss_weight = loss_weight
+
+    def forward(
+        self,
+        s_feature: torch.Tensor,
+        t_feature: torch.Tensor,
+        mask: Optional[torch.Tensor] = None,
+    ) -> torch.Tensor:
+        """Tell images apart by attention; the larger feature is pooled to the smaller.
+
+        Args:
+            s_feature (torch.Tensor): The student's feature, shape (N, C, H, W).
+            t_feature (torch.Tensor): The teacher's feature, shape (N, C', H', W'); a constant.
+            mask (torch.Tensor, optional): Shape (N, 1, H'', W''); a constant.
+
+        Returns:
+            torch.Tensor: The weighted loss, a scalar.
+
+        Raises:
+            ConfigError: If a feature has no spatial extent.
+        """
+        check_maps('ContrastiveAttentionLoss', s_feature, t_feature)
+        s_feature, t_feature = match_sizes(s_feature, t_feature.detach())
+        student, teacher = attention_map(s_feature, self.p), attention_map(t_feature, self.p)
+        if mask is not None:
+            mask = F.adaptive_avg_pool2d(mask.detach(), s_feature.shape[-2:]).flatten(1)
+        similarity = attention_similarity(student, teacher, mask) / self.temperature
+        labels = torch.arange(len(similarity), device=similarity.device)
+        losses = F.cross_entropy(similarity, labels, reduction='none')
+        if mask is not None:
+            losses = losses * mask.any(dim=1)
+        return self.loss_weight * losses.mean()

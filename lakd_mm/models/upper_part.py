@@ -1,0 +1,105 @@
+"""The part of a network above a tap, as a function of the tap's output."""
+
+from collections.abc import Callable, Sequence
+
+import torch
+import torch.nn as nn
+from mmengine.model import BaseModel
+
+from ..errors import ConfigError
+from .students.followers import images_for
+
+
+class _PassOn(nn.Module):
+    """Stands where something ran whose result is given."""
+
+    def forward(self, x, *args, **kwargs):
+        return x
+
+
+def upper_part(
+    network: BaseModel, tap: str, input_shape: Sequence[int]
+) -> Callable[[torch.Tensor], torch.Tensor]:
+    """Make what turns a tap's output into logits, without running anything below the tap.
+
+    It shares every module above the tap with the network, so it follows what happens to its
+    weights. What runs below, found by one run on noise, is left out.
+
+    Args:
+        network (BaseModel): A classifier.
+        tap (str): Name of the tapped module.
+        input_shape (Sequence[int]): Shape (C, H, W) of an image, for that run.
+
+    Returns:
+        Callable[[torch.Tensor], torch.Tensor]: From the tap's output (N, ...) to logits (N, K), in
+        eval mode.
+
+    Raises:
+        ConfigError: If what is above the tap depends on more than the tap's output, or does not
+            let a gradient through.
+    """
+    place = f'{type(network).__name__} above {tap!r}'
+    training = network.training
+    network.eval()
+    try:
+        with torch.no_grad():
+            feature, logits, below = _watch(network, tap, images_for(network, input_shape))
+        part = _cut(network, '', tap, below)
+        with torch.enable_grad():
+            found = part(feature.detach().requires_grad_(), mode='tensor')
+    except (RuntimeError, TypeError, AttributeError) as error:
+        raise ConfigError(f'{place} cannot be run by itself: {error}') from error
+    finally:
+        network.train(training)
+    if found.shape != logits.shape or (found - logits).norm() > 1e-4 * logits.norm():
+        raise ConfigError(
+            f'{place} cannot be run by itself: its logits depend on more than what that gives; tap '
+            f'a module that all of the network passes, such as a whole residual block'
+        )
+    if not found.requires_grad:
+        raise ConfigError(f'{place} lets no gradient through')
+    return lambda feature: part(feature, mode='tensor')
+
+
+def _watch(
+    network: BaseModel, tap: str, images: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor, set[str]]:
+    """The tap's output, the logits, and the modules that run below the tap only."""
+    features: list = []
+    below, above = set(), set()
+
+    def note(name):
+        def hook(module, args, output):
+            if name == tap:
+                features.append(output)
+            (above if features else below).add(name)
+
+        return hook
+
+    handles = [m.register_forward_hook(note(name)) for name, m in network.named_modules()]
+    try:
+        logits = network(images, mode='tensor')
+    finally:
+        for handle in handles:
+            handle.remove()
+    if len(features) != 1 or not isinstance(features[0], torch.Tensor):
+        raise ConfigError(
+            f'{tap!r} of {type(network).__name__} runs {len(features)} times or gives no tensor; '
+            f'tap a module that runs once and gives one'
+        )
+    if not isinstance(logits, torch.Tensor) or logits.ndim != 2:
+        raise ConfigError(f'{type(network).__name__} gives no logits of shape (N, K)')
+    return features[0], logits, below - above
+
+
+def _cut(module: nn.Module, name: str, tap: str, below: set[str]) -> nn.Module:
+    """A copy of the modules around the tap, all others shared or passed."""
+    copied = object.__new__(type(module))
+    copied.__dict__ = {**module.__dict__, '_modules': dict(module._modules)}
+    for key, child in module.named_children():
+        inner = f'{name}.{key}' if name else key
+        if inner == tap or inner in below:
+            copied._modules[key] = _PassOn()
+        elif tap.startswith(f'{inner}.'):
+            copied._modules[key] = _cut(child, inner, tap, below)
+    return copied
