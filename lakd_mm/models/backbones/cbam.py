@@ -2,7 +2,6 @@
 
 import torch
 import torch.nn as nn
-import torch.nn.functional as F
 import torch.utils.checkpoint as cp
 from mmpretrain.models.backbones import ResNet, ResNet_CIFAR
 from mmpretrain.models.backbones.resnet import BasicBlock, Bottleneck
@@ -36,7 +35,7 @@ class ChannelGate(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Return the weight of each channel."""
-        weights = self.mlp(x.mean((2, 3))) + self.mlp(F.adaptive_max_pool2d(x, 1).flatten(1))
+        weights = self.mlp(x.mean((2, 3))) + self.mlp(x.flatten(2).max(2).values)
         return weights.sigmoid()[..., None, None]
 
 
@@ -100,8 +99,9 @@ class _CBAMBlock:
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Run the block."""
-        add = self._add_branch
-        return self.relu(cp.checkpoint(add, x) if self.with_cp and x.requires_grad else add(x))
+        if self.with_cp and x.requires_grad:
+            return self.relu(cp.checkpoint(self._add_branch, x, use_reentrant=False))
+        return self.relu(self._add_branch(x))
 
     def _add_branch(self, x: torch.Tensor) -> torch.Tensor:
         out = self.norm2(self.conv2(self.relu(self.norm1(self.conv1(x)))))
