@@ -11,7 +11,6 @@ import torch
 from mmengine.logging import print_log
 from mmengine.model import BaseModel
 from mmengine.optim import OptimWrapper
-from mmpretrain.structures import DataSample
 from mmrazor.models.algorithms import SingleTeacherDistill
 from mmrazor.models.algorithms.base import LossResults
 from mmrazor.models.utils import add_prefix
@@ -20,10 +19,12 @@ from mmrazor.registry import MODELS
 from ...errors import ConfigError, near_names
 from ..data_preprocessor import with_default_type
 from ..students import GradientDetachStudent
-from ..students.followers import images_for
+from ..students.followers import images_for, map_tensors
 from ..taps import compile_blocks
+from .inherit import check_inherited, inherit_parts
 from .teacher import LeanTeacher, load_teacher
 from .transfers import write_distiller
+from .trial import noise_samples, reads_memory_as_contiguous, run_network, sources_of
 
 # Keys of MMRazor's algorithm that mean nothing here.
 _NOT_HERE = {
@@ -49,7 +50,7 @@ class Distill(SingleTeacherDistill):
     largest module. Every loss is logged, and counted in the logged total, once.
 
     Args:
-        architecture (dict | BaseModel): The student, a classifier.
+        architecture (dict | BaseModel): The student: a classifier, detector or segmenter.
         teacher (dict | BaseModel): The teacher, frozen and in eval mode.
         distiller (dict, optional): A :class:`LocalDistiller`, or MMRazor's
             ``ConfigurableDistiller``, which becomes one: recorders, connectors, losses, mappings.
@@ -60,8 +61,12 @@ class Distill(SingleTeacherDistill):
         backward (str, optional): 'local' or 'joint'. Defaults to 'local' where the student cuts
             gradients, else to 'joint'.
         ce_weight (float): Weight of the task loss. Defaults to 1.
-        channels_last (bool): Whether both networks compute in channels-last memory format, which
-            is faster on CPUs and on tensor cores. Defaults to True.
+        inherit (Sequence[str]): Modules of the student, such as ``['neck', 'bbox_head']``, that
+            start training with the teacher's weights. Defaults to none.
+        channels_last (bool, optional): Whether both networks compute in channels-last memory
+            format, which is faster on CPUs and on tensor cores. Defaults to True, but to False
+            where one has compiled ops of MMCV (RoIAlign, deformable convolutions), which would
+            read such memory wrongly.
         lean_teacher (dict, optional): Further switches of :class:`LeanTeacher`, which saves time
             where it does not change what is recorded: ``fold_batchnorm``, ``inplace`` and
             ``stop_early``, all on by default.
@@ -101,7 +106,8 @@ class Distill(SingleTeacherDistill):
         teacher_ckpt: Optional[str] = None,
         backward: Optional[str] = None,
         ce_weight: float = 1.0,
-        channels_last: bool = True,
+        inherit: Sequence[str] = (),
+        channels_last: Optional[bool] = None,
         lean_teacher: Optional[dict] = None,
         compile: Optional[dict] = None,
         save_teacher: bool = True,
@@ -132,7 +138,7 @@ class Distill(SingleTeacherDistill):
         for side, network in (('architecture', architecture), ('teacher', teacher)):
             if not isinstance(network, BaseModel):
                 raise ConfigError(
-                    f'{side}: {type(network).__name__} is no classifier (no mmengine BaseModel); '
+                    f'{side}: {type(network).__name__} is no network of OpenMMLab (BaseModel); '
                     f'wrap the backbone in an ImageClassifier'
                 )
         input_shape = getattr(architecture, 'input_shape', input_shape)
@@ -164,6 +170,16 @@ class Distill(SingleTeacherDistill):
         self._optim_wrapper: Optional[OptimWrapper] = None
         if teacher_ckpt is not None:
             load_teacher(self.teacher, teacher_ckpt)
+        check_inherited(self.student, self.teacher, inherit)
+        self.inherit = tuple(inherit)
+        contiguous = reads_memory_as_contiguous(self.student, self.teacher)
+        if channels_last and contiguous:
+            raise ConfigError(
+                'channels_last=True: compiled ops of MMCV (RoIAlign, deformable convolutions) in '
+                'these networks would read such memory wrongly; leave it out'
+            )
+        if channels_last is None:
+            channels_last = not contiguous
         if channels_last:
             self.student.to(memory_format=torch.channels_last)
         try:
@@ -206,6 +222,7 @@ class Distill(SingleTeacherDistill):
             for module in (self.teacher, getattr(self.teacher, 'backbone', self.teacher))
         )
         super().init_weights()
+        inherit_parts(self.student, self.teacher, self.inherit)
         if untrained:
             print_log(
                 'The teacher has random weights: neither teacher_ckpt nor init_cfg names a '
@@ -266,21 +283,25 @@ class Distill(SingleTeacherDistill):
             distilled.update(self.distiller.compute_ready_losses(distilled))
         self.distiller.drop_records(self.distiller.loss_forward_mappings)
         task = {
-            name: value * self.ce_weight if 'loss' in name else value
+            name: map_tensors(self._weigh_task, value) if 'loss' in name else value
             for name, value in task.items()
         }
         return {**add_prefix(task, 'student'), **add_prefix(distilled, 'distill')}
+
+    def _weigh_task(self, loss: torch.Tensor) -> torch.Tensor:
+        return loss * self.ce_weight
 
     def _finish_module(self, distilled: LossResults, index: int):
         """Back-propagate what module ``index`` has to learn, and free what it held."""
         if self.distillation_stopped:
             return
         ready = self.distiller.compute_ready_losses(distilled)
+        distilled.update((name, value.detach()) for name, value in ready.items())
+        # First: the backward, at the peak of memory, then frees each record behind its loss.
+        self.distiller.drop_records(distilled)
         total = sum(value for name, value in ready.items() if 'loss' in name)
         if isinstance(total, torch.Tensor) and total.requires_grad:
             self._backward(total)
-        distilled.update((name, value.detach()) for name, value in ready.items())
-        self.distiller.drop_records(distilled)
 
     def _backward(self, loss: torch.Tensor):
         """Back-propagate as the optimizer wrapper would, but without counting it as a step."""
@@ -295,12 +316,11 @@ class Distill(SingleTeacherDistill):
         images = images_for(self.student, self.input_shape)
         with torch.no_grad():
             try:
-                self.distiller.data_samples = [
-                    DataSample(metainfo=dict(sample_idx=i)).set_gt_label(0) for i in range(2)
-                ]
+                self.distiller.data_samples = noise_samples(len(images), self.input_shape)
                 self._run_teacher(images)
-                with self.distiller.student_recorders:
-                    self.student(images, mode='tensor')
+                recorders = self.distiller.student_recorders
+                with recorders:
+                    run_network(self.student, images, sources_of(recorders))
                 self.distiller.compute_ready_losses({}, explain=True)
             finally:
                 self.distiller.drop_records(self.distiller.loss_forward_mappings)

@@ -18,6 +18,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 from ...errors import ConfigError, MissingCheckpointError
 from ..students.followers import tensors_in
 from ..taps import compile_blocks
+from .trial import run_network, sources_of
 
 
 def load_teacher(teacher: BaseModel, checkpoint: str):
@@ -96,6 +97,7 @@ class LeanTeacher:
         self.teacher = teacher
         self.recorders = recorders
         self.channels_last = channels_last
+        self.stop_early = stop_early
         self.compile = compile
         self._copy: Optional[nn.Module] = None
         self._copied = None
@@ -146,8 +148,9 @@ class LeanTeacher:
 
     def _run(self, network: nn.Module, inputs: torch.Tensor):
         self._left = sum(self._calls.values())
+        whole = not self.stop_early or len(_hooks(self.teacher)) != self._num_hooks
         with self.recorders, torch.no_grad(), suppress(_Enough):
-            network(inputs, mode='tensor')
+            run_network(network, inputs, sources_of(self.recorders), whole)
 
     def _count_down(self, module: nn.Module, args: tuple, output):
         self._left -= 1

@@ -13,10 +13,11 @@ from mmrazor.registry import MODELS
 
 from ...errors import ConfigError, near_names
 from ..students.followers import images_for
-from ..taps import find_classifier, pre_relu_record, resolve_taps, stage_blocks
+from ..taps import find_classifier, neck_levels, pre_relu_record, resolve_taps, stage_blocks
+from .trial import run_network, sources_of
 
 _KEYS = ('loss', 'at', 'position', 'connector', 'teacher_connector', 'growth', 'mask')
-_PLACES = ('logits', 'pooled', 'cams', 'stages')
+_PLACES = ('logits', 'pooled', 'cams', 'stages', 'neck')
 
 
 def write_distiller(
@@ -30,8 +31,9 @@ def write_distiller(
     A transfer has a loss and the keys
 
     - ``at``: 'logits'; 'pooled', the vectors in front of the classifier; 'cams', class activation
-      maps; 'stages', the end of each stage; a list of stages counted from 1; or a dict with
-      ``student`` and ``teacher``, lists of taps that pair up (:func:`resolve_taps`). With several
+      maps; 'stages', the end of each stage; a list of stages counted from 1; 'neck', every level
+      of a detector's neck; ``dict(neck=[0, 1])``, those levels; or a dict with ``student`` and
+      ``teacher``, lists of taps that pair up (:func:`resolve_taps`). With several
       places each has a loss of its own, its number behind the name.
     - ``position`` of features: 'post_relu' (default), a block's output, or 'pre_relu', see
       :func:`pre_relu_record`.
@@ -111,7 +113,9 @@ def _check_transfer(key: str, name: str, transfer: Any):
     at = transfer['at']
     useless = {'logits': {'position', 'growth'}, 'pooled': {'position', 'growth'}}
     useless['cams'] = {'position', 'growth', 'connector', 'teacher_connector'}
-    ignored = sorted(useless.get(at, set()) & transfer.keys()) if isinstance(at, str) else []
+    useless['neck'] = {'position'}
+    place = 'neck' if isinstance(at, Mapping) and 'neck' in at else at
+    ignored = sorted(useless.get(place, set()) & transfer.keys()) if isinstance(place, str) else []
     if ignored:
         raise ConfigError(f'{key}: {", ".join(ignored)} would be ignored with at={at!r}')
 
@@ -231,6 +235,11 @@ def _places(network: nn.Module, at: Any, position: str, side: str, key: str) -> 
                 connector=dict(type='mmrazor.CAMConnector', classifier=find_classifier(network)),
             )
         ]
+    if at == 'neck' or (isinstance(at, Mapping) and 'neck' in at):
+        return [
+            dict(recorder=dict(type=output, source='neck'), record=dict(data_idx=level))
+            for level in neck_levels(network, at, f'{key}={at!r}: the {side}')
+        ]
     return [
         _feature(network, tap, position)
         for tap in resolve_taps(network, _taps(network, at, side, key), key)
@@ -258,8 +267,8 @@ def _taps(network: nn.Module, at: Any, side: str, key: str) -> Sequence:
                 )
         return [ends[stage - 1] for stage in at]
     raise ConfigError(
-        f'{key}={at!r} is none of {", ".join(map(repr, _PLACES))}, a list of stages or '
-        f'dict(student=[…], teacher=[…])'
+        f'{key}={at!r} is none of {", ".join(map(repr, _PLACES))}, a list of stages, '
+        f'dict(neck=[…]) or dict(student=[…], teacher=[…])'
     )
 
 
@@ -281,7 +290,8 @@ def _measure(network: nn.Module, places: Sequence[dict], input_shape: Sequence[i
     recorders.initialize(copied)
     try:
         with recorders, torch.no_grad():
-            output = copied(images_for(copied, input_shape), mode='tensor')
+            images = images_for(copied, input_shape)
+            output = run_network(copied, images, sources_of(recorders))
     except RuntimeError as error:
         raise ConfigError(
             f'{type(network).__name__} does not run on images of shape {tuple(input_shape)}: '

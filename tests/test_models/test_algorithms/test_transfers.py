@@ -285,7 +285,7 @@ def test_a_network_that_needs_contiguous_features(build):
             ),
             'transfers.loss_at1: loss_at1 is what a place of another transfer is called',
         ),
-        (dict(at_config(), teacher=BACKBONE), 'teacher: CIFARResNet is no classifier'),
+        (dict(at_config(), teacher=BACKBONE), 'teacher: CIFARResNet is no network of OpenMMLab'),
         (dict(at_config(), input_shape=(1, 32, 32)), 'does not run on images .*input_shape'),
         (
             dict(at_config(), teacher_cktp='a.pth'),
