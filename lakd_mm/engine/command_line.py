@@ -5,6 +5,7 @@ import os.path as osp
 from argparse import ArgumentParser, Namespace
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from urllib.error import URLError
 
 import torch
@@ -79,6 +80,14 @@ def load_config(args: Namespace) -> Config:
             dataloader.setdefault('persistent_workers', dataloader.get('num_workers', 0) > 0)
             dataloader.setdefault('collate_fn', dict(type='default_collate'))
     return cfg
+
+
+def public_path(path: str) -> str:
+    """A path as it can be shown to others: without the folders of this machine."""
+    if not path.startswith('/'):
+        return path
+    absolute, here = Path(path), Path.cwd()
+    return str(absolute.relative_to(here)) if absolute.is_relative_to(here) else absolute.name
 
 
 @contextmanager

@@ -8,11 +8,11 @@ these). Lengths in pixels grow with the shorter side of the image.
 ===============  ==============================================  =============================
 corruption       level                                           severity 1 to 5
 ===============  ==============================================  =============================
-gaussian_noise   standard deviation, of the range 0 to 1         0.02, 0.04, 0.06, 0.09, 0.13
-gaussian_blur    standard deviation, pixels of 32                0.5, 0.7, 0.9, 1.2, 1.6
+gaussian_noise   standard deviation, of the range 0 to 1         0.02, 0.035, 0.05, 0.07, 0.09
+gaussian_blur    standard deviation, pixels of 32                0.45, 0.6, 0.75, 0.9, 1.1
 occlusion        side of a grey square, of the image's side      0.2, 0.3, 0.4, 0.5, 0.6
 brightness       added, of the range 0 to 1                      0.1, 0.2, 0.3, 0.4, 0.5
-contrast         factor of the distance to the channel's mean    0.7, 0.5, 0.35, 0.25, 0.15
+contrast         factor of the distance to the channel's mean    0.7, 0.5, 0.4, 0.3, 0.2
 jpeg             quality                                         70, 45, 30, 18, 10
 elastic          root mean square displacement, pixels of 32     0.5, 0.8, 1.1, 1.5, 2.0
 ===============  ==============================================  =============================
@@ -218,11 +218,11 @@ def _elastic(image, level, scale, generator):
 
 
 CORRUPTIONS = {
-    'gaussian_noise': Corruption(_gaussian_noise, (0.02, 0.04, 0.06, 0.09, 0.13)),
-    'gaussian_blur': Corruption(_gaussian_blur, (0.5, 0.7, 0.9, 1.2, 1.6)),
+    'gaussian_noise': Corruption(_gaussian_noise, (0.02, 0.035, 0.05, 0.07, 0.09)),
+    'gaussian_blur': Corruption(_gaussian_blur, (0.45, 0.6, 0.75, 0.9, 1.1)),
     'occlusion': Corruption(_occlusion, (0.2, 0.3, 0.4, 0.5, 0.6)),
     'brightness': Corruption(_brightness, (0.1, 0.2, 0.3, 0.4, 0.5)),
-    'contrast': Corruption(_contrast, (0.7, 0.5, 0.35, 0.25, 0.15)),
+    'contrast': Corruption(_contrast, (0.7, 0.5, 0.4, 0.3, 0.2)),
     'jpeg': Corruption(_jpeg, (70, 45, 30, 18, 10)),
     'elastic': Corruption(_elastic, (0.5, 0.8, 1.1, 1.5, 2.0)),
 }

@@ -12,6 +12,7 @@ import torch
 from mmengine.logging import MMLogger
 
 from ..engine import ConfigError, OptionsAction
+from ..engine.command_line import public_path
 from .collect import unfinished
 from .execution import execute
 from .figures import make_figures
@@ -119,10 +120,7 @@ def public_command(arguments: Sequence[str]) -> str:
     shown = []
     for argument in arguments:
         name, equals, value = argument.rpartition('=')
-        if value.startswith('/'):
-            path, here = Path(value), Path.cwd()
-            value = str(path.relative_to(here)) if path.is_relative_to(here) else path.name
-        shown.append(f'{name}{equals}{value}')
+        shown.append(f'{name}{equals}{public_path(value)}')
     return shlex.join(['python', 'tools/reproduce.py', *shown])
 
 

@@ -69,6 +69,7 @@ def curves(
     panels: Mapping[str, Mapping[str, tuple[Sequence[float], Sequence[float]]]],
     x_label: str,
     y_label: str,
+    share_y: bool = False,
 ) -> Figure:
     """Curves in panels side by side, of the same colour where the same name.
 
@@ -77,6 +78,7 @@ def curves(
             x and y values. One point is shown as a point.
         x_label (str): Under each panel.
         y_label (str): At the left.
+        share_y (bool): Whether all panels have one y axis. Defaults to False.
 
     Returns:
         Figure: The panels, with one legend under them.
@@ -85,7 +87,7 @@ def curves(
     columns = min(len(panels), 4)
     rows = math.ceil(len(panels) / columns)
     figure = Figure(figsize=(0.6 + 3.1 * columns, 0.6 + 2.6 * rows), dpi=150, layout='constrained')
-    axes = figure.subplots(rows, columns, squeeze=False)
+    axes = figure.subplots(rows, columns, squeeze=False, sharey=share_y)
     handles = {}
     for axis, (title, lines) in zip(axes.flat, panels.items()):
         axis.set_title(title, fontsize=10)
@@ -96,11 +98,13 @@ def curves(
             )
         axis.set_xlabel(x_label, fontsize=9)
         axis.xaxis.set_major_locator(MaxNLocator(nbins=6, integer=True))
-        axis.set_ylim(bottom=0)
         axis.tick_params(labelsize=8)
         axis.grid(color='0.9', linewidth=0.6)
         axis.set_axisbelow(True)
         axis.spines[['top', 'right']].set_visible(False)
+    # Behind all curves: it ends the scaling of axes that are shared.
+    for axis in axes.flat:
+        axis.set_ylim(bottom=0)
     for axis in axes[:, 0]:
         axis.set_ylabel(y_label, fontsize=9)
     for axis in axes.flat[len(panels) :]:

@@ -13,6 +13,7 @@ import lakd_mm  # noqa: F401  (first: it repairs what the lines below import)
 from mmengine.utils import track_iter_progress
 
 from lakd_mm.engine import clear_errors
+from lakd_mm.engine.command_line import public_path
 from lakd_mm.engine.comparison import (
     add_picture,
     add_teacher_and_students,
@@ -91,12 +92,16 @@ def compare(args: argparse.Namespace) -> None:
         estimator='linear CKA' if args.linear else f'unbiased CKA, batches of {batch_size}',
         images=len(loader.dataset),
         seed=args.seed,
-        teacher=dict(config=args.config, checkpoint=args.checkpoint, layers=teacher_labels),
+        teacher=dict(
+            config=public_path(args.config),
+            checkpoint=public_path(args.checkpoint),
+            layers=teacher_labels,
+        ),
         students=[
             dict(
                 name=name,
-                config=config,
-                checkpoint=checkpoint,
+                config=public_path(config),
+                checkpoint=public_path(checkpoint),
                 layers=labels[name],
                 cka=[[round(value, 6) for value in row] for row in matrices[name].tolist()],
             )
