@@ -1,6 +1,7 @@
 """The part of a network above a tap, as a function of the tap's output."""
 
 from collections.abc import Callable, Sequence
+from functools import partial
 
 import torch
 import torch.nn as nn
@@ -58,7 +59,8 @@ def upper_part(
         )
     if not found.requires_grad:
         raise ConfigError(f'{place} lets no gradient through')
-    return lambda feature: part(feature, mode='tensor')
+    # No lambda: a copy of it would run the part of the network that it was copied from.
+    return partial(part, mode='tensor')
 
 
 def _watch(

@@ -37,10 +37,24 @@ def check_maps(name: str, *features: torch.Tensor):
             )
 
 
+def spatial_attention(feature: torch.Tensor, p: float = 2.0) -> torch.Tensor:
+    """How much a feature map is active at each position, ``mean_C |F|^p``.
+
+    Args:
+        feature (torch.Tensor): Shape (N, C, H, W).
+        p (float): The exponent. Defaults to 2.
+
+    Returns:
+        torch.Tensor: Shape (N, 1, H, W).
+    """
+    power = feature.square() if p == 2 else feature.abs().pow(p)
+    return power.mean(dim=1, keepdim=True)
+
+
 def attention_map(
     feature: torch.Tensor, p: float = 2.0, mask: Optional[torch.Tensor] = None
 ) -> torch.Tensor:
-    """Spatial attention of a feature map, ``mean_C |F|^p``, with unit L2 norm in each sample.
+    """:func:`spatial_attention` with unit L2 norm in each sample.
 
     Args:
         feature (torch.Tensor): Shape (N, C, H, W).
@@ -51,8 +65,7 @@ def attention_map(
     Returns:
         torch.Tensor: Shape (N, H * W); zeros where a mask is all zeros.
     """
-    power = feature.square() if p == 2 else feature.abs().pow(p)
-    attention = power.mean(dim=1, keepdim=True)
+    attention = spatial_attention(feature, p)
     if mask is not None:
         attention = attention * F.adaptive_avg_pool2d(mask, attention.shape[-2:])
     return F.normalize(attention.flatten(1), dim=1)

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from mmrazor.registry import MODELS
 
 from ...errors import ConfigError
-from .attention_transfer_loss import attention_map, check_maps, match_sizes
+from .attention_transfer_loss import check_maps, match_sizes, spatial_attention
 
 
 def attention_similarity(
@@ -42,9 +42,10 @@ class ContrastiveAttentionLoss(nn.Module):
         L = -\frac{1}{N} \sum_i \log \frac{\exp(a^S_i \cdot a^T_i / \tau)}
             {\sum_j \exp(a^S_i \cdot a^T_j / \tau)}
 
-    with :math:`a` the unit-norm attention of :func:`attention_map`, all of them inside the mask of
-    image i; an image with a mask of zeros adds nothing. This is the contrastive alignment that the slides on causal-masked distillation (Ben
-    Simon, Aviv and Loria, Afeka College) name without a formula; InfoNCE is that of `Representation
+    with :math:`a` the attention of :func:`spatial_attention` with unit norm, all of them inside the
+    mask of image i; an image with a mask of zeros adds nothing. This is the contrastive alignment
+    that the slides on causal-masked distillation (Ben Simon, Aviv and Loria, Afeka College) name
+    without a formula; InfoNCE is that of `Representation
     Learning with Contrastive Predictive Coding <https://arxiv.org/abs/1807.03748>`_ (Eq. 4). The
     negatives are the other images of the batch, on this process.
 
@@ -84,7 +85,7 @@ class ContrastiveAttentionLoss(nn.Module):
         """
         check_maps('ContrastiveAttentionLoss', s_feature, t_feature)
         s_feature, t_feature = match_sizes(s_feature, t_feature.detach())
-        student, teacher = attention_map(s_feature, self.p), attention_map(t_feature, self.p)
+        student, teacher = (spatial_attention(f, self.p).flatten(1) for f in (s_feature, t_feature))
         if mask is not None:
             mask = F.adaptive_avg_pool2d(mask.detach(), s_feature.shape[-2:]).flatten(1)
         similarity = attention_similarity(student, teacher, mask) / self.temperature
