@@ -1,4 +1,5 @@
 import copy
+import weakref
 
 import pytest
 import torch
@@ -7,6 +8,7 @@ from mmrazor.models.algorithms import SingleTeacherDistill
 from networks import cifar_resnet_cfg, classifier_cfg
 
 from lakd_mm.models import CATLoss, GradientDetachStudent, NDAMFeatureLoss
+from lakd_mm.models.students.followers import tensors_in
 
 PREPROCESSOR = dict(type='mmpretrain.ClsDataPreprocessor', mean=[0.0] * 3, std=[1.0] * 3)
 
@@ -219,6 +221,25 @@ def test_graphs_are_freed_before_the_next_module_runs(lakd, batch):
         with torch.autograd.graph.saved_tensors_hooks(pack, lambda packed: packed.box[0]):
             lakd.train_step(raw(batch), optim_wrapper=optim_wrapper(lakd))
     assert seen[0] == 0 < seen[1]
+
+
+def test_the_backward_frees_what_was_recorded(lakd, batch):
+    """When a gradient reaches the stem, the teacher's first tap is gone, not those still needed."""
+    recorders = lakd.distiller.teacher_recorders.recorders
+    compute = lakd.distiller.compute_ready_losses
+    taps, alive = {}, []
+
+    def watch(done):
+        for name in recorders.keys() - taps.keys():
+            taps[name] = weakref.ref(*tensors_in(recorders[name].data_buffer))
+        return compute(done)
+
+    lakd.distiller.compute_ready_losses = watch
+    lakd.student.backbone.conv1.weight.register_hook(
+        lambda _: alive.append({name for name, tap in taps.items() if tap() is not None})
+    )
+    lakd.train_step(raw(batch), optim_wrapper=optim_wrapper(lakd))
+    assert alive == [{'module2', 'module3', 'cat'}]
 
 
 def test_nothing_is_recorded_after_a_step(lakd, batch):
