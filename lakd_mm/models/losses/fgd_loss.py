@@ -132,10 +132,10 @@ class FGDLoss(nn.Module):
         in_channels (int): C of both features.
         temperature (float): Of the attentions. Defaults to 0.5.
         alpha (float): Weight of the foreground. Defaults to 1e-3, and the others too to what the
-            authors have for RetinaNet. For two-stage detectors they have 5e-5, 2.5e-5, 5e-5 and
-            5e-7, for anchor-free ones 1.6e-3, 8e-4, 8e-4 and 8e-6.
+            authors' configs have for RetinaNet. For Faster R-CNN these have 5e-5, 2.5e-5, 5e-5 and
+            5e-7, for FCOS 1.6e-3, 8e-4, 8e-4 and 8e-6 with a temperature of 0.8.
         beta (float): Weight of the background. Defaults to 5e-4.
-        gamma (float): Weight of the attention's difference. Defaults to 1e-3.
+        gamma (float): Weight of the attention's difference. Defaults to 5e-4.
         lambda_ (float): Weight of the global part. Defaults to 5e-6.
         frame (str): What boxes are relative to, 'batch_input_shape' (where a data sample has it,
             else 'img_shape') or 'img_shape'. Defaults to 'batch_input_shape'.
@@ -154,7 +154,7 @@ class FGDLoss(nn.Module):
         temperature: float = 0.5,
         alpha: float = 1e-3,
         beta: float = 5e-4,
-        gamma: float = 1e-3,
+        gamma: float = 5e-4,
         lambda_: float = 5e-6,
         frame: str = 'batch_input_shape',
         loss_weight: float = 1.0,

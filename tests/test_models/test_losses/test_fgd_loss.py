@@ -112,7 +112,7 @@ def test_slow_reference(s_map, t_map, samples):
     loss = make_loss()
     parts = slow_parts(loss, s_map, t_map)
     assert all(part > 0 for part in parts)
-    weights = dict(alpha=1e-3, beta=5e-4, gamma=1e-3, lambda_=5e-6)
+    weights = dict(alpha=1e-3, beta=5e-4, gamma=5e-4, lambda_=5e-6)
     expected = sum(weight * part for weight, part in zip(weights.values(), parts))
     assert loss(s_map, t_map, samples).item() == pytest.approx(expected, rel=1e-9)
     for (name, weight), part in zip(weights.items(), parts):
@@ -124,7 +124,7 @@ def test_slow_reference(s_map, t_map, samples):
 def test_golden_value_at_the_start(s_map, t_map, samples):
     """Of the slow reference; R is the identity, so that nothing depends on random weights."""
     loss = MODELS.build(dict(type='mmrazor.FGDLoss', in_channels=6)).double()
-    assert loss(s_map, t_map, samples).item() == pytest.approx(0.02909983682434007, rel=1e-12)
+    assert loss(s_map, t_map, samples).item() == pytest.approx(0.018878551806205093, rel=1e-12)
     relation = FGDLoss(6, alpha=0, beta=0, gamma=0, lambda_=1.0).double()
     expected = (s_map - t_map).square().sum() / 4
     torch.testing.assert_close(relation(s_map, t_map, samples), expected)

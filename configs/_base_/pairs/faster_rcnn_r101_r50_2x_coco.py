@@ -1,0 +1,14 @@
+_base_ = [
+    'mmdet::faster_rcnn/faster-rcnn_r50_fpn_2x_coco.py',
+    '../dense_runtime.py',
+]
+
+model = dict(
+    _delete_=True,
+    architecture=_base_.model,
+    teacher=dict(_base_.model, backbone=dict(_base_.model.backbone, depth=101, init_cfg=None)),
+    teacher_ckpt='https://download.openmmlab.com/mmdetection/v2.0/faster_rcnn/'
+    'faster_rcnn_r101_fpn_2x_coco/'
+    'faster_rcnn_r101_fpn_2x_coco_bbox_mAP-0.398_20200504_210455-1d2dac9c.pth',
+    input_shape=(3, 128, 128),
+)
