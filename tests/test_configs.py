@@ -21,7 +21,7 @@ FILES = sorted(
     # tests/test_dense has those that need MMDetection and MMSegmentation.
     and not path.stem.endswith(('_coco', '_cityscapes'))
 )
-NAME = r'((_240e)?_(cifar10|cifar100|digits)|(_step)?_imagenet)(_folder)?(_in_memory)?'
+NAME = r'((_240e|_30e)?_(cifar10|cifar100|digits)|(_step)?_imagenet)(_folder)?(_in_memory)?'
 NETWORK = r'(r\d+(x4)?|wrn\d+_\d|vgg\d+)'
 METHODS = ('lakd', 'kd', 'cat_kd', 'fitnet', 'at', 'rkd', 'crd', 'ofd', 'cankd')
 PAIRS = (

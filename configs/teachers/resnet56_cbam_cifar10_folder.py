@@ -1,4 +1,8 @@
-_base_ = 'resnet56_cifar10_folder.py'
+_base_ = [
+    '../_base_/models/resnet_cifar.py',
+    '../_base_/datasets/cifar10_folder.py',
+    '../_base_/schedules/cifar_300e_linear.py',
+    '../_base_/default_runtime.py',
+]
 
-# load_from a ResNet-56 without attention: a few epochs at a small learning rate make it a teacher.
-model = dict(backbone=dict(type='mmrazor.CBAMCIFARResNet'))
+model = dict(backbone=dict(type='mmrazor.CBAMCIFARResNet', depth=56), head=dict(num_classes=10))

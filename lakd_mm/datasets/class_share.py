@@ -17,6 +17,7 @@ def class_share(
     dataset: Union[dict, BaseDataset],
     share: float,
     seed: int = 0,
+    rest: bool = False,
     pipeline: Optional[Sequence] = None,
 ) -> BaseDataset:
     """Reduces a data set to a share of each class, the same images for the same seed.
@@ -25,13 +26,15 @@ def class_share(
         dataset (dict | BaseDataset): The data set; it is changed.
         share (float): How much of each class is kept, above 0 and at most 1; rounded up to images.
         seed (int): Which images are drawn. A smaller share of the same seed is part of a larger.
+        rest (bool): Whether the other images are kept instead, such as those to validate on, that
+            a share of the same seed leaves over. Defaults to False.
         pipeline (Sequence, optional): That of a data set whose dict names none.
 
     Returns:
         BaseDataset: The same data set, with fewer images in their old order.
 
     Raises:
-        ConfigError: If ``share`` is out of range.
+        ConfigError: If ``share`` is out of range, or no image of some class is left.
 
     Examples:
         >>> train_dataloader = dict(
@@ -51,6 +54,13 @@ def class_share(
     kept = []
     for label in np.unique(labels):
         of_class = order[labels[order] == label]
-        kept.extend(of_class[: math.ceil(round(share * len(of_class), 6))].tolist())
+        count = math.ceil(round(share * len(of_class), 6))
+        chosen = of_class[count:] if rest else of_class[:count]
+        if not len(chosen):
+            raise ConfigError(
+                f'class_share: share={share} of the {len(of_class)} images of class {label} leaves '
+                f'none for rest=True; give a smaller share.'
+            )
+        kept.extend(chosen.tolist())
     dataset.get_subset_(sorted(kept))
     return dataset

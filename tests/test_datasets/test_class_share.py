@@ -30,6 +30,20 @@ def test_a_share_of_each_class_and_the_same_images_again():
     assert [tenth[i]['sample_idx'] for i in range(3)] == [0, 1, 2]
 
 
+def test_the_rest():
+    """Training and validation images: disjoint, together everything, each class in both."""
+    whole = DATASETS.build(dict(type='mmrazor.Digits', split='train', pipeline=[]))
+    train, validation = share(0.9, seed=3), share(0.9, seed=3, rest=True)
+    assert images(train) | images(validation) == images(whole)
+    assert not images(train) & images(validation)
+    assert len(train) + len(validation) == len(whole)
+    counts = np.bincount(whole.get_gt_labels())
+    assert np.bincount(validation.get_gt_labels()).tolist() == (counts // 10).tolist()
+    assert images(validation) != images(share(0.9, seed=4, rest=True))
+    with pytest.raises(ConfigError, match=r'share=1 of the \d+ images of class 0 leaves none'):
+        share(1, rest=True)
+
+
 def test_labels_belong_to_their_images():
     whole = DATASETS.build(dict(type='mmrazor.Digits', split='train', pipeline=[]))
     labels = {whole[i]['img'].tobytes(): whole[i]['gt_label'] for i in range(len(whole))}

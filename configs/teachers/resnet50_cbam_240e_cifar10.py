@@ -1,0 +1,8 @@
+_base_ = [
+    'mmpretrain::_base_/models/resnet50_cifar.py',
+    '../_base_/datasets/cifar10.py',
+    '../_base_/schedules/cifar_240e_step.py',
+    '../_base_/default_runtime.py',
+]
+
+model = dict(backbone=dict(type='mmrazor.CBAMResNet_CIFAR'))
