@@ -17,6 +17,7 @@ RECIPE_NAMES = {
     '240e': "the literature's recipe (240 epochs, in steps)",
     '100e': "LAKD's recipe (100 epochs, linear decay, Nesterov)",
     '100e_step': "the literature's recipe (100 epochs, in steps)",
+    '30e': "the report's recipe (at most 30 epochs at one learning rate, early stopping)",
 }
 
 

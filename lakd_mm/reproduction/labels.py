@@ -14,6 +14,14 @@ METHODS = {
     'lakd': 'LAKD',
     'cankd': 'CanKD',
     'lakd_cankd': 'LAKD with CanKD as feature loss',
+    'baseline': 'from scratch',
+    'kd_fa': 'KD + FA',
+    'kd_at': 'KD + AT',
+    'kd_fa_at': 'KD + FA + AT',
+    'kd_fa_at_no_mask': 'KD + FA + AT, no mask',
+    'kd_fa_at_soft': 'KD + FA + AT, soft mask',
+    'kd_fa_at_integrated_gradients': 'KD + FA + AT, integrated gradients',
+    'kd_fa_at_contrast': 'KD + FA + AT + contrast',
     'no_detach_369': 'taps [3, 6, 9], gradient not cut',
     'detach_369': 'taps [3, 6, 9]',
     'detach_259': 'taps [2, 5, 9]',
@@ -32,6 +40,7 @@ PAIRS = {
     'wrn40_2_wrn40_1': 'WRN-40-2 → WRN-40-1',
     'vgg13_vgg8': 'VGG-13 → VGG-8',
     'r34_r18': 'ResNet-34 → ResNet-18',
+    'r56cbam_r20': 'ResNet-56 + CBAM → ResNet-20',
 }
 METRICS = {
     'accuracy/top1': 'top-1 (%)',
@@ -47,6 +56,7 @@ TITLES = {
     'fig1': 'Figure 1',
     'fig5': 'Figure 5',
     'cankd': 'CanKD',
+    'causal': 'Causal masks',
 }
 
 

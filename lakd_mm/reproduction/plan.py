@@ -26,6 +26,8 @@ RECIPES = {
     'cifar10': {'300e': ('', '300e'), '240e': ('_240e', '240e')},
     'cifar100': {'300e': ('', '300e'), '240e': ('_240e', '240e')},
     'imagenet': {'300e': ('', '100e'), '240e': ('_step', '100e_step')},
+    # One recipe, that of the report on causal masks.
+    'cifar10_val': {'300e': ('', '30e')},
 }
 TABLE3 = {
     'no_detach_369': 'table3_no_detach_taps369',
@@ -39,6 +41,18 @@ TABLE5 = {
     'avg50_max50_no_abs': 'table5_ndam_avg50_max50_no_abs',
     'avg25_max75': 'table5_ndam_avg25_max75',
     'avg25_max75_no_abs': 'table5_ndam_avg25_max75_no_abs',
+}
+# The report's five groups, and the last of them under other masks, by their configs.
+CAUSAL = {
+    'baseline': 'causal_baseline_r20_cifar10',
+    'kd': 'causal_kd_r56cbam_r20_cifar10',
+    'kd_fa': 'causal_kd_fa_r56cbam_r20_cifar10',
+    'kd_at': 'causal_kd_at_r56cbam_r20_cifar10',
+    'kd_fa_at': 'causal_kd_fa_at_r56cbam_r20_cifar10',
+    'kd_fa_at_no_mask': 'ablations/kd_fa_at_no_mask',
+    'kd_fa_at_soft': 'ablations/kd_fa_at_soft',
+    'kd_fa_at_integrated_gradients': 'ablations/kd_fa_at_integrated_gradients',
+    'kd_fa_at_contrast': 'ablations/kd_fa_at_contrast',
 }
 
 
@@ -223,6 +237,20 @@ TARGETS = {
                 *_matrix(('lakd', 'cat_kd'), ('r56_r20',), 'cifar100'),
                 FITNET_AT_STAGES,
                 *_matrix(('kd',), ('r56_r20',), 'cifar100'),
+            ),
+        ),
+        Target(
+            'causal',
+            'CIFAR-10, on a tenth of the training images that is kept for validation',
+            tuple(
+                Cell(
+                    row,
+                    'r56cbam_r20',
+                    f'causal_{row}_r56cbam_r20',
+                    'cifar10_val',
+                    {'300e': f'causal/{stem}.py'},
+                )
+                for row, stem in CAUSAL.items()
             ),
         ),
         Target(

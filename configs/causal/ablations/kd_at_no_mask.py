@@ -1,0 +1,4 @@
+_base_ = '../causal_kd_at_r56cbam_r20_cifar10.py'
+
+mask = dict(_delete_=True, method='none')
+model = dict(transfers=dict(loss_at=dict(mask=mask)))

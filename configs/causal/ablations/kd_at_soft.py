@@ -1,0 +1,4 @@
+_base_ = '../causal_kd_at_r56cbam_r20_cifar10.py'
+
+mask = dict(percentile=None)
+model = dict(transfers=dict(loss_at=dict(mask=mask)))
