@@ -83,7 +83,7 @@ def corrupt(image: np.ndarray, name: str, severity: int, seed: int = 0) -> np.nd
     if result.dtype != np.uint8:
         result = np.rint(result).clip(0, 255).astype(np.uint8)
     # OpenCV drops a single channel.
-    return result.reshape(image.shape)
+    return np.ascontiguousarray(result.reshape(image.shape))
 
 
 def corrupt_batch(images: torch.Tensor, name: str, severity: int, seed: int = 0) -> torch.Tensor:

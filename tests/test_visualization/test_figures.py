@@ -57,6 +57,9 @@ def test_curves():
     assert first.get_ylim()[0] == 0
     assert [text.get_text() for text in figure.legends[0].get_texts()] == ['a', 'b']
     assert figure_to_array(figure).std() > 0
+    shared = curves(lines, 'epoch', 'distance', share_y=True)
+    assert len({axis.get_ylim() for axis in shared.axes}) == 1 and shared.axes[0].get_ylim()[1] >= 5
+    assert first.get_ylim()[1] < 5
 
 
 def test_save_figure(heat_map, tmp_path):

@@ -24,7 +24,6 @@ from lakd_mm.engine.comparison import (
     load_others,
     read_test_config,
 )
-from lakd_mm.errors import ConfigError
 from lakd_mm.evaluation.calibration import check_torchmetrics
 from lakd_mm.evaluation.corrupted_files import CorruptedFiles
 from lakd_mm.evaluation.corruptions import (
@@ -110,7 +109,7 @@ def compare(args: argparse.Namespace) -> None:
     found = scores(networks, shown(batches, count), preprocessor)
     if args.latency:
         for batch in LATENCY_BATCHES:
-            times = latencies(networks, images.expand(batch, -1, -1, -1).contiguous())
+            times = latencies(networks, images.expand(batch, -1, -1, -1).contiguous(), CALLS)
             for name in networks:
                 costs[name].setdefault('latency_ms', {})[f'batch_{batch}'] = times[name]
 
@@ -238,20 +237,20 @@ def report(facts: dict) -> str:
     for model in models:
         means = [mean(model['corrupted'][name]['top1']) for name in names]
         of_corruptions.append([model['name'], *(f'{value:.2f}' for value in means)])
-    return (
-        '\n\n'.join([markdown(lines), markdown(of_corruptions), notes(facts, bool(batches))]) + '\n'
-    )
+    parts = [markdown(lines), markdown(of_corruptions), notes(facts, bool(batches))]
+    return '\n\n'.join(parts) + '\n'
 
 
 def notes(facts: dict, latency: bool) -> str:
     """What the columns are."""
     severities = ', '.join(map(str, facts['severities']))
     text = (
-        f'{facts["images"]} test images, seed {facts["seed"]}, severities {severities}, corruptions '
-        f'of {facts["source"]}. mCE: mean error over corruptions and severities; of the first '
-        f"model's: for each corruption the sum over severities divided by that model's, then the "
-        f'mean. ECE: expected calibration error, 15 bins. MACs: multiply-adds of an image, one '
-        f'each, as MMEngine counts them. Weights: of the network alone, as a file of PyTorch.'
+        f'{facts["images"]} test images, seed {facts["seed"]}, severities {severities}, '
+        f'corruptions of {facts["source"]}. mCE: mean error over corruptions and severities; of '
+        f"the first model's: for each corruption the sum over severities divided by that model's, "
+        f'then the mean. ECE: expected calibration error, 15 bins. MACs: multiply-adds of an '
+        f'image, one each, as MMEngine counts them. Weights: of the network alone, as a file of '
+        f'PyTorch.'
     )
     if latency:
         text += (
