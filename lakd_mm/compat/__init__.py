@@ -18,6 +18,8 @@ REPAIRS = (
     'mmpretrain',
     'mmcls',
     'mmrazor',
+    'mmdet',
+    'mmseg',
 )
 
 

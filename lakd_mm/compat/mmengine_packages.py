@@ -14,6 +14,8 @@ import mmengine.utils.package_utils
 from mmengine.config import Config
 from mmengine.config.utils import MODULE2PACKAGE
 
+from .dense import check_dense_package
+
 OURS = 'lakd_mm'
 OUR_FOLDER = Path(__file__).resolve().parents[1]
 # Modules that hold the look-up functions, two of them by `from ... import`.
@@ -106,6 +108,7 @@ def resolve_our_configs() -> None:
         if separator and package == OURS:
             # No scope: we register into MMRazor's registries, there is none of the name lakd_mm.
             return find_our_config(path), None
+        check_dense_package(package, f'config {filename}: {cfg_path}')
         return get_cfg_path(cfg_path, filename)
 
     Config._get_cfg_path = staticmethod(get_our_cfg_path)

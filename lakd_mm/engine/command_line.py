@@ -11,6 +11,7 @@ from urllib.error import URLError
 import torch
 from mmengine.config import Config, DictAction
 
+from ..compat.dense import EXTRAS
 from .config_checks import ConfigError, check_options
 
 
@@ -78,7 +79,8 @@ def load_config(args: Namespace) -> Config:
             # MMPretrain's defaults, which its own _base_ configs count on.
             dataloader.setdefault('pin_memory', torch.cuda.is_available())
             dataloader.setdefault('persistent_workers', dataloader.get('num_workers', 0) > 0)
-            dataloader.setdefault('collate_fn', dict(type='default_collate'))
+            if cfg.get('default_scope') not in EXTRAS:
+                dataloader.setdefault('collate_fn', dict(type='default_collate'))
     return cfg
 
 

@@ -93,10 +93,13 @@ def export_student(
     note = note_on_colours(plain)
     meta = checkpoint.get('meta', {})
     kept = {key: meta[key] for key in _KEPT_META if isinstance(meta.get(key), (int, str))}
-    classes = (meta.get('dataset_meta') or {}).get('classes')
-    classes = tuple(map(str, classes or ()))
+    described = meta.get('dataset_meta') or {}
+    classes = tuple(map(str, described.get('classes') or ()))
     if classes:
         kept['dataset_meta'] = dict(classes=classes)
+        if described.get('palette'):
+            # Inferencers of detectors and segmenters colour what they show by it.
+            kept['dataset_meta']['palette'] = [tuple(map(int, c)) for c in described['palette']]
     weights = {name: tensor.contiguous() for name, tensor in network.state_dict().items()}
     lines = [f'The student of {osp.basename(source)}.', *([note] if note else [])]
     saved = io.BytesIO()

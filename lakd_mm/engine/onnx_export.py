@@ -12,6 +12,7 @@ from typing import Union
 import torch
 from mmengine.model import BaseModel
 
+from ..compat.dense import EXTRAS
 from ..errors import ConfigError
 
 _PACKAGES = ('onnx', 'onnxruntime', 'onnxscript')
@@ -56,6 +57,10 @@ def export_onnx(
             difference is above 1e-4.
     """
     check_onnx_packages()
+    if type(network).__module__.partition('.')[0] in EXTRAS:
+        raise ConfigError(
+            f'ONNX: {type(network).__name__} is no classifier; MMDeploy takes the exported student'
+        )
     import onnx
     import onnxruntime
 

@@ -6,6 +6,7 @@ from typing import Any, Optional
 from mmengine import hub
 from mmengine.config import Config
 
+from ..compat.dense import EXTRAS
 from ..errors import ConfigError
 from ..models.data_preprocessor import with_default_type
 
@@ -15,7 +16,7 @@ _CROP_AND_FLIP = 'mmrazor.CropFlipDataPreprocessor'
 
 
 def plain_config(cfg: Config) -> Config:
-    """Write the config with which MMPretrain tests a distillation's student.
+    """Write the config with which MMPretrain, MMDetection or MMSegmentation tests the student.
 
     It needs no base and, unless the student or the test data are of this package, neither
     ``lakd_mm`` nor MMRazor. Metrics that MMRazor's registry holds are left out: they look at
@@ -36,8 +37,10 @@ def plain_config(cfg: Config) -> Config:
             f'student (model.architecture)'
         )
     cfg = cfg.to_dict()
-    plain = dict(default_scope='mmpretrain', model=_student(cfg), **_test_keys(cfg))
-    plain = _without_scope(plain)
+    scope = cfg.get('default_scope')
+    scope = scope if scope in EXTRAS else 'mmpretrain'
+    test = _dense_test_keys(cfg) if scope in EXTRAS else _test_keys(cfg)
+    plain = _without_scope(dict(default_scope=scope, model=_student(cfg), **test), scope)
     imports = (cfg.get('custom_imports') or {}).get('imports') or []
     imports = [imports] if isinstance(imports, str) else list(imports)
     needed = [name for name in imports if name.partition('.')[0] not in ('lakd_mm', 'mmrazor')]
@@ -135,6 +138,14 @@ def _test_keys(cfg: dict) -> dict:
     )
 
 
+def _dense_test_keys(cfg: dict) -> dict:
+    """The same for a detector or segmenter, whose own config has all of it."""
+    names = ('test_dataloader', 'test_evaluator', 'test_cfg', 'visualizer')
+    keys = {name: cfg[name] for name in names if cfg.get(name) is not None}
+    hook = cfg.get('default_hooks', {}).get('visualization')
+    return {**keys, 'default_hooks': dict(visualization=hook)} if hook else keys
+
+
 def _without_pretrained(value: Any) -> Any:
     """Drop the checkpoints from which training began; they may lie anywhere."""
     if isinstance(value, dict):
@@ -148,17 +159,19 @@ def _without_pretrained(value: Any) -> Any:
     return value
 
 
-def _without_scope(value: Any) -> Any:
+def _without_scope(value: Any, scope: str) -> Any:
     """Drop ``_scope_`` where it says what holds anyway, and MMPretrain's old name."""
     if isinstance(value, dict):
-        value = {key: _without_scope(item) for key, item in value.items()}
-        if value.get('_scope_') in ('mmpretrain', 'mmcls'):
+        value = {key: _without_scope(item, scope) for key, item in value.items()}
+        if value.get('_scope_') == 'mmcls':
+            value['_scope_'] = 'mmpretrain'
+        if value.get('_scope_') == scope:
             value.pop('_scope_')
         if str(value.get('type')).startswith('mmcls.'):
             value['type'] = value['type'].replace('mmcls.', 'mmpretrain.', 1)
         return value
     if isinstance(value, (list, tuple)):
-        return type(value)(map(_without_scope, value))
+        return type(value)(_without_scope(item, scope) for item in value)
     return value
 
 

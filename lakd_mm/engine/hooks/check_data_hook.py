@@ -43,7 +43,7 @@ class CheckDataHook(Hook):
         classes = getattr(dataset, 'metainfo', {}).get('classes')
         if classes is None:
             return
-        for part, head in classifier_heads(model):
+        for part, head in heads(model):
             if head.num_classes != len(classes):
                 root = getattr(dataset, 'data_root', '')
                 source = f' (from {root})' if root else ''
@@ -54,11 +54,13 @@ class CheckDataHook(Hook):
                 )
 
 
-def classifier_heads(model: nn.Module) -> Iterator[tuple[str, nn.Module]]:
-    """Yields the heads of a classifier or of an algorithm's student and teacher, with names."""
+def heads(model: nn.Module) -> Iterator[tuple[str, nn.Module]]:
+    """Yields the heads of a network or of an algorithm's student and teacher, with its names."""
     model = model.module if is_model_wrapper(model) else model
     for name in ('model', 'model.architecture', 'model.teacher'):
         part = model if name == 'model' else getattr(model, name.rpartition('.')[2], None)
-        head = getattr(part, 'head', None)
-        if hasattr(head, 'num_classes'):
-            yield name, head
+        for holder in (part, getattr(part, 'roi_head', None)):
+            for head_name in ('head', 'bbox_head', 'decode_head'):
+                head = getattr(holder, head_name, None)
+                if hasattr(head, 'num_classes'):
+                    yield name, head

@@ -16,6 +16,7 @@ from mmrazor.models.algorithms.base import LossResults
 from mmrazor.models.utils import add_prefix
 from mmrazor.registry import MODELS
 
+from ...compat.dense import check_dense_network
 from ...errors import ConfigError, near_names
 from ..data_preprocessor import with_default_type
 from ..students import GradientDetachStudent
@@ -131,6 +132,8 @@ class Distill(SingleTeacherDistill):
             raise ConfigError(f'ce_weight={ce_weight!r} is not a number')
         if (distiller is None) == (transfers is None):
             raise ConfigError(f'{type(self).__name__}: give either transfers or a distiller')
+        check_dense_network(architecture, 'architecture')
+        check_dense_network(teacher, 'teacher')
         if isinstance(architecture, dict):
             architecture = MODELS.build(architecture)
         if isinstance(teacher, dict):

@@ -1,0 +1,45 @@
+"""Checks that what detection and segmentation need is installed."""
+
+import importlib.util
+from collections.abc import Mapping
+from typing import Any
+
+from ..errors import ConfigError
+
+# By package: what it is called, and the extra of ours that installs it.
+EXTRAS = {'mmdet': ('MMDetection', 'detection'), 'mmseg': ('MMSegmentation', 'segmentation')}
+
+
+def check_dense_package(package: str, what: str) -> None:
+    """Checks that MMDetection or MMSegmentation can be imported, if that is what a config names.
+
+    Args:
+        package (str): A package; any but ``mmdet`` and ``mmseg`` is let through.
+        what (str): What needs it, for the message.
+
+    Raises:
+        ConfigError: If it is not installed, or MMCV is there without its compiled ops.
+    """
+    if package not in EXTRAS:
+        return
+    name, extra = EXTRAS[package]
+    if importlib.util.find_spec(package) is None:
+        problem = f'{name} ({package}), which is not installed'
+    elif importlib.util.find_spec('mmcv._ext') is None:
+        problem = f'{name}, which needs the full mmcv, and here is mmcv-lite, without compiled ops'
+    else:
+        return
+    raise ConfigError(
+        f'{what} needs {problem}. In a checkout: make install-dense. Elsewhere, in an environment '
+        f'of its own: pip install --no-build-isolation "lakd_mm[{extra}]" (builds mmcv, see '
+        f'requirements/dense.txt)'
+    )
+
+
+def check_dense_network(cfg: Any, what: str) -> None:
+    """Checks the same for the config of a network, by its scope, type or ``cfg_path``."""
+    if isinstance(cfg, Mapping):
+        for key in ('_scope_', 'type', 'cfg_path'):
+            value = cfg.get(key)
+            if isinstance(value, str):
+                check_dense_package(value.partition('::')[0].partition('.')[0], what)

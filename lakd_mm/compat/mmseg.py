@@ -1,0 +1,14 @@
+"""Repairs of MMSegmentation's networks."""
+
+import sys
+
+from .mmpretrain import repair_train
+
+
+def apply() -> None:
+    """Applies every repair of this module, where MMSegmentation is installed.
+
+    MMRazor has imported it then; nothing of ours does before a config asks for it.
+    """
+    if 'mmseg' in sys.modules:
+        repair_train('mmseg')
