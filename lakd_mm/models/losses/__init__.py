@@ -5,10 +5,12 @@ from .cankd_loss import CanKDLoss
 from .cat_loss import CATLoss, class_attention
 from .causal_attention_loss import CausalATLoss
 from .causal_feature_loss import CausalFALoss
+from .channel_attention_loss import ChannelAttentionLoss, channel_attention
 from .contrastive_attention_loss import ContrastiveAttentionLoss
 from .contrastive_representation_loss import ContrastiveRepresentationLoss, noise_contrastive_loss
 from .fgd_loss import FGDLoss
 from .ndam_feature_loss import NDAMFeatureLoss, activation_mapping, normalized_mapping
+from .position_attention_loss import PositionAttentionLoss, position_attention
 
 __all__ = [
     'AttentionTransferLoss',
@@ -16,14 +18,18 @@ __all__ = [
     'CanKDLoss',
     'CausalATLoss',
     'CausalFALoss',
+    'ChannelAttentionLoss',
     'ContrastiveAttentionLoss',
     'ContrastiveRepresentationLoss',
     'FGDLoss',
     'NDAMFeatureLoss',
+    'PositionAttentionLoss',
     'activation_mapping',
     'attention_map',
+    'channel_attention',
     'class_attention',
     'match_sizes',
     'noise_contrastive_loss',
     'normalized_mapping',
+    'position_attention',
 ]
