@@ -1,6 +1,6 @@
-"""Run by two processes: the gradients of LAKD under a wrapper, saved by rank.
+"""Run by two processes: the gradients of a distillation under a wrapper, saved by rank.
 
-Usage: local_ddp_worker.py OUT_DIR WRAPPER ACCUMULATIVE_COUNTS
+Usage: local_ddp_worker.py OUT_DIR WRAPPER ACCUMULATIVE_COUNTS ALGORITHM
 """
 
 import sys
@@ -22,6 +22,17 @@ from networks import cifar_resnet_cfg
 # Statistics over a batch would differ between one process and two, so no BatchNorm here.
 GROUP_NORM = dict(norm_cfg=dict(type='GN', num_groups=4))
 IMAGES = 8
+MASKED = dict(at=[2, 3], mask=dict(percentile=85))
+ALGORITHMS = dict(
+    lakd=dict(type='mmrazor.LAKD'),
+    causal=dict(
+        type='mmrazor.Distill',
+        transfers=dict(
+            loss_fa=dict(loss=dict(type='mmrazor.CausalFALoss'), **MASKED),
+            loss_at=dict(loss=dict(type='mmrazor.CausalATLoss', loss_weight=10.0), **MASKED),
+        ),
+    ),
+)
 
 
 class KeepGrads(OptimWrapper):
@@ -32,12 +43,12 @@ class KeepGrads(OptimWrapper):
         pass
 
 
-def build():
+def build(algorithm):
     init_default_scope('mmpretrain')
     torch.manual_seed(0)
     model = MODELS.build(
         dict(
-            type='mmrazor.LAKD',
+            **ALGORITHMS[algorithm],
             architecture=cifar_resnet_cfg(8, **GROUP_NORM),
             teacher=cifar_resnet_cfg(14, **GROUP_NORM),
             data_preprocessor=dict(type='mmpretrain.ClsDataPreprocessor'),
@@ -66,13 +77,19 @@ def gradients(model, rank, world, accumulative_counts):
 
 
 def main():
-    out, wrapper, accumulative_counts = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3])
+    out, wrapper, accumulative_counts, algorithm = sys.argv[1:]
     init_dist('pytorch', backend='nccl')  # gloo where there is no GPU, and a quiet end
     model = MODEL_WRAPPERS.build(
-        dict(type=wrapper, module=build(), broadcast_buffers=False, find_unused_parameters=False)
+        dict(
+            type=wrapper,
+            module=build(algorithm),
+            broadcast_buffers=False,
+            find_unused_parameters=False,
+        )
     )
     assert isinstance(model, MMDistributedDataParallel)
-    torch.save(gradients(model, get_rank(), 2, accumulative_counts), out / f'{get_rank()}.pt')
+    found = gradients(model, get_rank(), 2, int(accumulative_counts))
+    torch.save(found, Path(out) / f'{get_rank()}.pt')
 
 
 if __name__ == '__main__':

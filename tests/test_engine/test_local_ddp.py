@@ -11,27 +11,29 @@ WORKER = Path(__file__).with_name('local_ddp_worker.py')
 
 
 @pytest.mark.parametrize(
-    'wrapper, accumulative_counts',
+    'wrapper, accumulative_counts, algorithm',
     [
-        ('mmrazor.LocalDistributedDataParallel', 1),
-        ('mmrazor.LocalDistributedDataParallel', 2),
-        ('MMDistributedDataParallel', 1),
+        ('mmrazor.LocalDistributedDataParallel', 1, 'lakd'),
+        ('mmrazor.LocalDistributedDataParallel', 2, 'lakd'),
+        ('MMDistributedDataParallel', 1, 'lakd'),
+        ('MMDistributedDataParallel', 1, 'causal'),
     ],
 )
 def test_two_processes_give_the_gradients_of_the_whole_batch(
-    tmp_path, monkeypatch, wrapper, accumulative_counts
+    tmp_path, monkeypatch, wrapper, accumulative_counts, algorithm
 ):
     env = dict(os.environ, OMP_NUM_THREADS='1')
     env['PYTHONPATH'] = os.pathsep.join([str(TESTS.parent), str(TESTS)])
     command = [sys.executable, '-m', 'torch.distributed.run', '--standalone', '--nproc_per_node=2']
-    arguments = [str(WORKER), str(tmp_path), wrapper, str(accumulative_counts)]
+    arguments = [str(WORKER), str(tmp_path), wrapper, str(accumulative_counts), algorithm]
     done = subprocess.run([*command, *arguments], env=env, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-3000:]
 
     monkeypatch.syspath_prepend(str(WORKER.parent))
     import local_ddp_worker
 
-    expected, log = local_ddp_worker.gradients(local_ddp_worker.build(), 0, 1, accumulative_counts)
+    model = local_ddp_worker.build(algorithm)
+    expected, log = local_ddp_worker.gradients(model, 0, 1, accumulative_counts)
     (first, log0), (second, log1) = (torch.load(tmp_path / f'{rank}.pt') for rank in (0, 1))
     assert first.keys() == second.keys() == expected.keys()
     for name, gradient in expected.items():
