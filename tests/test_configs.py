@@ -22,7 +22,7 @@ FILES = sorted(
     and not path.stem.endswith(('_coco', '_cityscapes'))
 )
 NAME = r'((_240e|_30e)?_(cifar10|cifar100|digits)|(_step)?_imagenet)(_folder)?(_in_memory)?'
-NETWORK = r'(r\d+(x4)?|wrn\d+_\d|vgg\d+)'
+NETWORK = r'(r\d+(x4)?(cbam)?|wrn\d+_\d|vgg\d+)'
 METHODS = ('lakd', 'kd', 'cat_kd', 'fitnet', 'at', 'rkd', 'crd', 'ofd', 'cankd')
 PAIRS = (
     'r56_r20_cifar100',
@@ -36,10 +36,14 @@ PAIRS = (
 )
 NAMES = {
     'teachers': rf'(resnet\d+(x4)?(_cbam)?|wrn\d+_\d|vgg\d+){NAME}',
-    'ablations': r'table[35]_\w+',
+    'ablations': r'table[35]_\w+|kd(_fa)?(_at)?_(no_mask|soft|integrated_gradients|contrast)',
+    'causal': r'causal_(baseline|kd(_fa)?(_at)?_r\d+cbam)_r\d+_cifar10',
+    'hmat': rf'hmat_{NETWORK}_{NETWORK}{NAME}',
     **{method: rf'(lakd_)?{method}_{NETWORK}_{NETWORK}{NAME}' for method in METHODS},
 }
-SLOW = ('resnet110', '32x4', 'resnet56', 'resnet44', 'wrn40', 'vgg13', 'crd_r34')
+SLOW = ('resnet110', '32x4', 'resnet56', 'resnet44', 'wrn40', 'vgg13', 'crd_r34', 'r50cbam')
+# Of these, the parts take a step together in the group that has both.
+SLOW += ('kd_at_', 'kd_fa_no', 'kd_fa_soft', 'kd_fa_int', 'kd_fa_con')
 
 
 def load(name):
@@ -140,6 +144,32 @@ def test_recipes(name, epochs, scheduler):
     optimizer = cfg.optim_wrapper.optimizer
     assert optimizer.lr == 0.05 and optimizer.momentum == 0.9 and optimizer.weight_decay == 5e-4
     assert optimizer.nesterov == (epochs == 300)
+
+
+@pytest.mark.parametrize('name', [n for n in FILES if n.startswith('causal/')])
+def test_causal_groups_are_what_their_names_say(name):
+    cfg = load(name)
+    optimizer = cfg.optim_wrapper.optimizer
+    assert (optimizer.lr, optimizer.momentum, optimizer.weight_decay) == (0.01, 0.9, 5e-4)
+    assert not optimizer.nesterov and cfg.train_dataloader.batch_size == 64
+    assert cfg.train_cfg.max_epochs == 30 and cfg.param_scheduler == []
+    assert cfg.custom_hooks[0].type == 'EarlyStoppingHook'
+    assert cfg.val_dataloader.dataset.rest and cfg.test_dataloader.dataset.type.endswith('CIFAR10')
+    stem = Path(name).stem
+    transfers = cfg.model.get('transfers', {})
+    wanted = {part for part in ('kd', 'fa', 'at', 'contrast') if part in stem.split('_')}
+    assert set(transfers) == {f'loss_{part}' for part in wanted}
+    if transfers:
+        assert (cfg.model.ce_weight, transfers.loss_kd.loss.tau) == (0.1, 4)
+    expected = dict(method='gradient', target='label', percentile=85)
+    if 'no_mask' in stem:
+        expected = dict(method='none')
+    elif 'soft' in stem:
+        expected['percentile'] = None
+    elif 'integrated' in stem:
+        expected.update(method='integrated_gradients', steps=8)
+    masks = [transfer.mask for name, transfer in transfers.items() if name != 'loss_kd']
+    assert masks == [expected] * len(wanted - {'kd'})
 
 
 def test_fitnets_hints_can_be_chosen_on_the_command_line():
