@@ -91,7 +91,7 @@ def test_the_same_split_of_the_pickles(suffix):
 @pytest.mark.parametrize('accuracies, epochs', [(range(30), 30), ([40, 50] + [50] * 9, 7)])
 def test_training_stops_where_validation_gains_no_more(accuracies, epochs):
     init_default_scope('mmpretrain')
-    cfg = Config.fromfile(CONFIGS / 'teachers' / 'resnet18_30e_cifar10.py')
+    cfg = Config.fromfile(CONFIGS / 'hmat' / 'hmat_r56cbam_r20_cifar10.py')
     assert cfg.param_scheduler == [] and cfg.train_cfg.max_epochs == 30
     assert cfg.train_dataloader.batch_size == 64
     assert cfg.optim_wrapper.optimizer == dict(

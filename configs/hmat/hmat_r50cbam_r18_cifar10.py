@@ -1,8 +1,9 @@
 _base_ = [
-    '../_base_/models/resnet_cifar.py',
+    '../_base_/pairs/r50cbam_r18_cifar10.py',
+    '../_base_/methods/hmat_4_stages.py',
     '../_base_/datasets/cifar10_val.py',
     '../_base_/schedules/cifar_30e_early_stop.py',
     '../_base_/default_runtime.py',
 ]
 
-model = dict(backbone=dict(type='mmrazor.CBAMCIFARResNet', depth=56), head=dict(num_classes=10))
+model = _base_.method
