@@ -21,6 +21,15 @@ LAKD = 'lakd/lakd_r56_r20_cifar100.py'
 # What LAKD does by itself; not a key of a config.
 CHANNELS_LAST = {'channels_last': True}
 IMAGENET = 'lakd/lakd_r34_r18_imagenet.py'
+CAUSAL = 'causal/causal_kd_fa_at_r56cbam_r20_cifar10.py'
+
+
+def _masked(**mask) -> tuple[str, dict]:
+    """The row of a causal mask."""
+    losses = ('loss_fa', 'loss_at')
+    return CAUSAL, {f'model.transfers.{loss}.mask': dict(mask, _delete_=True) for loss in losses}
+
+
 # Rows of the LAKD paper's Table 4, and the joint backward. A row: config and what is changed in it.
 PAIRS = {
     'r56_r20': dict(
@@ -58,6 +67,28 @@ PAIRS = {
                 {'model.taps': [1, 3, 5, 8], 'model.teacher_taps': [3, 7, 13, 16]},
             ),
             'LAKD local [1,2,4,8]': (IMAGENET, {}),
+        },
+    ),
+    'r56cbam_r20': dict(
+        size=32,
+        batch_size=64,
+        rows={
+            'from scratch': ('causal/causal_baseline_r20_cifar10.py', {}),
+            'KD': ('causal/causal_kd_r56cbam_r20_cifar10.py', {}),
+            'KD + FA + AT, no mask': _masked(method='none'),
+            'gradient x activation': _masked(method='gradient', percentile=85),
+            'gradient x activation, soft': _masked(method='gradient'),
+            'Grad-CAM': _masked(method='grad_cam', percentile=85),
+            'LayerCAM': _masked(method='layer_cam', percentile=85),
+            'integrated gradients, 4 steps': _masked(
+                method='integrated_gradients', percentile=85, steps=4
+            ),
+            'integrated gradients, 8 steps': _masked(
+                method='integrated_gradients', percentile=85, steps=8
+            ),
+            'integrated gradients, 16 steps': _masked(
+                method='integrated_gradients', percentile=85, steps=16
+            ),
         },
     ),
 }
