@@ -1,0 +1,100 @@
+"""Draws small images of rectangles, in the format of COCO or of Cityscapes, to try configs with."""
+
+import argparse
+import json
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+# Of COCO: ids and names.
+CATEGORIES = {1: 'person', 3: 'car', 18: 'dog'}
+COLOURS = ((220, 60, 60), (60, 200, 80), (70, 90, 230))
+
+
+def draw(random: np.random.Generator, size: int) -> tuple[np.ndarray, np.ndarray, list[tuple]]:
+    """One image, its map of labels and its boxes.
+
+    Args:
+        random (Generator): Where everything random comes from.
+        size (int): Height and width.
+
+    Returns:
+        tuple: The image, shape (size, size, 3); a label for each pixel, 0 for the background and
+        1 to 3 for the shapes; and (x, y, width, height, label) of each rectangle.
+    """
+    image = random.normal(128, 12, (size, size, 3))
+    labels = np.zeros((size, size), dtype=np.uint8)
+    boxes = []
+    for _ in range(random.integers(1, 5)):
+        width, height = (int(side) for side in random.integers(size // 5, size // 2, 2))
+        x, y = (int(random.integers(0, size - side)) for side in (width, height))
+        label = int(random.integers(1, 4))
+        image[y : y + height, x : x + width] = COLOURS[label - 1] + random.normal(0, 12, 3)
+        labels[y : y + height, x : x + width] = label
+        boxes.append((x, y, width, height, label))
+    return image.clip(0, 255).astype(np.uint8), labels, boxes
+
+
+def write_coco(folder: Path, images: int, size: int, seed: int = 0) -> None:
+    """Writes ``train2017``, ``val2017`` and their ``annotations``."""
+    random = np.random.default_rng(seed)
+    (folder / 'annotations').mkdir(parents=True, exist_ok=True)
+    for split in ('train2017', 'val2017'):
+        (folder / split).mkdir(exist_ok=True)
+        described, annotations = [], []
+        for i in range(images):
+            image, _, boxes = draw(random, size)
+            name = f'{i:012d}.jpg'
+            cv2.imwrite(str(folder / split / name), image)
+            described.append(dict(id=i, file_name=name, width=size, height=size))
+            for x, y, width, height, label in boxes:
+                annotations.append(
+                    dict(
+                        id=len(annotations) + 1,
+                        image_id=i,
+                        category_id=list(CATEGORIES)[label - 1],
+                        bbox=[x, y, width, height],
+                        area=width * height,
+                        iscrowd=0,
+                    )
+                )
+        categories = [dict(id=i, name=name) for i, name in CATEGORIES.items()]
+        contents = dict(images=described, annotations=annotations, categories=categories)
+        file = folder / 'annotations' / f'instances_{split}.json'
+        file.write_text(json.dumps(contents), encoding='utf-8')
+
+
+def write_cityscapes(folder: Path, images: int, size: int, seed: int = 0) -> None:
+    """Writes ``leftImg8bit`` and ``gtFine``, with the labels that training takes."""
+    random = np.random.default_rng(seed)
+    for split in ('train', 'val'):
+        for i in range(images):
+            image, labels, _ = draw(random, size)
+            for kind, suffix, pixels in (
+                ('leftImg8bit', 'leftImg8bit', image),
+                ('gtFine', 'gtFine_labelTrainIds', labels),
+            ):
+                file = folder / kind / split / 'shapes' / f'shapes_{i:06d}_000000_{suffix}.png'
+                file.parent.mkdir(parents=True, exist_ok=True)
+                cv2.imwrite(str(file), pixels)
+
+
+FORMATS = {'coco': write_coco, 'cityscapes': write_cityscapes}
+
+
+def main() -> None:
+    """Writes a data set."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument('format', choices=FORMATS)
+    parser.add_argument('folder', type=Path)
+    parser.add_argument('--images', type=int, default=32, help='in each of two splits')
+    parser.add_argument('--size', type=int, default=128, help='height and width')
+    parser.add_argument('--seed', type=int, default=0)
+    args = parser.parse_args()
+    FORMATS[args.format](args.folder, args.images, args.size, args.seed)
+    print(f'{args.format}: {args.images} images of {args.size}x{args.size} twice -> {args.folder}')
+
+
+if __name__ == '__main__':
+    main()
