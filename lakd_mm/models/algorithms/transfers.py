@@ -1,6 +1,5 @@
 """From what a method compares to a distiller's recorders, connectors, losses and mappings."""
 
-import copy
 import inspect
 from collections.abc import Mapping, Sequence
 from typing import Any, Optional
@@ -8,16 +7,12 @@ from typing import Any, Optional
 import torch
 import torch.nn as nn
 from mmengine.logging import print_log
-from mmrazor.models.task_modules import RecorderManager
 from mmrazor.registry import MODELS
 
 from ...errors import ConfigError, near_names
-from ..students.followers import images_for
-from ..taps import find_classifier, neck_levels, pre_relu_record, resolve_taps, stage_blocks
-from .trial import run_network, sources_of
+from .places import measure, paired_places
 
 _KEYS = ('loss', 'at', 'position', 'connector', 'teacher_connector', 'growth', 'mask')
-_PLACES = ('logits', 'pooled', 'cams', 'stages', 'neck')
 
 
 def write_distiller(
@@ -82,9 +77,10 @@ def write_distiller(
     places = {}
     for name, transfer in transfers.items():
         _check_transfer(f'transfers.{name}', name, transfer)
-        places[name] = _paired_places(student, teacher, transfer, f'transfers.{name}')
+        at, position = transfer['at'], transfer.get('position', 'post_relu')
+        places[name] = paired_places(student, teacher, at, position, f'transfers.{name}')
     for side, network in enumerate((student, teacher)):
-        _measure(network, [place for pair in places.values() for place in pair[side]], input_shape)
+        measure(network, [place for pair in places.values() for place in pair[side]], input_shape)
     for name, transfer in transfers.items():
         _write_transfer(written, name, transfer, *places[name], input_shape)
     return written
@@ -118,21 +114,6 @@ def _check_transfer(key: str, name: str, transfer: Any):
     ignored = sorted(useless.get(place, set()) & transfer.keys()) if isinstance(place, str) else []
     if ignored:
         raise ConfigError(f'{key}: {", ".join(ignored)} would be ignored with at={at!r}')
-
-
-def _paired_places(
-    student: nn.Module, teacher: nn.Module, transfer: dict, key: str
-) -> tuple[list[dict], list[dict]]:
-    """Where the student and the teacher are recorded for one transfer."""
-    at, position = transfer['at'], transfer.get('position', 'post_relu')
-    of_student = _places(student, at, position, 'student', f'{key}.at')
-    of_teacher = _places(teacher, at, position, 'teacher', f'{key}.at')
-    if len(of_student) != len(of_teacher):
-        raise ConfigError(
-            f'{key}: the places must pair up, but the student has {len(of_student)} '
-            f'({_sources(of_student)}) and the teacher {len(of_teacher)} ({_sources(of_teacher)})'
-        )
-    return of_student, of_teacher
 
 
 def _write_transfer(
@@ -215,97 +196,6 @@ def _shared(connectors: dict, connector: dict) -> str:
     name = f'mask{len(connectors)}'
     connectors[name] = connector
     return name
-
-
-def _places(network: nn.Module, at: Any, position: str, side: str, key: str) -> list[dict]:
-    """Where a network is recorded: config of each recorder, and which of its records counts."""
-    output, inputs = 'mmrazor.ModuleOutputs', 'mmrazor.ModuleInputs'
-    if at == 'logits':
-        source = find_classifier(network)
-        place = dict(recorder=dict(type=output, source=source), record={})
-        return [dict(place, is_output_of=f'{key}={at!r} of the {side}')]
-    if at == 'pooled':
-        source = find_classifier(network)
-        return [dict(recorder=dict(type=inputs, source=source), record=dict(data_idx=0))]
-    if at == 'cams':
-        return [
-            dict(
-                recorder=dict(type=output, source='backbone'),
-                record=dict(data_idx=-1),
-                connector=dict(type='mmrazor.CAMConnector', classifier=find_classifier(network)),
-            )
-        ]
-    if at == 'neck' or (isinstance(at, Mapping) and 'neck' in at):
-        return [
-            dict(recorder=dict(type=output, source='neck'), record=dict(data_idx=level))
-            for level in neck_levels(network, at, f'{key}={at!r}: the {side}')
-        ]
-    return [
-        _feature(network, tap, position)
-        for tap in resolve_taps(network, _taps(network, at, side, key), key)
-    ]
-
-
-def _taps(network: nn.Module, at: Any, side: str, key: str) -> Sequence:
-    """The taps of one side."""
-    if isinstance(at, Mapping) and set(at) == {'student', 'teacher'}:
-        return at[side]
-    ends = [stage[-1] for stage in stage_blocks(network)]
-    if at == 'stages':
-        if not ends:
-            raise ConfigError(
-                f"{key}='stages': the {side} ({type(network).__name__}) has none (no layer1, "
-                f'layer2, … or stages); give dict(student=[…], teacher=[…]) with module names'
-            )
-        return ends
-    if isinstance(at, Sequence) and not isinstance(at, str):
-        for stage in at:
-            if not isinstance(stage, int) or not 1 <= stage <= len(ends):
-                raise ConfigError(
-                    f'{key}={at}: there is no stage {stage!r}, the {side} has {len(ends)}, '
-                    f'counted from 1'
-                )
-        return [ends[stage - 1] for stage in at]
-    raise ConfigError(
-        f'{key}={at!r} is none of {", ".join(map(repr, _PLACES))}, a list of stages, '
-        f'dict(neck=[…]) or dict(student=[…], teacher=[…])'
-    )
-
-
-def _feature(network: nn.Module, tap: str, position: str) -> dict:
-    if position == 'pre_relu':
-        recorder, record, norm = pre_relu_record(network, tap)
-        return dict(recorder=recorder, record=record, norm=norm)
-    return dict(recorder=dict(type='mmrazor.ModuleOutputs', source=tap), record={})
-
-
-def _sources(places: Sequence[dict]) -> str:
-    return ', '.join(place['recorder']['source'] for place in places)
-
-
-def _measure(network: nn.Module, places: Sequence[dict], input_shape: Sequence[int]):
-    """Note the ``shape`` of each record, by one run on noise of a copy, which keeps the hooks."""
-    recorders = RecorderManager({str(i): place['recorder'] for i, place in enumerate(places)})
-    copied = copy.deepcopy(network).eval()
-    recorders.initialize(copied)
-    try:
-        with recorders, torch.no_grad():
-            images = images_for(copied, input_shape)
-            output = run_network(copied, images, sources_of(recorders))
-    except RuntimeError as error:
-        raise ConfigError(
-            f'{type(network).__name__} does not run on images of shape {tuple(input_shape)}: '
-            f'{error}; set input_shape to what it takes'
-        ) from error
-    for i, place in enumerate(places):
-        record = recorders.get_recorder(str(i)).get_record_data(**place['record'])
-        predicted = isinstance(output, torch.Tensor) and 'is_output_of' in place
-        if predicted and (record.shape != output.shape or not torch.allclose(record, output)):
-            raise ConfigError(
-                f'{place["is_output_of"]}: what it predicts with is not what its last linear layer '
-                f'{place["recorder"]["source"]!r} gives; give a distiller with recorders instead'
-            )
-        place['shape'] = record.shape
 
 
 def _connector(connector: Any, place: dict, target: torch.Size, key: str) -> Optional[dict]:

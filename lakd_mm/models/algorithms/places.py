@@ -1,0 +1,147 @@
+"""Where networks are recorded for what a method compares."""
+
+import copy
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+import torch.nn as nn
+from mmrazor.models.task_modules import RecorderManager
+
+from ...errors import ConfigError
+from ..students.followers import images_for
+from ..taps import find_classifier, neck_levels, pre_relu_record, resolve_taps, stage_blocks
+from .trial import run_network, sources_of
+
+PLACES = ('logits', 'pooled', 'cams', 'stages', 'neck')
+
+
+def paired_places(
+    student: nn.Module, teacher: nn.Module, at: Any, position: str, key: str
+) -> tuple[list[dict], list[dict]]:
+    """Find where the student and the teacher are recorded for one transfer.
+
+    Args:
+        student (nn.Module): The student.
+        teacher (nn.Module): The teacher.
+        at (Any): As in :func:`write_distiller`.
+        position (str): As there.
+        key (str): The config key of the transfer, for messages.
+
+    Returns:
+        Tuple[List[dict], List[dict]]: For each side its places, which pair up: the config of a
+        ``recorder``, which ``record`` of it counts, and what else is known of it (``connector``,
+        ``norm``, ``is_output_of``).
+
+    Raises:
+        ConfigError: If a place or a tap is unknown, or places do not pair up.
+    """
+    of_student = _places(student, at, position, 'student', f'{key}.at')
+    of_teacher = _places(teacher, at, position, 'teacher', f'{key}.at')
+    if len(of_student) != len(of_teacher):
+        raise ConfigError(
+            f'{key}: the places must pair up, but the student has {len(of_student)} '
+            f'({_sources(of_student)}) and the teacher {len(of_teacher)} ({_sources(of_teacher)})'
+        )
+    return of_student, of_teacher
+
+
+def measure(network: nn.Module, places: Sequence[dict], input_shape: Sequence[int]):
+    """Note the ``shape`` of each record, by one run on noise of a copy, which keeps the hooks.
+
+    Args:
+        network (nn.Module): The network.
+        places (Sequence[dict]): Where it is recorded; they are changed.
+        input_shape (Sequence[int]): Shape (C, H, W) of an image.
+
+    Raises:
+        ConfigError: If it does not run on such images, or predicts with something else than the
+            logits that are recorded.
+    """
+    recorders = RecorderManager({str(i): place['recorder'] for i, place in enumerate(places)})
+    copied = copy.deepcopy(network).eval()
+    recorders.initialize(copied)
+    try:
+        with recorders, torch.no_grad():
+            images = images_for(copied, input_shape)
+            output = run_network(copied, images, sources_of(recorders))
+    except RuntimeError as error:
+        raise ConfigError(
+            f'{type(network).__name__} does not run on images of shape {tuple(input_shape)}: '
+            f'{error}; set input_shape to what it takes'
+        ) from error
+    for i, place in enumerate(places):
+        record = recorders.get_recorder(str(i)).get_record_data(**place['record'])
+        predicted = isinstance(output, torch.Tensor) and 'is_output_of' in place
+        if predicted and (record.shape != output.shape or not torch.allclose(record, output)):
+            raise ConfigError(
+                f'{place["is_output_of"]}: what it predicts with is not what its last linear layer '
+                f'{place["recorder"]["source"]!r} gives; give a distiller with recorders instead'
+            )
+        place['shape'] = record.shape
+
+
+def _places(network: nn.Module, at: Any, position: str, side: str, key: str) -> list[dict]:
+    """Where a network is recorded: config of each recorder, and which of its records counts."""
+    output, inputs = 'mmrazor.ModuleOutputs', 'mmrazor.ModuleInputs'
+    if at == 'logits':
+        source = find_classifier(network)
+        place = dict(recorder=dict(type=output, source=source), record={})
+        return [dict(place, is_output_of=f'{key}={at!r} of the {side}')]
+    if at == 'pooled':
+        source = find_classifier(network)
+        return [dict(recorder=dict(type=inputs, source=source), record=dict(data_idx=0))]
+    if at == 'cams':
+        return [
+            dict(
+                recorder=dict(type=output, source='backbone'),
+                record=dict(data_idx=-1),
+                connector=dict(type='mmrazor.CAMConnector', classifier=find_classifier(network)),
+            )
+        ]
+    if at == 'neck' or (isinstance(at, Mapping) and 'neck' in at):
+        return [
+            dict(recorder=dict(type=output, source='neck'), record=dict(data_idx=level))
+            for level in neck_levels(network, at, f'{key}={at!r}: the {side}')
+        ]
+    return [
+        _feature(network, tap, position)
+        for tap in resolve_taps(network, _taps(network, at, side, key), key)
+    ]
+
+
+def _taps(network: nn.Module, at: Any, side: str, key: str) -> Sequence:
+    """The taps of one side."""
+    if isinstance(at, Mapping) and set(at) == {'student', 'teacher'}:
+        return at[side]
+    ends = [stage[-1] for stage in stage_blocks(network)]
+    if at == 'stages':
+        if not ends:
+            raise ConfigError(
+                f"{key}='stages': the {side} ({type(network).__name__}) has none (no layer1, "
+                f'layer2, … or stages); give dict(student=[…], teacher=[…]) with module names'
+            )
+        return ends
+    if isinstance(at, Sequence) and not isinstance(at, str):
+        for stage in at:
+            if not isinstance(stage, int) or not 1 <= stage <= len(ends):
+                raise ConfigError(
+                    f'{key}={at}: there is no stage {stage!r}, the {side} has {len(ends)}, '
+                    f'counted from 1'
+                )
+        return [ends[stage - 1] for stage in at]
+    raise ConfigError(
+        f'{key}={at!r} is none of {", ".join(map(repr, PLACES))}, a list of stages, '
+        f'dict(neck=[…]) or dict(student=[…], teacher=[…])'
+    )
+
+
+def _feature(network: nn.Module, tap: str, position: str) -> dict:
+    if position == 'pre_relu':
+        recorder, record, norm = pre_relu_record(network, tap)
+        return dict(recorder=recorder, record=record, norm=norm)
+    return dict(recorder=dict(type='mmrazor.ModuleOutputs', source=tap), record={})
+
+
+def _sources(places: Sequence[dict]) -> str:
+    return ', '.join(place['recorder']['source'] for place in places)
