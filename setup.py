@@ -91,5 +91,6 @@ setup(
     extras_require={
         **{name: read_requirements(name) for name in ('optional', 'tests', 'docs')},
         **read_sections('optional'),
+        **read_sections('dense'),
     },
 )
