@@ -180,7 +180,7 @@ def facts_of(args, count: int, names: list, severities: list, found: dict, costs
         seed=args.seed,
         source='files of CIFAR-C' if args.cifar_c else 'lakd_mm.evaluation.corruptions',
         severities=severities,
-        hardware=f'{device}, {torch.get_num_threads()} threads, torch {torch.__version__}',
+        hardware=f'{device}, threads: {torch.get_num_threads()}, torch {torch.__version__}',
         models=models,
     )
 
