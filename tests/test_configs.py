@@ -167,7 +167,7 @@ def test_causal_groups_are_what_their_names_say(name):
     elif 'soft' in stem:
         expected['percentile'] = None
     elif 'integrated' in stem:
-        expected.update(method='integrated_gradients', steps=8)
+        expected.update(method='integrated_gradients', steps=4)
     masks = [transfer.mask for name, transfer in transfers.items() if name != 'loss_kd']
     assert masks == [expected] * len(wanted - {'kd'})
 
