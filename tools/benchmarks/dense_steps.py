@@ -48,7 +48,7 @@ def _small(value: Any, data: str, size: int) -> Any:
     if isinstance(value, str):
         for root in ROOTS:
             value = value.replace(root, data)
-        return 'BN' if value == 'SyncBN' else value
+        return value
     if isinstance(value, (list, tuple)):
         return type(value)(_small(item, data, size) for item in value)
     if not isinstance(value, dict):
