@@ -1,17 +1,29 @@
 """Networks, losses and the ways to train them, registered in MMRazor's ``MODELS``."""
 
 from .algorithms import LAKD, Distill
-from .backbones import CIFARVGG, CIFARResNet, CIFARWideResNet
-from .connectors import CAMConnector, MarginConnector
+from .backbones import (
+    CIFARVGG,
+    CBAMCIFARResNet,
+    CBAMResNet,
+    CBAMResNet_CIFAR,
+    CIFARResNet,
+    CIFARWideResNet,
+)
+from .connectors import CAMConnector, MarginConnector, SaliencyMask
 from .data_preprocessor import CropFlipDataPreprocessor
 from .distillers import LocalDistiller
 from .losses import (
     AttentionTransferLoss,
     CanKDLoss,
     CATLoss,
+    CausalATLoss,
+    CausalFALoss,
+    ChannelAttentionLoss,
+    ContrastiveAttentionLoss,
     ContrastiveRepresentationLoss,
     FGDLoss,
     NDAMFeatureLoss,
+    PositionAttentionLoss,
 )
 from .students import GradientDetachStudent
 
@@ -20,16 +32,25 @@ __all__ = [
     'AttentionTransferLoss',
     'CAMConnector',
     'CATLoss',
-    'CanKDLoss',
+    'CBAMCIFARResNet',
+    'CBAMResNet',
+    'CBAMResNet_CIFAR',
     'CIFARResNet',
     'CIFARVGG',
     'CIFARWideResNet',
+    'CanKDLoss',
+    'CausalATLoss',
+    'CausalFALoss',
+    'ChannelAttentionLoss',
+    'ContrastiveAttentionLoss',
     'ContrastiveRepresentationLoss',
     'CropFlipDataPreprocessor',
+    'Distill',
     'FGDLoss',
     'GradientDetachStudent',
-    'Distill',
     'LocalDistiller',
     'MarginConnector',
     'NDAMFeatureLoss',
+    'PositionAttentionLoss',
+    'SaliencyMask',
 ]
