@@ -147,7 +147,8 @@ def _apply_budget(cfg: Config, budget: Budget) -> None:
         _shrink_schedules(cfg, budget.epochs / recipe_epochs)
     if budget.fraction is not None:
         holder = cfg.train_dataloader
-        while 'dataset' in holder.dataset:
+        # Of what a validation split leaves, or images of that would be drawn.
+        while 'dataset' in holder.dataset and 'share' not in holder.dataset:
             holder = holder.dataset
         holder.dataset = dict(
             type='mmrazor.class_share', dataset=holder.dataset, share=budget.fraction, seed=0

@@ -75,6 +75,16 @@ def test_a_fraction_is_of_the_innermost_training_set(data):
     assert cfg.val_dataloader == lakd(data=data).val_dataloader
 
 
+@pytest.mark.parametrize('data', ['pickles', 'folder_in_memory'])
+def test_a_fraction_is_of_what_a_validation_split_leaves(data):
+    (cell,) = select(find_target('causal'), ['kd'])
+    dataset = config(cell, fraction=0.95, data=data).train_dataloader.dataset
+    outer = dataset.dataset if data == 'folder_in_memory' else dataset
+    assert (outer.type, outer.share) == ('mmrazor.class_share', 0.95)
+    assert (outer.dataset.share, outer.dataset.get('rest', False)) == (0.9, False)
+    assert 'share' not in outer.dataset.dataset
+
+
 def test_memory_banks_fit_the_fraction():
     crd = matrix_cell('crd', 'r56_r20', 'cifar100')
     text = repr(content(config(crd)).get('model'))
