@@ -140,7 +140,8 @@ def _test_keys(cfg: dict) -> dict:
 
 def _dense_test_keys(cfg: dict) -> dict:
     """The same for a detector or segmenter, whose own config has all of it."""
-    names = ('test_dataloader', 'test_evaluator', 'test_cfg', 'visualizer')
+    # MMSegmentation's inference reads test_pipeline.
+    names = ('test_dataloader', 'test_evaluator', 'test_cfg', 'test_pipeline', 'visualizer')
     keys = {name: cfg[name] for name in names if cfg.get(name) is not None}
     hook = cfg.get('default_hooks', {}).get('visualization')
     return {**keys, 'default_hooks': dict(visualization=hook)} if hook else keys
