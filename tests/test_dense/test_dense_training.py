@@ -64,8 +64,7 @@ def predict(code, run, image):
     ],
 )
 def test_train_export_predict(small_config, dense_steps, data, run, tmp_path, name, code, kind):
-    cfg = small_config(name)
-    keep_all(cfg)
+    cfg = keep_all(small_config(name))
     work_dir = tmp_path / 'run'
     logged = dense_steps.train(cfg, steps=2, learning_rate=1e-3, folder=str(work_dir))
     assert len(logged) == 2 and all(np.isfinite(step['loss']) for step in logged)
