@@ -23,7 +23,7 @@ from ..students import GradientDetachStudent
 from ..students.followers import images_for, map_tensors
 from ..taps import compile_blocks
 from .inherit import check_inherited, inherit_parts
-from .teacher import LeanTeacher, load_teacher
+from .teacher import LeanTeacher, keep_teacher_out, load_teacher
 from .transfers import write_distiller
 from .trial import noise_samples, reads_memory_as_contiguous, run_network, sources_of
 
@@ -206,8 +206,7 @@ class Distill(SingleTeacherDistill):
             wrapped = self._is_wrapped
             compile_blocks(self.student.architecture if wrapped else self.student, **compile)
         if not save_teacher:
-            self._register_state_dict_hook(_leave_out_teacher)
-            self.register_load_state_dict_post_hook(_do_not_miss_teacher)
+            keep_teacher_out(self)
 
     @property
     def _cuts(self) -> bool:
@@ -339,18 +338,3 @@ def _refuse_records_behind_cuts(student: BaseModel, transfers: dict):
                 f"transfers.{name}.position='pre_relu': the ReLU behind a pre-activation block "
                 f"belongs to the next module, past the cut; use 'post_relu', its signed sum"
             )
-
-
-def _leave_out_teacher(module, state_dict, prefix, local_metadata):
-    """Keep the teacher's weights out of a checkpoint."""
-    for key in list(state_dict):
-        if key.startswith(f'{prefix}teacher.'):
-            del state_dict[key]
-
-
-def _do_not_miss_teacher(module, incompatible_keys):
-    """Accept a checkpoint without the teacher's weights, which are in place already."""
-    missing = incompatible_keys.missing_keys
-    # Moving averages hold the model as `module`.
-    teacher = ('teacher.', 'module.teacher.')
-    missing[:] = [key for key in missing if not key.startswith(teacher)]

@@ -58,6 +58,27 @@ def load_teacher(teacher: BaseModel, checkpoint: str):
     teacher._is_init = True
 
 
+def keep_teacher_out(algorithm: nn.Module):
+    """Have the checkpoints of an algorithm hold no ``teacher``, and those without it load."""
+    algorithm._register_state_dict_hook(_leave_out_teacher)
+    algorithm.register_load_state_dict_post_hook(_do_not_miss_teacher)
+
+
+def _leave_out_teacher(module, state_dict, prefix, local_metadata):
+    """Keep the teacher's weights out of a checkpoint."""
+    for key in list(state_dict):
+        if key.startswith(f'{prefix}teacher.'):
+            del state_dict[key]
+
+
+def _do_not_miss_teacher(module, incompatible_keys):
+    """Accept a checkpoint without the teacher's weights, which are in place already."""
+    missing = incompatible_keys.missing_keys
+    # Moving averages hold the model as `module`.
+    teacher = ('teacher.', 'module.teacher.')
+    missing[:] = [key for key in missing if not key.startswith(teacher)]
+
+
 class _Enough(Exception):
     """Raised in a forward when everything that is recorded has been."""
 
