@@ -6,9 +6,15 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+from torchvision.models.detection import FasterRCNN_ResNet50_FPN_Weights
 
-# Of COCO: ids and names.
-CATEGORIES = {1: 'person', 3: 'car', 18: 'dog'}
+# COCO's by their ids, and those of the three colours: person, car, dog.
+CATEGORIES = {
+    i: name
+    for i, name in enumerate(FasterRCNN_ResNet50_FPN_Weights.COCO_V1.meta['categories'])
+    if name not in ('__background__', 'N/A')
+}
+DRAWN = (1, 3, 18)
 COLOURS = ((220, 60, 60), (60, 200, 80), (70, 90, 230))
 
 
@@ -53,7 +59,7 @@ def write_coco(folder: Path, images: int, size: int, seed: int = 0) -> None:
                     dict(
                         id=len(annotations) + 1,
                         image_id=i,
-                        category_id=list(CATEGORIES)[label - 1],
+                        category_id=DRAWN[label - 1],
                         bbox=[x, y, width, height],
                         area=width * height,
                         iscrowd=0,
