@@ -63,7 +63,7 @@ def predict(code, run, image):
         ),
     ],
 )
-def test_train_export_predict(small_config, dense_steps, data, run, tmp_path, name, code, kind):
+def test_train_export_predict(small_config, dense_steps, run, tmp_path, name, code, kind):
     cfg = keep_all(small_config(name))
     work_dir = tmp_path / 'run'
     logged = dense_steps.train(cfg, steps=2, learning_rate=1e-3, folder=str(work_dir))
@@ -73,12 +73,11 @@ def test_train_export_predict(small_config, dense_steps, data, run, tmp_path, na
     text = (tmp_path / 'student.py').read_text()
     assert 'lakd_mm' not in text and 'mmrazor' not in text and 'teacher' not in text
 
-    image = next(iter(sorted(data[original.default_scope].rglob('val*/**/*.[jp][pn]g'))))
-    found_kind, values, boxes = predict(code, run, image)
+    batch = next(iter(Runner.build_dataloader(original.val_dataloader)))
+    found_kind, values, boxes = predict(code, run, batch['data_samples'][0].img_path)
     assert found_kind == kind == type(made.network).__name__
     # The same as the student inside the distillation predicts.
     network, _ = load_network(original, str(work_dir / 'iter_2.pth'))
-    batch = next(iter(Runner.build_dataloader(original.val_dataloader)))
     with torch.no_grad():
         (expected,) = network.test_step(batch)
     if kind == 'RetinaNet':
