@@ -71,6 +71,11 @@ class Distill(SingleTeacherDistill):
         lean_teacher (dict, optional): Further switches of :class:`LeanTeacher`, which saves time
             where it does not change what is recorded: ``fold_batchnorm``, ``inplace`` and
             ``stop_early``, all on by default.
+        teacher_twice (bool): With ``backward='local'``, whether the teacher first runs only as far
+            as the first module's losses look, and all over once that module is back-propagated.
+            Nothing else is recorded then while that runs, which saves memory where the first module
+            is the largest, as in networks with a stem of high resolution, and costs the time of the
+            teacher's beginning. Defaults to False.
         compile (dict, optional): Arguments of :func:`torch.compile`, such as ``dict()``: residual
             blocks of both networks are compiled, except those that are tapped or follow a tap.
             Defaults to None, nothing is compiled.
@@ -110,6 +115,7 @@ class Distill(SingleTeacherDistill):
         inherit: Sequence[str] = (),
         channels_last: Optional[bool] = None,
         lean_teacher: Optional[dict] = None,
+        teacher_twice: bool = False,
         compile: Optional[dict] = None,
         save_teacher: bool = True,
         input_shape: Sequence[int] = (3, 32, 32),
@@ -168,6 +174,13 @@ class Distill(SingleTeacherDistill):
                 "backward='local' needs a student that is cut into modules (LAKD, or a "
                 "GradientDetachStudent, with detach=True); set backward='joint'"
             )
+        if teacher_twice and (self.backward != 'local' or self.distiller.deliveries.deliveries):
+            raise ConfigError(
+                "teacher_twice=True is for backward='local', and for a distiller without deliveries"
+            )
+        self.teacher_twice = teacher_twice
+        # Teacher's recorders that the losses of the first module look into.
+        self._first_records: set[str] = set()
         self.ce_weight = ce_weight
         self.input_shape = tuple(input_shape)
         self._optim_wrapper: Optional[OptimWrapper] = None
@@ -268,13 +281,18 @@ class Distill(SingleTeacherDistill):
         if self._cuts and self.distillation_stopped:
             self.student.detach = False
         distilled: LossResults = {}
+        first = None
         if self._optim_wrapper is not None and self._cuts:
-            self.student.on_module_end = partial(self._finish_module, distilled)
+            if self.teacher_twice and self._first_records:
+                first = self._first_records
+            self.student.on_module_end = partial(
+                self._finish_module, distilled, batch_inputs if first else None
+            )
         self.distiller.data_samples = data_samples
         try:
             self.distiller.set_deliveries_override(False)
             with self.distiller.deliveries:
-                self._run_teacher(batch_inputs)
+                self._run_teacher(batch_inputs, first)
             self.distiller.set_deliveries_override(True)
             with self.distiller.student_recorders, self.distiller.deliveries:
                 task = self.student(batch_inputs, data_samples, mode='loss')
@@ -293,8 +311,11 @@ class Distill(SingleTeacherDistill):
     def _weigh_task(self, loss: torch.Tensor) -> torch.Tensor:
         return loss * self.ce_weight
 
-    def _finish_module(self, distilled: LossResults, index: int):
-        """Back-propagate what module ``index`` has to learn, and free what it held."""
+    def _finish_module(self, distilled: LossResults, images: Optional[torch.Tensor], index: int):
+        """Back-propagate what module ``index`` has to learn, and free what it held.
+
+        Images are what the teacher has not seen all of yet, behind the first module.
+        """
         if self.distillation_stopped:
             return
         ready = self.distiller.compute_ready_losses(distilled)
@@ -304,6 +325,9 @@ class Distill(SingleTeacherDistill):
         total = sum(value for name, value in ready.items() if 'loss' in name)
         if isinstance(total, torch.Tensor) and total.requires_grad:
             self._backward(total)
+        if images is not None and index == 0:
+            self._run_teacher(images)
+            self.distiller.drop_records(distilled)
 
     def _backward(self, loss: torch.Tensor):
         """Back-propagate as the optimizer wrapper would, but without counting it as a step."""
@@ -321,12 +345,21 @@ class Distill(SingleTeacherDistill):
                 self.distiller.data_samples = noise_samples(len(images), self.input_shape)
                 self._run_teacher(images)
                 recorders = self.distiller.student_recorders
-                with recorders:
+                if self._cuts:
+                    self.student.on_module_end = self._note_first_records
+                # A student starts modules only where gradients are recorded.
+                with recorders, torch.set_grad_enabled(self._cuts):
                     run_network(self.student, images, sources_of(recorders))
                 self.distiller.compute_ready_losses({}, explain=True)
             finally:
                 self.distiller.drop_records(self.distiller.loss_forward_mappings)
+                if self._cuts:
+                    self.student.on_module_end = None
         self.train()
+
+    def _note_first_records(self, index: int):
+        if index == 0:
+            self._first_records = self.distiller.teacher_records_of(self.distiller.ready_losses())
 
 
 def _refuse_records_behind_cuts(student: BaseModel, transfers: dict):

@@ -1,8 +1,9 @@
 """A frozen teacher: loading it, and running no more of it than distillation needs."""
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Optional
 
@@ -140,8 +141,14 @@ class LeanTeacher:
                         logger='current',
                     )
 
-    def __call__(self, inputs: torch.Tensor):
-        """Fill the recorders from images of shape (N, C, H, W)."""
+    def __call__(self, inputs: torch.Tensor, awaited: Optional[Collection[str]] = None):
+        """Fill the recorders.
+
+        Args:
+            inputs (torch.Tensor): Images, shape (N, C, H, W).
+            awaited (Collection[str], optional): Names of the recorders to stop behind, if it stops
+                early. Defaults to None, all of them.
+        """
         state = [*self.teacher.parameters(), *self.teacher.buffers()]
         now = [(id(tensor), tensor._version, tensor.device, tensor.dtype) for tensor in state]
         now += _hooks(self.teacher)
@@ -151,7 +158,7 @@ class LeanTeacher:
                 compile_blocks(self._copy, **self.compile)
         if self.channels_last:
             inputs = inputs.contiguous(memory_format=torch.channels_last)
-        self._run(self._copy, inputs)
+        self._run(self._copy, inputs, awaited)
 
     def _make_copy(self) -> nn.Module:
         # The hooks of the copy are to fill the recorders themselves, so these are not copied.
@@ -164,19 +171,29 @@ class LeanTeacher:
         # Whoever else looks into the teacher is to see all of it.
         if len(_hooks(self.teacher)) == self._num_hooks:
             for name in self._calls:
-                network.get_submodule(name).register_forward_hook(self._count_down)
+                hook = partial(self._count_down, name)
+                network.get_submodule(name).register_forward_hook(hook)
         return network
 
-    def _run(self, network: nn.Module, inputs: torch.Tensor):
-        self._left = sum(self._calls.values())
+    def _run(
+        self,
+        network: nn.Module,
+        inputs: torch.Tensor,
+        awaited: Optional[Collection[str]] = None,
+    ):
+        sources = self._calls
+        if awaited is not None:
+            sources = {self.recorders.get_recorder(name).source for name in awaited}
+        self._left = {name: n for name, n in self._calls.items() if name in sources}
         whole = not self.stop_early or len(_hooks(self.teacher)) != self._num_hooks
         with self.recorders, torch.no_grad(), suppress(_Enough):
             run_network(network, inputs, sources_of(self.recorders), whole)
 
-    def _count_down(self, module: nn.Module, args: tuple, output):
-        self._left -= 1
-        if self._left == 0:
-            raise _Enough
+    def _count_down(self, name: str, module: nn.Module, args: tuple, output):
+        if name in self._left:
+            self._left[name] -= 1
+            if not any(self._left.values()):
+                raise _Enough
 
     def _gives(self, expected: list, sample: torch.Tensor) -> bool:
         try:

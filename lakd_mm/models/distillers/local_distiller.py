@@ -1,6 +1,7 @@
 """A configurable distiller whose losses can be computed one by one, as their records arrive."""
 
 import inspect
+from collections.abc import Collection
 from typing import Any, Optional
 
 import torch
@@ -74,10 +75,22 @@ class LocalDistiller(ConfigurableDistiller):
             ConfigError: If a loss does not take what is recorded for it.
         """
         return {
-            name: self._compute(name, mapping, explain)
-            for name, mapping in self.loss_forward_mappings.items()
-            if name not in done and all(map(self._has_arrived, mapping.values()))
+            name: self._compute(name, self.loss_forward_mappings[name], explain)
+            for name in self.ready_losses()
+            if name not in done
         }
+
+    def ready_losses(self) -> list[str]:
+        """Names of the losses whose student records have all arrived."""
+        return [
+            name
+            for name, mapping in self.loss_forward_mappings.items()
+            if all(map(self._has_arrived, mapping.values()))
+        ]
+
+    def teacher_records_of(self, losses: Collection[str]) -> set[str]:
+        """Names of the teacher's recorders that losses look into."""
+        return {r['recorder'] for loss in losses for r in self._records(loss, from_student=False)}
 
     def drop_records(self, done: LossResults):
         """Forget what only the losses in ``done`` needed."""

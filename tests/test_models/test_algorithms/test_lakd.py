@@ -223,15 +223,21 @@ def test_graphs_are_freed_before_the_next_module_runs(lakd, batch):
     assert seen[0] == 0 < seen[1]
 
 
-def test_the_backward_frees_what_was_recorded(lakd, batch):
-    """When a gradient reaches the stem, the teacher's first tap is gone, not those still needed."""
+@pytest.mark.parametrize('twice', [False, True])
+def test_the_backward_frees_what_was_recorded(build, batch, twice):
+    """When a gradient reaches the stem, the teacher's first tap is gone, not those still needed.
+
+    Those are not there yet where the teacher runs again behind the first module.
+    """
+    lakd = build(lakd_cfg(teacher_twice=twice))
     recorders = lakd.distiller.teacher_recorders.recorders
     compute = lakd.distiller.compute_ready_losses
     taps, alive = {}, []
 
     def watch(done):
         for name in recorders.keys() - taps.keys():
-            taps[name] = weakref.ref(*tensors_in(recorders[name].data_buffer))
+            if recorders[name].data_buffer:
+                taps[name] = weakref.ref(*tensors_in(recorders[name].data_buffer))
         return compute(done)
 
     lakd.distiller.compute_ready_losses = watch
@@ -239,7 +245,29 @@ def test_the_backward_frees_what_was_recorded(lakd, batch):
         lambda _: alive.append({name for name, tap in taps.items() if tap() is not None})
     )
     lakd.train_step(raw(batch), optim_wrapper=optim_wrapper(lakd))
-    assert alive == [{'module2', 'module3', 'cat'}]
+    assert alive == [set() if twice else {'module2', 'module3', 'cat'}]
+    assert set(taps) == {'module1', 'module2', 'module3', 'cat'}
+
+
+def test_a_teacher_that_runs_twice_teaches_the_same(build, batch):
+    found = []
+    for twice in (False, True):
+        model = build(lakd_cfg(teacher_twice=twice))
+        log = model.train_step(raw(batch), optim_wrapper=optim_wrapper(model))
+        found.append((log, {name: p.grad for name, p in model.student.named_parameters()}))
+    assert model._first_records == {'module1'}
+    (log, gradients), (log_of_two, of_two) = found
+    assert all(torch.equal(log[name], log_of_two[name]) for name in log)
+    assert all(torch.equal(gradients[name], of_two[name]) for name in gradients)
+    # Without the hooks that stop it early, the whole of it just runs a second time.
+    model = build(lakd_cfg(teacher_twice=True, lean_teacher=dict(stop_early=False)))
+    whole = model.train_step(raw(batch), optim_wrapper=optim_wrapper(model))
+    assert all(torch.equal(log[name], whole[name]) for name in log)
+
+
+def test_a_teacher_runs_twice_for_a_local_backward_only(build):
+    with pytest.raises(ValueError, match="teacher_twice=True is for backward='local'"):
+        build(lakd_cfg(teacher_twice=True, backward='joint'))
 
 
 def test_nothing_is_recorded_after_a_step(lakd, batch):
