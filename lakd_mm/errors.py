@@ -28,6 +28,13 @@ class DamagedCheckpointError(ConfigError, RuntimeError):
     """A file that is truncated, or no checkpoint at all."""
 
 
+def check_positive(owner: str, **values):
+    """Raise a ConfigError, naming ``owner``, for an argument that is not a positive number."""
+    for name, value in values.items():
+        if isinstance(value, bool) or not isinstance(value, (int, float)) or value <= 0:
+            raise ConfigError(f'{owner}: {name}={value!r} is not a positive number')
+
+
 def near_names(name: str, names: Iterable[str]) -> str:
     """A half sentence that names what ``name`` may have meant."""
     names = [known for known in names if known]

@@ -12,5 +12,7 @@ model = dict(
     taps=[1, 2, 4, 8],
     teacher_taps=[1, 3, 7, 16],
     attention_loss=_base_.cat_loss.r34_r18,
+    # Memory peaks in the stem.
+    teacher_twice=True,
 )
 train_dataloader = dict(batch_size=512)

@@ -40,7 +40,7 @@ def upper_part(
             let a gradient through.
     """
     place = f'{type(network).__name__} above {tap!r}'
-    training = network.training
+    training = {module: module.training for module in network.modules()}
     network.eval()
     try:
         with torch.no_grad():
@@ -48,10 +48,13 @@ def upper_part(
         part = _cut(network, '', tap, below)
         with torch.enable_grad():
             found = part(feature.detach().requires_grad_(), mode='tensor')
-    except (RuntimeError, TypeError, AttributeError) as error:
+    except ConfigError:
+        raise
+    except Exception as error:  # whatever code runs without what it has run before
         raise ConfigError(f'{place} cannot be run by itself: {error}') from error
     finally:
-        network.train(training)
+        for module, mode in training.items():
+            module.training = mode
     if found.shape != logits.shape or (found - logits).norm() > 1e-4 * logits.norm():
         raise ConfigError(
             f'{place} cannot be run by itself: its logits depend on more than what that gives; tap '
@@ -102,6 +105,6 @@ def _cut(module: nn.Module, name: str, tap: str, below: set[str]) -> nn.Module:
         inner = f'{name}.{key}' if name else key
         if inner == tap or inner in below:
             copied._modules[key] = _PassOn()
-        elif tap.startswith(f'{inner}.'):
+        elif any(other.startswith(f'{inner}.') for other in (tap, *below)):
             copied._modules[key] = _cut(child, inner, tap, below)
     return copied

@@ -249,7 +249,7 @@ def budget_key(result: dict) -> BudgetKey:
 def _default_key(target: Target) -> BudgetKey:
     cell = next((cell for cell in target.cells if cell.kind == 'train'), target.cells[0])
     recipe = cell.slug('300e')
-    epochs = 100 if recipe.startswith('100e') else 300
+    epochs = int(recipe.partition('e')[0])
     return BudgetKey(recipe, epochs, epochs, 1.0)
 
 

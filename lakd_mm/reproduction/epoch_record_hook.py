@@ -32,6 +32,7 @@ class EpochRecordHook(Hook):
         self.name = name
         # From here, so that the first epoch's time has the loading of the data in it.
         self._since = time.monotonic()
+        self._line: dict = {}
 
     @master_only
     def after_val_epoch(self, runner: Runner, metrics: dict) -> None:
@@ -48,7 +49,15 @@ class EpochRecordHook(Hook):
             hardware=hardware(),
         )
         self._since = now
+        self._line = line
         append_line(Path(runner.work_dir) / self.name, json.dumps(line))
+
+    @master_only
+    def after_train(self, runner: Runner) -> None:
+        """Notes with the last epoch that the training was to end there, where it stopped early."""
+        if self._line and runner.train_loop.stop_training:
+            line = dict(self._line, stopped=True)
+            append_line(Path(runner.work_dir) / self.name, json.dumps(line))
 
 
 def number(value: object) -> object:

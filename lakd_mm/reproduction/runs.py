@@ -128,7 +128,7 @@ class Run:
         """Writes the result, if everything for it is there, and returns it."""
         if self.cell.kind == 'train':
             records = self.records()
-            if len(records) < self.epochs:
+            if len(records) < self.epochs and not (records and records[-1].get('stopped')):
                 return None
             best = best_epoch(records, 'accuracy/top1')
             content = dict(

@@ -1,8 +1,12 @@
 import json
+from types import SimpleNamespace
 
 import pytest
+from mmengine.config import Config
+from mmengine.runner import EpochBasedTrainLoop
 
-from lakd_mm.reproduction.epoch_record_hook import append_line, number
+from lakd_mm.reproduction.epoch_record_hook import EpochRecordHook, append_line, number
+from lakd_mm.reproduction.plan import Budget, find_target, select
 from lakd_mm.reproduction.records import (
     NEEDED,
     VERSION,
@@ -11,6 +15,7 @@ from lakd_mm.reproduction.records import (
     read_result,
     write_json,
 )
+from lakd_mm.reproduction.runs import Run
 
 
 def line(epoch, top1=50.0):
@@ -74,3 +79,21 @@ def test_numbers_for_json():
         1.234568,
         'text',
     ]
+
+
+def test_a_training_that_stopped_early_is_complete(tmp_path):
+    hook = EpochRecordHook()
+    loop = EpochBasedTrainLoop.__new__(EpochBasedTrainLoop)
+    hub = SimpleNamespace(log_scalars={})
+    runner = SimpleNamespace(work_dir=tmp_path, _train_loop=loop, train_loop=loop, message_hub=hub)
+    (cell,) = select(find_target('causal'), ['baseline'])
+    cfg = Config(dict(train_cfg=dict(max_epochs=30)))
+    run = Run(tmp_path.name, cell, Budget(), 0, cfg, 30, 'x', tmp_path.parent, tmp_path)
+    for runner.epoch in (1, 2):
+        runner.train_loop.stop_training = runner.epoch == 2
+        hook.after_val_epoch(runner, {'accuracy/top1': 10.0 * runner.epoch})
+        hook.after_train(runner)
+        assert (run.finish() is None) == (runner.epoch == 1)
+    result = run.result()
+    assert result['metrics'] == {'accuracy/top1': 20.0} and result['max_epochs'] == 30
+    assert [record['epoch'] for record in result['epochs']] == [1, 2]

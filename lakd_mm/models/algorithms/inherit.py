@@ -51,7 +51,3 @@ def inherit_parts(student: nn.Module, teacher: nn.Module, names: Sequence[str]):
         part = teacher.get_submodule(name)
         student.get_submodule(name).load_state_dict(part.state_dict())
         print_log(f"The student's {name} starts from the teacher's.", logger='current')
-
-
-def _shapes(part: nn.Module) -> dict[str, tuple]:
-    return {key: tuple(value.shape) for key, value in part.state_dict().items()}

@@ -79,6 +79,9 @@ def write_distiller(
         _check_transfer(f'transfers.{name}', name, transfer)
         at, position = transfer['at'], transfer.get('position', 'post_relu')
         places[name] = paired_places(student, teacher, at, position, f'transfers.{name}')
+        mask = transfer.get('mask')
+        if isinstance(mask, Mapping) and mask.get('target', 'label') == 'label':
+            _check_classes(f'transfers.{name}.mask', student, teacher)
     for side, network in enumerate((student, teacher)):
         measure(network, [place for pair in places.values() for place in pair[side]], input_shape)
     for name, transfer in transfers.items():
@@ -178,6 +181,9 @@ def _check_mask(key: str, mask: Any, parameters: Mapping, of_teacher: list[dict]
         return
     if not isinstance(mask, Mapping):
         raise ConfigError(f"{key}.mask={mask!r}: give a dict, a SaliencyMask's arguments")
+    for name in ('tap', 'input_shape'):
+        if name in mask:
+            raise ConfigError(f'{key}.mask: {name} follows from where the teacher is recorded')
     if 'mask' not in parameters:
         raise ConfigError(f'{key}: it has a mask, but its loss takes none')
     for place in of_teacher:
@@ -186,6 +192,19 @@ def _check_mask(key: str, mask: Any, parameters: Mapping, of_teacher: list[dict]
                 f"{key}: a mask needs features with positions, behind the ReLU; set at='stages' or "
                 f'name taps of such'
             )
+
+
+def _check_classes(key: str, student: nn.Module, teacher: nn.Module):
+    """Raise if the student's labels are none of the teacher's classes."""
+    of_student, of_teacher = (
+        getattr(getattr(network, 'head', None), 'num_classes', None)
+        for network in (student, teacher)
+    )
+    if None not in (of_student, of_teacher) and of_student != of_teacher:
+        raise ConfigError(
+            f"{key}: target='label', but the teacher has {of_teacher} classes and the student "
+            f"{of_student}; set target='prediction'"
+        )
 
 
 def _shared(connectors: dict, connector: dict) -> str:

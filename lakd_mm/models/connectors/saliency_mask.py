@@ -134,15 +134,23 @@ class SaliencyMask(AttachedConnector):
     ):
         super().__init__(tap, init_cfg)
         if method not in METHODS:
-            raise ConfigError(f'SaliencyMask: method={method!r}; {near_names(method, METHODS)}')
+            near = near_names(str(method), METHODS)
+            raise ConfigError(f'SaliencyMask: method={method!r}; {near}')
         if target not in ('label', 'prediction') and type(target) is not int:
             raise ConfigError(
                 f"SaliencyMask: target={target!r} is neither 'label', 'prediction' nor the index "
                 f'of a class'
             )
-        if percentile is not None and not 0 < percentile < 100:
-            raise ConfigError(f'SaliencyMask: percentile={percentile} is not between 0 and 100')
-        if not isinstance(steps, int) or steps < 1:
+        if percentile is not None:
+            if method == 'none':
+                raise ConfigError(
+                    f"SaliencyMask: percentile={percentile!r} would be ignored with method='none'"
+                )
+            if not isinstance(percentile, (int, float)) or not 0 < percentile < 100:
+                raise ConfigError(
+                    f'SaliencyMask: percentile={percentile!r} is not between 0 and 100'
+                )
+        if type(steps) is not int or steps < 1:
             raise ConfigError(f'SaliencyMask: steps={steps!r} is not a positive integer')
         if method == 'integrated_gradients':
             _need_captum()
@@ -153,6 +161,19 @@ class SaliencyMask(AttachedConnector):
         self.input_shape = tuple(input_shape)
         self._logits: Optional[Function] = None
         self._latest: tuple = ()
+
+    def __getstate__(self) -> dict:
+        """What copies hold: not the latest mask, whose reference cannot be pickled."""
+        return {**self.__dict__, '_latest': ()}
+
+    def check_record(self, source: str, from_student: bool):
+        """Raise a ConfigError unless the records to come are those of its tap, of the teacher."""
+        if from_student or source != self._layer_name:
+            side = 'student' if from_student else 'teacher'
+            raise ConfigError(
+                f'SaliencyMask(tap={self._layer_name!r}) stands behind a recorder of the '
+                f"{side}'s {source!r}; give it the teacher's records of its tap"
+            )
 
     def fits(self, module: nn.Module) -> bool:
         """Any module can be tapped."""

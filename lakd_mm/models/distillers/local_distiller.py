@@ -116,7 +116,7 @@ class LocalDistiller(ConfigurableDistiller):
             if 'data_samples' not in inputs and _takes(loss, 'data_samples'):
                 inputs['data_samples'] = self.data_samples
             return loss(**inputs)
-        except (ValueError, AssertionError, RuntimeError) as error:
+        except (ValueError, AssertionError, RuntimeError, TypeError) as error:
             if not explain and not isinstance(error, ValueError):
                 raise
             sources = ', '.join(f'{k} from {self._describe(r)}' for k, r in mapping.items())
@@ -155,6 +155,9 @@ class LocalDistiller(ConfigurableDistiller):
             for record in self._records(loss, from_student):
                 if 'connector' in record:
                     for module in self.connectors[record['connector']].modules():
+                        if hasattr(module, 'check_record'):
+                            source = manager.get_recorder(record['recorder']).source
+                            module.check_record(source, from_student)
                         if hasattr(module, 'attach'):
                             module.attach(model)
 

@@ -7,7 +7,7 @@ import torch.nn as nn
 import torch.nn.functional as F
 from mmrazor.registry import MODELS
 
-from ...errors import ConfigError
+from ...errors import ConfigError, check_positive
 
 
 def match_sizes(first: torch.Tensor, second: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -93,8 +93,7 @@ class AttentionTransferLoss(nn.Module):
 
     def __init__(self, p: float = 2.0, loss_weight: float = 1.0):
         super().__init__()
-        if p <= 0:
-            raise ConfigError(f'AttentionTransferLoss: p={p} is not positive')
+        check_positive('AttentionTransferLoss', p=p)
         self.p = p
         self.loss_weight = loss_weight
 

@@ -5,7 +5,7 @@ import torch.nn as nn
 import torch.nn.functional as F
 from mmrazor.registry import MODELS
 
-from ...errors import ConfigError
+from ...errors import check_positive
 from .attention_transfer_loss import attention_map, check_maps, match_sizes
 
 
@@ -34,8 +34,7 @@ class CausalATLoss(nn.Module):
 
     def __init__(self, p: float = 2.0, loss_weight: float = 1.0):
         super().__init__()
-        if p <= 0:
-            raise ConfigError(f'CausalATLoss: p={p} is not positive')
+        check_positive('CausalATLoss', p=p)
         self.p = p
         self.loss_weight = loss_weight
 

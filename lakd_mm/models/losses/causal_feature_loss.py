@@ -5,6 +5,7 @@ import torch.nn as nn
 import torch.nn.functional as F
 from mmrazor.registry import MODELS
 
+from ...errors import ConfigError
 from .attention_transfer_loss import check_maps, match_sizes
 
 
@@ -42,12 +43,11 @@ class CausalFALoss(nn.Module):
             torch.Tensor: The weighted loss, a scalar.
 
         Raises:
-            ConfigError: If a feature has no spatial extent.
-            ValueError: If their channels differ.
+            ConfigError: If a feature has no spatial extent, or their channels differ.
         """
         check_maps('CausalFALoss', s_feature, t_feature)
         if s_feature.shape[1] != t_feature.shape[1]:
-            raise ValueError(
+            raise ConfigError(
                 f'CausalFALoss: the student has {s_feature.shape[1]} channels, the teacher '
                 f"{t_feature.shape[1]}; give a connector, such as 'auto'"
             )

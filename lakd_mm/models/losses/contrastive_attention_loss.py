@@ -7,7 +7,7 @@ import torch.nn as nn
 import torch.nn.functional as F
 from mmrazor.registry import MODELS
 
-from ...errors import ConfigError
+from ...errors import check_positive
 from .attention_transfer_loss import check_maps, match_sizes, spatial_attention
 
 
@@ -57,9 +57,7 @@ class ContrastiveAttentionLoss(nn.Module):
 
     def __init__(self, temperature: float = 0.1, p: float = 2.0, loss_weight: float = 1.0):
         super().__init__()
-        for name, value in (('temperature', temperature), ('p', p)):
-            if value <= 0:
-                raise ConfigError(f'ContrastiveAttentionLoss: {name}={value} is not positive')
+        check_positive('ContrastiveAttentionLoss', temperature=temperature, p=p)
         self.temperature = temperature
         self.p = p
         self.loss_weight = loss_weight
@@ -85,6 +83,12 @@ class ContrastiveAttentionLoss(nn.Module):
         """
         check_maps('ContrastiveAttentionLoss', s_feature, t_feature)
         s_feature, t_feature = match_sizes(s_feature, t_feature.detach())
+        # Fourth powers of activations leave the range of half precision.
+        with torch.autocast(s_feature.device.type, enabled=False):
+            return self.loss_weight * self._contrast(_at_least_float(s_feature, t_feature, mask))
+
+    def _contrast(self, tensors: list) -> torch.Tensor:
+        s_feature, t_feature, mask = tensors
         student, teacher = (spatial_attention(f, self.p).flatten(1) for f in (s_feature, t_feature))
         if mask is not None:
             mask = F.adaptive_avg_pool2d(mask.detach(), s_feature.shape[-2:]).flatten(1)
@@ -93,4 +97,9 @@ class ContrastiveAttentionLoss(nn.Module):
         losses = F.cross_entropy(similarity, labels, reduction='none')
         if mask is not None:
             losses = losses * mask.any(dim=1)
-        return self.loss_weight * losses.mean()
+        return losses.mean()
+
+
+def _at_least_float(*tensors: Optional[torch.Tensor]) -> list:
+    half = (torch.float16, torch.bfloat16)
+    return [t.float() if t is not None and t.dtype in half else t for t in tensors]

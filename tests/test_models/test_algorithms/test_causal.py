@@ -1,6 +1,7 @@
 """Distillation inside causal masks, as its configs write it."""
 
 import copy
+import pickle
 from pathlib import Path
 
 import pytest
@@ -127,6 +128,24 @@ def test_copies_follow_their_own_teacher(build, batch):
     assert model(**batch, mode='loss')['distill.loss_causal_at1'] == before
 
 
+def test_an_image_without_anything_salient_adds_nothing(build, batch):
+    model = build(groups('causal_fa', 'causal_at'))
+    with torch.no_grad():
+        model.teacher.head.fc.weight.zero_()
+    losses = model(**batch, mode='loss')
+    distilled = [value for name, value in losses.items() if name.startswith('distill.')]
+    assert len(distilled) == 4
+    assert all(value == 0 and value.requires_grad for value in distilled)
+
+
+def test_a_model_with_masks_is_pickled(build, batch):
+    model = build(groups('causal_at'))
+    model.eval()
+    again = pickle.loads(pickle.dumps(model))
+    name = 'distill.loss_causal_at1'
+    assert torch.equal(again(**batch, mode='loss')[name], model(**batch, mode='loss')[name])
+
+
 @pytest.mark.parametrize(
     'cfg, message',
     [
@@ -137,6 +156,12 @@ def test_copies_follow_their_own_teacher(build, batch):
             "loss_at.mask: .*unexpected keyword argument 'percentil'",
         ),
         (masked(mask=dict(percentile=101)), 'percentile=101 is not between 0 and 100'),
+        (masked(mask=dict(tap='backbone.layer2.0')), 'loss_at.mask: tap follows from where'),
+        (
+            dict(masked(), teacher=cifar_resnet_cfg(8, num_classes=3)),
+            "target='label', but the teacher has 3 classes and the student 10",
+        ),
+        (masked(loss=dict(AT, loss_weight='2')), r'loss_at1 \(s_feature from'),
         (masked(mask=dict(target=10)), 'loss_at1 .*target=10 is none of the 10 classes'),
         (
             masked(loss=dict(type='mmrazor.AttentionTransferLoss')),

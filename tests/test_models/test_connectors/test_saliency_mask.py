@@ -6,7 +6,7 @@ import pytest
 import torch
 import torch.nn as nn
 from mmpretrain.structures import DataSample
-from networks import cifar_resnet_cfg, cifar_wrn_cfg
+from networks import cifar_resnet_cfg, cifar_wrn_cfg, classifier_cfg
 
 from lakd_mm.models.connectors import SaliencyMask, integrated_gradients
 from lakd_mm.models.upper_part import upper_part
@@ -80,6 +80,15 @@ class TestUpperPart:
             feature, logits = record(network, batch['inputs'], tap)
             torch.testing.assert_close(mask._logits(feature), logits)
 
+    def test_stages_beside_containers_that_do_not_run(self, build, batch):
+        backbone = dict(type='mmpretrain.ConvNeXt', arch=dict(depths=[1] * 4, channels=[8] * 4))
+        network = build(classifier_cfg(dict(backbone, out_indices=3), in_channels=8)).eval()
+        network.neck = None
+        tap = 'backbone.stages.1'
+        feature, logits = record(network, batch['inputs'], tap)
+        found = upper_part(network, tap, (3, 32, 32))(feature)
+        torch.testing.assert_close(found, logits)
+
     def test_a_network_that_goes_around_the_tap(self, teacher):
         with pytest.raises(ValueError, match=r"above 'backbone.layer2.0.conv1' cannot be run by"):
             upper_part(teacher, 'backbone.layer2.0.conv1', (3, 32, 32))
@@ -92,9 +101,10 @@ class TestUpperPart:
 
     def test_training_mode_is_left_as_it_was(self, teacher):
         teacher.train()
+        teacher.backbone.bn1.eval()
         before = copy.deepcopy(teacher.state_dict())
         upper_part(teacher, TAP, (3, 32, 32))
-        assert all(module.training for module in teacher.modules())
+        assert [m for m in teacher.modules() if not m.training] == [teacher.backbone.bn1]
         for name, value in teacher.state_dict().items():
             assert torch.equal(value, before[name]), name
 
@@ -230,9 +240,9 @@ class TestMask:
 
 
 class TestBadInput:
-    @pytest.mark.parametrize('percentile', [0, 100, -3])
+    @pytest.mark.parametrize('percentile', [0, 100, -3, '85'])
     def test_percentile(self, percentile):
-        with pytest.raises(ValueError, match=f'percentile={percentile} is not between 0 and 100'):
+        with pytest.raises(ValueError, match=f'percentile={percentile!r} is not between 0 and 100'):
             SaliencyMask(TAP, percentile=percentile)
 
     def test_arguments(self):
@@ -242,6 +252,15 @@ class TestBadInput:
             SaliencyMask(TAP, target='lable')
         with pytest.raises(ValueError, match='steps=0'):
             SaliencyMask(TAP, steps=0)
+        with pytest.raises(ValueError, match="percentile=85 would be ignored with method='none'"):
+            SaliencyMask(TAP, method='none', percentile=85)
+        with pytest.raises(ValueError, match='method=None'):
+            SaliencyMask(TAP, method=None)
+
+    def test_records_of_another_place(self):
+        for source, from_student in (('backbone.layer2', False), (TAP, True)):
+            with pytest.raises(ValueError, match=f'behind a recorder of the .* {source!r}'):
+                SaliencyMask(TAP).check_record(source, from_student)
 
     def test_captum_is_named(self, monkeypatch):
         monkeypatch.setitem(__import__('sys').modules, 'captum.attr', None)

@@ -61,5 +61,5 @@ def test_gradient_reaches_the_student_only(s_map, t_map):
 def test_bad_input(s_map):
     with pytest.raises(ValueError, match=r'\(4, 6\).*must be \(N, C, H, W\)'):
         AttentionTransferLoss()(s_map, s_map[..., 0, 0])
-    with pytest.raises(ValueError, match='p=0 is not positive'):
+    with pytest.raises(ValueError, match='p=0 is not a positive number'):
         AttentionTransferLoss(p=0)

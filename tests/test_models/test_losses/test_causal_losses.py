@@ -140,10 +140,24 @@ def test_features_without_positions_are_refused(loss, mask):
             loss()(torch.rand(shape), torch.rand(shape), mask)
 
 
+@pytest.mark.parametrize('scale', [0.02, 1, 20])
+@pytest.mark.parametrize('loss', LOSSES)
+def test_half_precision_agrees(loss, s_map, t_map, mask, scale):
+    s_map, t_map, mask = (tensor.float() for tensor in (scale * s_map, scale * t_map, mask))
+    expected = loss()(s_map, t_map, mask)
+    s_half, t_half = s_map.half().requires_grad_(), t_map.half()
+    with torch.autocast('cpu', torch.float16):
+        found = loss()(s_half, t_half, mask)
+    assert found.item() == pytest.approx(expected.item(), rel=0.02)
+    found.backward()
+    assert s_half.grad.isfinite().all() and s_half.grad.abs().sum() > 0
+
+
 def test_other_bad_input(s_map, t_map, mask):
     with pytest.raises(ValueError, match='CausalFALoss: the student has 3 channels, the teacher 6'):
         CausalFALoss()(s_map[:, :3], t_map, mask)
-    with pytest.raises(ValueError, match='CausalATLoss: p=0'):
+    with pytest.raises(ValueError, match='CausalATLoss: p=0 is not a positive number'):
         CausalATLoss(p=0)
-    with pytest.raises(ValueError, match='ContrastiveAttentionLoss: temperature=-1'):
-        ContrastiveAttentionLoss(temperature=-1)
+    for value in (-1, '2', True):
+        with pytest.raises(ValueError, match=f'ContrastiveAttentionLoss: temperature={value!r} is'):
+            ContrastiveAttentionLoss(temperature=value)
