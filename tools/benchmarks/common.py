@@ -61,11 +61,15 @@ PAIRS = {
                 'fitnet/fitnet_r34_r18_imagenet.py',
                 {'model.transfers.loss_fitnet.at': 'stages'},
             ),
-            'LAKD joint [1,2,4,8]': (IMAGENET, {'model.backward': 'joint'}),
+            'LAKD joint [1,2,4,8]': (
+                IMAGENET,
+                {'model.backward': 'joint', 'model.teacher_twice': False},
+            ),
             'LAKD local [1,3,5,8]': (
                 IMAGENET,
                 {'model.taps': [1, 3, 5, 8], 'model.teacher_taps': [3, 7, 13, 16]},
             ),
+            'LAKD local [1,2,4,8], teacher once': (IMAGENET, {'model.teacher_twice': False}),
             'LAKD local [1,2,4,8]': (IMAGENET, {}),
         },
     ),

@@ -176,7 +176,8 @@ class Distill(SingleTeacherDistill):
             )
         if teacher_twice and (self.backward != 'local' or self.distiller.deliveries.deliveries):
             raise ConfigError(
-                "teacher_twice=True is for backward='local', and for a distiller without deliveries"
+                "teacher_twice=True is for backward='local', and for a distiller without "
+                'deliveries; set teacher_twice=False'
             )
         self.teacher_twice = teacher_twice
         # Teacher's recorders that the losses of the first module look into.
