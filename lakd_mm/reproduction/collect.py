@@ -2,7 +2,7 @@
 
 import statistics
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Optional
 
@@ -198,11 +198,15 @@ def unfinished(target: Target, work_dir: Path) -> Iterator[str]:
 def sections(target: Target, results: Sequence[dict]) -> list[Section]:
     """Groups results by budget: full recipes first, then by how much was trained.
 
-    What is no training, such as the teacher's test, stands in each of them. Without any training
-    there is one section with nothing in it.
+    What is no training, such as the teacher's test, stands in each of them, and a training without
+    a teacher in those of every teacher. Without any training there is one section with nothing in
+    it.
     """
     trained = [result for result in results if result['kind'] == 'train']
-    keys = {budget_key(result) for result in trained} or {_default_key(target)}
+    keys = {budget_key(result) for result in trained if not _has_no_teacher(result)}
+    alone = {budget_key(result) for result in trained if _has_no_teacher(result)}
+    keys |= alone - {replace(key, teacher='') for key in keys}
+    keys = keys or {_default_key(target)}
     order = sorted(
         keys,
         key=lambda key: (key.short, not key.full, -key.epochs * key.fraction, str(key)),
@@ -226,10 +230,18 @@ def _of_cell(cell: Cell, key: BudgetKey, results: Sequence[dict]) -> list[dict]:
     """The results of a cell under a budget, by seed; of a teacher's tests the one that taught."""
     found = [r for r in results if (r['dataset'], r['cell']) == (cell.dataset, cell.name)]
     if cell.kind == 'train':
-        found = [result for result in found if budget_key(result) == key]
+        found = [
+            result
+            for result in found
+            if budget_key(result) == (replace(key, teacher='') if _has_no_teacher(result) else key)
+        ]
         return sorted(found, key=lambda result: result['seed'])
     taught = [r for r in found if key.teacher and r['run'].endswith(f'/{key.teacher}')]
     return sorted(taught or found, key=lambda result: result['finished'])[-1:]
+
+
+def _has_no_teacher(result: dict) -> bool:
+    return 'teacher' in result and result['teacher'] is None
 
 
 def budget_key(result: dict) -> BudgetKey:

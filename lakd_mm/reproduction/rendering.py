@@ -84,7 +84,7 @@ def caption(name: str) -> str:
     """What a figure shows, by its file's name."""
     what = name.split('-', 1)[0].replace('_', ' ')
     names = {
-        'curves': 'top-1 on the test images after each epoch, mean over seeds',
+        'curves': 'top-1 after each epoch, mean over seeds',
         'heat map': "CKA of each student's layers with the teacher's, after the last epoch",
         'tap distances': 'mean squared distance of each tap from the teacher, on test images',
     }
