@@ -9,7 +9,8 @@ def test_memory_of_lakds_table_4(run_tool, tmp_path):
     rows = json.loads(out.read_text())['rows']
     ratio = {row['training']: row['live / scratch'] for row in rows}
     assert ratio['from scratch'] == 1
-    assert ratio['LAKD local [1,4,9]'] < ratio['LAKD local [2,5,9]'] < ratio['LAKD local [3,6,9]']
+    # The first two differ in modules that are not where memory peaks.
+    assert ratio['LAKD local [1,4,9]'] == ratio['LAKD local [2,5,9]'] < ratio['LAKD local [3,6,9]']
     assert ratio['LAKD local [3,6,9]'] < 1 < ratio['CAT-KD'] < ratio['FitNet, 3 taps']
     assert ratio['LAKD joint [1,4,9]'] > 1
     assert all(row['training'] in done.stdout for row in rows)
