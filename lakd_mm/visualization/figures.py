@@ -86,7 +86,12 @@ def curves(
     names = list(dict.fromkeys(name for panel in panels.values() for name in panel))
     columns = min(len(panels), 4)
     rows = math.ceil(len(panels) / columns)
-    figure = Figure(figsize=(0.6 + 3.1 * columns, 0.6 + 2.6 * rows), dpi=150, layout='constrained')
+    width = 0.6 + 3.1 * columns
+    # Inches of an entry of the legend, by its longest name.
+    entry = 0.7 + 0.07 * max(map(len, names))
+    entries = max(1, min(len(names), 5, int(width / entry)))
+    height = 0.4 + 2.6 * rows + 0.2 * math.ceil(len(names) / entries)
+    figure = Figure(figsize=(width, height), dpi=150, layout='constrained')
     axes = figure.subplots(rows, columns, squeeze=False, sharey=share_y)
     handles = {}
     for axis, (title, lines) in zip(axes.flat, panels.items()):
@@ -113,7 +118,7 @@ def curves(
         [handles[name] for name in names],
         names,
         loc='outside lower center',
-        ncols=min(len(names), 5),
+        ncols=entries,
         frameon=False,
         fontsize=9,
     )
