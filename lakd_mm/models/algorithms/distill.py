@@ -180,7 +180,7 @@ class Distill(SingleTeacherDistill):
                 'deliveries; set teacher_twice=False'
             )
         self.teacher_twice = teacher_twice
-        # Teacher's recorders that the losses of the first module look into.
+        # Teacher's recorders that the losses of the first module look into, if it runs twice.
         self._first_records: set[str] = set()
         self.ce_weight = ce_weight
         self.input_shape = tuple(input_shape)
@@ -284,8 +284,7 @@ class Distill(SingleTeacherDistill):
         distilled: LossResults = {}
         first = None
         if self._optim_wrapper is not None and self._cuts:
-            if self.teacher_twice and self._first_records:
-                first = self._first_records
+            first = self._first_records or None
             self.student.on_module_end = partial(
                 self._finish_module, distilled, batch_inputs if first else None
             )
@@ -346,15 +345,15 @@ class Distill(SingleTeacherDistill):
                 self.distiller.data_samples = noise_samples(len(images), self.input_shape)
                 self._run_teacher(images)
                 recorders = self.distiller.student_recorders
-                if self._cuts:
+                if self.teacher_twice:
                     self.student.on_module_end = self._note_first_records
                 # A student starts modules only where gradients are recorded.
-                with recorders, torch.set_grad_enabled(self._cuts):
+                with recorders, torch.set_grad_enabled(self.teacher_twice):
                     run_network(self.student, images, sources_of(recorders))
                 self.distiller.compute_ready_losses({}, explain=True)
             finally:
                 self.distiller.drop_records(self.distiller.loss_forward_mappings)
-                if self._cuts:
+                if self.teacher_twice:
                     self.student.on_module_end = None
         self.train()
 

@@ -9,7 +9,7 @@ import torch.nn as nn
 from mmengine.logging import print_log
 from mmrazor.registry import MODELS
 
-from ...errors import ConfigError, near_names
+from ...errors import ConfigError, check_positive, near_names
 from .places import measure, paired_places
 
 _KEYS = ('loss', 'at', 'position', 'connector', 'teacher_connector', 'growth', 'mask')
@@ -106,9 +106,7 @@ def _check_transfer(key: str, name: str, transfer: Any):
     position = transfer.get('position', 'post_relu')
     if position not in ('post_relu', 'pre_relu'):
         raise ConfigError(f"{key}.position={position!r} is neither 'post_relu' nor 'pre_relu'")
-    growth = transfer.get('growth', 1.0)
-    if not isinstance(growth, (int, float)) or growth <= 0:
-        raise ConfigError(f'{key}.growth={growth!r} is not a positive number')
+    check_positive(key, growth=transfer.get('growth', 1.0))
     at = transfer['at']
     useless = {'logits': {'position', 'growth'}, 'pooled': {'position', 'growth'}}
     useless['cams'] = {'position', 'growth', 'connector', 'teacher_connector'}

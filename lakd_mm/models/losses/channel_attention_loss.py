@@ -56,7 +56,7 @@ class ChannelAttentionLoss(nn.Module):
             torch.Tensor: The weighted loss, a scalar.
 
         Raises:
-            ConfigError: If they have no spatial extent or numbers of channels differ.
+            ConfigError: If they are no feature maps, or numbers of channels differ.
         """
         shapes = f'features of shape {tuple(s_feature.shape)} and {tuple(t_feature.shape)}'
         if s_feature.ndim != 4 or t_feature.ndim != 4:
