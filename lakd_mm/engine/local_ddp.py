@@ -57,9 +57,8 @@ class LocalDistributedDataParallel(MMDistributedDataParallel):
         self._averaging = optim_wrapper.should_sync()
         try:
             # PyTorch's own averaging waits for a forward of this wrapper, which is not called.
-            with optim_wrapper.optim_context(self), self.module.local_backward(optim_wrapper):
-                data = self.module.data_preprocessor(data, training=True)
-                losses = self.module._run_forward(data, mode='loss')
+            with optim_wrapper.optim_context(self):
+                losses = self.module.batch_losses(data, optim_wrapper)
             total, log_vars = self.module.parse_losses(losses)
             if self._averaging:
                 total.register_hook(lambda _: _at_the_end_of_this_backward(self._finish))

@@ -8,8 +8,8 @@ import torch
 import torch.nn as nn
 
 from ..errors import ConfigError
-from ..models.students.followers import tensors_in
-from ..models.taps import stage_blocks
+from ..models.nested import tensors_in
+from ..models.places.taps import stage_blocks
 
 _INPUT = 'input:'
 

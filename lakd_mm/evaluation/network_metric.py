@@ -9,8 +9,8 @@ from mmengine.model import BaseModel
 from mmrazor.registry import MODELS
 
 from ..errors import ConfigError
-from ..models.algorithms.teacher import load_teacher
 from ..models.data_preprocessor import with_default_type
+from ..models.teachers import load_teacher
 
 
 class NetworkMetric(BaseMetric):

@@ -15,7 +15,7 @@ from ..engine.hooks.model_for_metrics_hook import first_images
 from ..engine.networks import build_network, load_weights
 from ..errors import ConfigError
 from ..models.data_preprocessor import with_default_type
-from ..models.taps import Tap
+from ..models.places.taps import Tap
 from .sample_images import check_normalization, sample_images
 from .tap_metrics import TapDistances
 

@@ -9,8 +9,8 @@ from mmengine.model import BaseModel
 from mmrazor.registry import METRICS
 
 from ..errors import ConfigError
+from ..models.places.taps import Tap, resolve_taps, stage_end_taps
 from ..models.students import GradientDetachStudent
-from ..models.taps import Tap, resolve_taps, stage_end_taps
 from .cka import MIN_IMAGES, CKASums, gram
 from .features import record
 from .network_metric import NetworkMetric, sample_indices

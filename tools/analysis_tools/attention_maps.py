@@ -23,7 +23,7 @@ from lakd_mm.errors import ConfigError
 from lakd_mm.evaluation.features import label as short_name
 from lakd_mm.evaluation.sample_images import class_names, inputs_of, sample_images
 from lakd_mm.models import NDAMFeatureLoss
-from lakd_mm.models.taps import resolve_taps, stage_blocks
+from lakd_mm.models.places.taps import resolve_taps, stage_blocks
 from lakd_mm.visualization import make_visualizer, save_figure
 from lakd_mm.visualization.attention_maps import (
     WEIGHT,

@@ -23,7 +23,7 @@ from lakd_mm.engine.comparison import (
 )
 from lakd_mm.evaluation import CKASums, gram, label, record, stem_and_blocks
 from lakd_mm.evaluation.sample_images import inputs_of, sample_images
-from lakd_mm.models.taps import resolve_taps
+from lakd_mm.models.places.taps import resolve_taps
 from lakd_mm.visualization import cka_heat_map, make_visualizer, save_figure
 
 

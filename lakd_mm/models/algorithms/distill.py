@@ -1,11 +1,9 @@
-"""How a training step of distillation runs."""
+"""Distillation from a frozen teacher: what it is made of, and how it is put together."""
 
-import inspect
 import logging
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Optional, Union
+from typing import Any, Optional, Union
 
 import torch
 from mmengine.logging import print_log
@@ -16,24 +14,22 @@ from mmrazor.models.algorithms.base import LossResults
 from mmrazor.models.utils import add_prefix
 from mmrazor.registry import MODELS
 
-from ...compat.dense import check_dense_network
-from ...errors import ConfigError, near_names
+from ...errors import ConfigError
 from ..data_preprocessor import with_default_type
+from ..nested import map_tensors
+from ..places.probe import images_for
+from ..places.taps import compile_blocks
 from ..students import GradientDetachStudent
-from ..students.followers import images_for, map_tensors
-from ..taps import compile_blocks
+from ..teachers import LeanTeacher, keep_teacher_out, load_teacher
 from .inherit import check_inherited, inherit_parts
-from .teacher import LeanTeacher, keep_teacher_out, load_teacher
-from .transfers import write_distiller
-from .trial import noise_samples, reads_memory_as_contiguous, run_network, sources_of
-
-# Keys of MMRazor's algorithm that mean nothing here.
-_NOT_HERE = {
-    'teacher_trainable',
-    'teacher_norm_eval',
-    'student_trainable',
-    'calculate_student_loss',
-}
+from .parts import (
+    build_networks,
+    check_keys,
+    choose_memory_format,
+    complete_distiller,
+    try_losses,
+)
+from .step import Step, scaled_backward
 
 
 @MODELS.register_module()
@@ -122,50 +118,29 @@ class Distill(SingleTeacherDistill):
         data_preprocessor: Optional[Union[dict, torch.nn.Module]] = None,
         **kwargs,
     ):
-        ignored = _NOT_HERE & kwargs.keys()
-        if ignored:
-            raise ConfigError(
-                f'{type(self).__name__} has no {", ".join(sorted(ignored))}: the teacher is frozen '
-                f'and the student is trained, by its task too (see ce_weight)'
-            )
-        unknown = kwargs.keys() - {'init_cfg', 'module_inplace', 'teacher_module_inplace'}
-        if unknown:
-            known = inspect.signature(type(self)).parameters
-            raise ConfigError(
-                f'{type(self).__name__} has no {min(unknown)!r}; {near_names(min(unknown), known)}'
-            )
-        if not isinstance(ce_weight, (int, float)):
-            raise ConfigError(f'ce_weight={ce_weight!r} is not a number')
-        if (distiller is None) == (transfers is None):
-            raise ConfigError(f'{type(self).__name__}: give either transfers or a distiller')
-        check_dense_network(architecture, 'architecture')
-        check_dense_network(teacher, 'teacher')
-        if isinstance(architecture, dict):
-            architecture = MODELS.build(architecture)
-        if isinstance(teacher, dict):
-            teacher = MODELS.build(teacher)
-        for side, network in (('architecture', architecture), ('teacher', teacher)):
-            if not isinstance(network, BaseModel):
-                raise ConfigError(
-                    f'{side}: {type(network).__name__} is no network of OpenMMLab (BaseModel); '
-                    f'wrap the backbone in an ImageClassifier'
-                )
-        input_shape = getattr(architecture, 'input_shape', input_shape)
-        if distiller is None:
-            student = architecture
-            if isinstance(architecture, GradientDetachStudent):
-                student = architecture.architecture
-                _refuse_records_behind_cuts(student, transfers)
-            distiller = write_distiller(student, teacher, transfers, input_shape)
-        elif str(distiller.get('type')).endswith('ConfigurableDistiller'):
-            distiller = dict(distiller, type='mmrazor.LocalDistiller')
+        check_keys(type(self), kwargs, ce_weight, distiller, transfers)
+        architecture, teacher = build_networks(architecture, teacher)
+        input_shape = tuple(getattr(architecture, 'input_shape', input_shape))
         super().__init__(
             architecture=architecture,
             teacher=teacher,
-            distiller=distiller,
+            distiller=complete_distiller(architecture, teacher, distiller, transfers, input_shape),
             data_preprocessor=with_default_type(data_preprocessor),
             **kwargs,
         )
+        self.ce_weight = ce_weight
+        self.input_shape = input_shape
+        self._set_backward(backward, teacher_twice)
+        if teacher_ckpt is not None:
+            load_teacher(self.teacher, teacher_ckpt)
+        check_inherited(self.student, self.teacher, inherit)
+        self.inherit = tuple(inherit)
+        self._prepare_networks(channels_last, lean_teacher or {}, compile)
+        if not save_teacher:
+            keep_teacher_out(self)
+
+    def _set_backward(self, backward: Optional[str], teacher_twice: bool):
+        """Choose when losses are back-propagated, and check what depends on it."""
         self.backward = backward or ('local' if self._cuts else 'joint')
         if self.backward not in ('local', 'joint'):
             raise ConfigError(f"backward={backward!r} is neither 'local' nor 'joint'")
@@ -180,25 +155,12 @@ class Distill(SingleTeacherDistill):
                 'deliveries; set teacher_twice=False'
             )
         self.teacher_twice = teacher_twice
-        # Teacher's recorders that the losses of the first module look into, if it runs twice.
-        self._first_records: set[str] = set()
-        self.ce_weight = ce_weight
-        self.input_shape = tuple(input_shape)
-        self._optim_wrapper: Optional[OptimWrapper] = None
-        if teacher_ckpt is not None:
-            load_teacher(self.teacher, teacher_ckpt)
-        check_inherited(self.student, self.teacher, inherit)
-        self.inherit = tuple(inherit)
-        contiguous = reads_memory_as_contiguous(self.student, self.teacher)
-        if channels_last and contiguous:
-            raise ConfigError(
-                'channels_last=True: compiled ops of MMCV (RoIAlign, deformable convolutions) in '
-                'these networks would read such memory wrongly; leave it out'
-            )
-        if channels_last is None:
-            channels_last = not contiguous
-        if channels_last:
-            self.student.to(memory_format=torch.channels_last)
+
+    def _prepare_networks(
+        self, channels_last: Optional[bool], lean_teacher: dict, compile: Optional[dict]
+    ):
+        """Choose the memory format, make the lean teacher, try all losses, compile blocks."""
+        channels_last = choose_memory_format(channels_last, self.student, self.teacher)
         try:
             self._run_teacher = LeanTeacher(
                 self.teacher.eval(),
@@ -206,9 +168,17 @@ class Distill(SingleTeacherDistill):
                 images_for(self.teacher, self.input_shape),
                 channels_last=channels_last,
                 compile=compile,
-                **(lean_teacher or {}),
+                **lean_teacher,
             )
-            self._try_losses()
+            self.eval()
+            self._teacher_first = try_losses(
+                self.student,
+                self._run_teacher,
+                self.distiller,
+                self.input_shape,
+                in_modules=self.teacher_twice,
+            )
+            self.train()
         except RuntimeError as error:
             if not channels_last or 'view size is not compatible' not in str(error):
                 raise
@@ -219,8 +189,6 @@ class Distill(SingleTeacherDistill):
         if compile is not None:
             wrapped = self._is_wrapped
             compile_blocks(self.student.architecture if wrapped else self.student, **compile)
-        if not save_teacher:
-            keep_teacher_out(self)
 
     @property
     def _cuts(self) -> bool:
@@ -247,61 +215,76 @@ class Distill(SingleTeacherDistill):
                 level=logging.WARNING,
             )
 
-    @contextmanager
-    def local_backward(self, optim_wrapper: OptimWrapper) -> Iterator[None]:
-        """Have :meth:`loss` back-propagate complete modules, if ``backward`` is 'local'.
-
-        Args:
-            optim_wrapper (OptimWrapper): What the gradients are for; it says how losses are scaled.
-        """
-        self._optim_wrapper = optim_wrapper if self.backward == 'local' else None
-        try:
-            yield
-        finally:
-            self._optim_wrapper = None
-
     def train_step(self, data: Union[dict, tuple, list], optim_wrapper: OptimWrapper) -> dict:
         """Forward, backward and update, see :meth:`mmengine.model.BaseModel.train_step`."""
-        with self.local_backward(optim_wrapper):
-            return super().train_step(data, optim_wrapper)
+        with optim_wrapper.optim_context(self):
+            losses = self.batch_losses(data, optim_wrapper)
+        total, log_vars = self.parse_losses(losses)
+        optim_wrapper.update_params(total)
+        return log_vars
 
-    def loss(self, batch_inputs: torch.Tensor, data_samples: Optional[list] = None) -> LossResults:
-        """Losses of one batch.
+    def batch_losses(self, data: Any, optim_wrapper: OptimWrapper) -> LossResults:
+        """Preprocess a batch and compute its losses, with a local backward if that is chosen.
 
-        Inside :meth:`local_backward` all but the last module's losses are
-        back-propagated already and returned detached; elsewhere all of them carry their graphs.
+        Args:
+            data (dict | tuple | list): A batch from the data loader.
+            optim_wrapper (OptimWrapper): What the gradients are for; it says how losses are scaled.
+
+        Returns:
+            Dict[str, Tensor]: As :meth:`loss`.
+        """
+        data = self.data_preprocessor(data, True)
+        if self.backward != 'local':
+            return self._run_forward(data, mode='loss')
+        args, kwargs = ((), data) if isinstance(data, dict) else (data, {})
+        return self(*args, **kwargs, mode='loss', backward=partial(scaled_backward, optim_wrapper))
+
+    def forward(
+        self,
+        inputs: torch.Tensor,
+        data_samples: Optional[list] = None,
+        mode: str = 'tensor',
+        backward: Optional[Callable[[torch.Tensor], None]] = None,
+    ) -> Any:
+        """Run the student, or with mode 'loss' see :meth:`loss`."""
+        if backward is None:
+            return super().forward(inputs, data_samples, mode)
+        return self.loss(inputs, data_samples, backward)
+
+    def loss(
+        self,
+        batch_inputs: torch.Tensor,
+        data_samples: Optional[list] = None,
+        backward: Optional[Callable[[torch.Tensor], None]] = None,
+    ) -> LossResults:
+        """Compute the losses of one batch.
 
         Args:
             batch_inputs (torch.Tensor): Shape (N, C, H, W).
             data_samples (List[DataSample], optional): With the labels.
+            backward (Callable[[Tensor], None], optional): Back-propagates the losses of each module
+                but the last; these are then returned detached. Defaults to None: all losses carry
+                their graphs.
 
         Returns:
             Dict[str, Tensor]: ``student.…`` for the task, ``distill.…`` for the distiller's.
         """
-        # A student whose distillation has been stopped is trained on as a whole by its task loss.
-        if self._cuts and self.distillation_stopped:
-            self.student.detach = False
-        distilled: LossResults = {}
-        first = None
-        if self._optim_wrapper is not None and self._cuts:
-            first = self._first_records or None
-            self.student.on_module_end = partial(
-                self._finish_module, distilled, batch_inputs if first else None
+        if self.distillation_stopped:
+            # The student is trained on as a whole, by its task loss.
+            if self._cuts:
+                self.student.detach = False
+            task, distilled = self.student(batch_inputs, data_samples, mode='loss'), {}
+        else:
+            step = Step(
+                batch_inputs,
+                data_samples,
+                self._run_teacher,
+                self.student,
+                self.distiller,
+                backward if self._cuts else None,
+                self._teacher_first,
             )
-        self.distiller.data_samples = data_samples
-        try:
-            self.distiller.set_deliveries_override(False)
-            with self.distiller.deliveries:
-                self._run_teacher(batch_inputs, first)
-            self.distiller.set_deliveries_override(True)
-            with self.distiller.student_recorders, self.distiller.deliveries:
-                task = self.student(batch_inputs, data_samples, mode='loss')
-        finally:
-            if self._is_wrapped:
-                self.student.on_module_end = None
-        if not self.distillation_stopped:
-            distilled.update(self.distiller.compute_ready_losses(distilled))
-        self.distiller.drop_records(self.distiller.loss_forward_mappings)
+            task, distilled = step.run(), step.losses
         task = {
             name: map_tensors(self._weigh_task, value) if 'loss' in name else value
             for name, value in task.items()
@@ -310,64 +293,3 @@ class Distill(SingleTeacherDistill):
 
     def _weigh_task(self, loss: torch.Tensor) -> torch.Tensor:
         return loss * self.ce_weight
-
-    def _finish_module(self, distilled: LossResults, images: Optional[torch.Tensor], index: int):
-        """Back-propagate what module ``index`` has to learn, and free what it held.
-
-        Images are what the teacher has not seen all of yet, behind the first module.
-        """
-        if self.distillation_stopped:
-            return
-        ready = self.distiller.compute_ready_losses(distilled)
-        distilled.update((name, value.detach()) for name, value in ready.items())
-        # First: the backward, at the peak of memory, then frees each record behind its loss.
-        self.distiller.drop_records(distilled)
-        total = sum(value for name, value in ready.items() if 'loss' in name)
-        if isinstance(total, torch.Tensor) and total.requires_grad:
-            self._backward(total)
-        if images is not None and index == 0:
-            self._run_teacher(images)
-            self.distiller.drop_records(distilled)
-
-    def _backward(self, loss: torch.Tensor):
-        """Back-propagate as the optimizer wrapper would, but without counting it as a step."""
-        loss = self._optim_wrapper.scale_loss(loss)
-        scaler = getattr(self._optim_wrapper, 'loss_scaler', None)
-        with torch.autocast(loss.device.type, enabled=False):
-            (loss if scaler is None else scaler.scale(loss)).backward()
-
-    def _try_losses(self):
-        """Compute every loss once on noise, so that what does not fit fails here."""
-        self.eval()
-        images = images_for(self.student, self.input_shape)
-        with torch.no_grad():
-            try:
-                self.distiller.data_samples = noise_samples(len(images), self.input_shape)
-                self._run_teacher(images)
-                recorders = self.distiller.student_recorders
-                if self.teacher_twice:
-                    self.student.on_module_end = self._note_first_records
-                # A student starts modules only where gradients are recorded.
-                with recorders, torch.set_grad_enabled(self.teacher_twice):
-                    run_network(self.student, images, sources_of(recorders))
-                self.distiller.compute_ready_losses({}, explain=True)
-            finally:
-                self.distiller.drop_records(self.distiller.loss_forward_mappings)
-                if self.teacher_twice:
-                    self.student.on_module_end = None
-        self.train()
-
-    def _note_first_records(self, index: int):
-        if index == 0:
-            self._first_records = self.distiller.teacher_records_of(self.distiller.ready_losses())
-
-
-def _refuse_records_behind_cuts(student: BaseModel, transfers: dict):
-    """Raise if a feature would be recorded in the module behind the one that makes it."""
-    signed = any(getattr(module, 'pre_activation', False) for module in student.modules())
-    for name, transfer in transfers.items():
-        if signed and isinstance(transfer, dict) and transfer.get('position') == 'pre_relu':
-            raise ConfigError(
-                f"transfers.{name}.position='pre_relu': the ReLU behind a pre-activation block "
-                f"belongs to the next module, past the cut; use 'post_relu', its signed sum"
-            )

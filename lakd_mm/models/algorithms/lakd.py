@@ -7,8 +7,8 @@ from mmengine.model import BaseModel
 from mmrazor.registry import MODELS
 
 from ...errors import ConfigError
+from ..places.taps import Tap, forward_shifted_taps, resolve_taps, stage_end_taps
 from ..students import GradientDetachStudent
-from ..taps import Tap, forward_shifted_taps, resolve_taps, stage_end_taps
 from .distill import Distill
 from .lakd_distiller import lakd_distiller
 

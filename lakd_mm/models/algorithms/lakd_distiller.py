@@ -6,7 +6,7 @@ from typing import Optional
 import torch.nn as nn
 
 from ...errors import ConfigError
-from ..taps import find_classifier
+from ..places.taps import find_classifier
 from .transfers import write_distiller
 
 

@@ -10,7 +10,7 @@ from mmengine.logging import print_log
 from mmrazor.registry import MODELS
 
 from ...errors import ConfigError, check_positive, near_names
-from .places import measure, paired_places
+from ..places.pairing import measure, paired_places
 
 _KEYS = ('loss', 'at', 'position', 'connector', 'teacher_connector', 'growth', 'mask')
 

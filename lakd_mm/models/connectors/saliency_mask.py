@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from mmrazor.registry import MODELS
 
 from ...errors import ConfigError, near_names
-from ..upper_part import upper_part
+from ..places.upper_part import upper_part
 from .attached_connector import AttachedConnector
 
 Function = Callable[[torch.Tensor], torch.Tensor]

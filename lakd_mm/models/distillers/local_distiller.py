@@ -1,7 +1,8 @@
 """A configurable distiller whose losses can be computed one by one, as their records arrive."""
 
 import inspect
-from collections.abc import Collection
+from collections.abc import Callable, Collection
+from functools import cache
 from typing import Any, Optional
 
 import torch
@@ -12,8 +13,8 @@ from mmrazor.models.task_modules import RecorderManager
 from mmrazor.registry import MODELS
 
 from ...errors import ConfigError, near_names
+from ..nested import contiguous
 from ..students import GradientDetachStudent
-from ..students.followers import contiguous
 
 
 @MODELS.register_module()
@@ -26,8 +27,28 @@ class LocalDistiller(ConfigurableDistiller):
     needs them any more.
     """
 
-    # Of the batch that runs; a loss or connector whose forward has a ``data_samples`` gets them.
-    data_samples: Optional[list] = None
+    def __init__(self, *args, **kwargs):
+        super().__init__(*args, **kwargs)
+        # How many records of which recorder of the student each loss waits for.
+        self._awaited = {
+            loss: [
+                (r['recorder'], _least_count(r.get('record_idx', 0)))
+                for r in self._records(loss, from_student=True)
+            ]
+            for loss in self.loss_forward_mappings
+        }
+        # The losses that look into each recorder, by side.
+        self._readers = {
+            from_student: {
+                name: {
+                    loss
+                    for loss in self.loss_forward_mappings
+                    if any(r['recorder'] == name for r in self._records(loss, from_student))
+                }
+                for name in self._manager(from_student).recorders
+            }
+            for from_student in (True, False)
+        }
 
     def prepare_from_student(self, model: nn.Module):
         """Initialize the student's recorders and connectors.
@@ -52,20 +73,28 @@ class LocalDistiller(ConfigurableDistiller):
         data_idx: Optional[int] = None,
         connector: Optional[str] = None,
         connector_idx: Optional[int] = None,
+        data_samples: Optional[list] = None,
     ) -> Any:
-        """Look up a record, see MMRazor's ``ConfigurableDistiller``."""
+        """Look up a record, see MMRazor's ``ConfigurableDistiller``.
+
+        A connector whose forward has an argument ``data_samples`` gets those of the batch.
+        """
         record = super().get_record(recorder, from_student, record_idx, data_idx)
         if connector:
             module = self.connectors[connector]
-            labels = {'data_samples': self.data_samples} if _takes(module, 'data_samples') else {}
+            labels = {'data_samples': data_samples} if _takes_samples(module) else {}
             record = module(record if _is_ours(module) else contiguous(record), **labels)
         return record if connector_idx is None else record[connector_idx]
 
-    def compute_ready_losses(self, done: LossResults, explain: bool = False) -> LossResults:
+    def compute_ready_losses(
+        self, done: Collection[str], data_samples: Optional[list] = None, explain: bool = False
+    ) -> LossResults:
         """Compute every loss that is not done and whose student records have all arrived.
 
         Args:
-            done (Dict[str, Tensor]): Losses of this step so far.
+            done (Collection[str]): Names of the losses of this step so far.
+            data_samples (List[DataSample], optional): Those of the batch, for losses and connectors
+                whose forward has an argument ``data_samples``.
             explain (bool): Whether whatever fails is a mistake in the config. Defaults to False.
 
         Returns:
@@ -75,46 +104,43 @@ class LocalDistiller(ConfigurableDistiller):
             ConfigError: If a loss does not take what is recorded for it.
         """
         return {
-            name: self._compute(name, self.loss_forward_mappings[name], explain)
+            name: self._compute(name, data_samples, explain)
             for name in self.ready_losses()
             if name not in done
         }
 
     def ready_losses(self) -> list[str]:
         """Names of the losses whose student records have all arrived."""
+        recorders = self.student_recorders.recorders
         return [
-            name
-            for name, mapping in self.loss_forward_mappings.items()
-            if all(map(self._has_arrived, mapping.values()))
+            loss
+            for loss, records in self._awaited.items()
+            if all(len(recorders[name].data_buffer) >= count for name, count in records)
         ]
 
     def teacher_records_of(self, losses: Collection[str]) -> set[str]:
         """Names of the teacher's recorders that losses look into."""
-        return {r['recorder'] for loss in losses for r in self._records(loss, from_student=False)}
+        return {name for name, readers in self._readers[False].items() if readers & set(losses)}
 
-    def drop_records(self, done: LossResults):
-        """Forget what only the losses in ``done`` needed."""
-        for manager, from_student in (
-            (self.student_recorders, True),
-            (self.teacher_recorders, False),
-        ):
-            for name, recorder in manager.recorders.items():
-                needed = any(
-                    loss not in done
-                    and any(r['recorder'] == name for r in self._records(loss, from_student))
-                    for loss in self.loss_forward_mappings
-                )
-                if not needed:
-                    recorder.reset_data_buffer()
+    def drop_records(self, done: Optional[Collection[str]] = None):
+        """Forget what only the losses in ``done`` needed; all records if it is None."""
+        for from_student, readers in self._readers.items():
+            recorders = self._manager(from_student).recorders
+            for name, losses in readers.items():
+                if done is None or losses <= set(done):
+                    recorders[name].reset_data_buffer()
 
-    def _compute(self, name: str, mapping: dict, explain: bool) -> torch.Tensor:
-        loss = self.distill_losses[name]
+    def _compute(self, name: str, data_samples: Optional[list], explain: bool) -> torch.Tensor:
+        loss, mapping = self.distill_losses[name], self.loss_forward_mappings[name]
         try:
-            inputs = {key: self.get_record(**record) for key, record in mapping.items()}
+            inputs = {
+                key: self.get_record(**record, data_samples=data_samples)
+                for key, record in mapping.items()
+            }
             if not _is_ours(loss):
                 inputs = contiguous(inputs)
-            if 'data_samples' not in inputs and _takes(loss, 'data_samples'):
-                inputs['data_samples'] = self.data_samples
+            if 'data_samples' not in inputs and _takes_samples(loss):
+                inputs['data_samples'] = data_samples
             return loss(**inputs)
         except (ValueError, AssertionError, RuntimeError, TypeError) as error:
             if not explain and not isinstance(error, ValueError):
@@ -122,18 +148,13 @@ class LocalDistiller(ConfigurableDistiller):
             sources = ', '.join(f'{k} from {self._describe(r)}' for k, r in mapping.items())
             raise ConfigError(f'{name} ({sources}): {error}') from None
 
-    def _describe(self, record: dict) -> str:
-        student = record['from_student']
-        manager = self.student_recorders if student else self.teacher_recorders
-        source = manager.get_recorder(record['recorder']).source
-        return f"the {'student' if student else 'teacher'}'s {source!r}"
+    def _manager(self, from_student: bool) -> RecorderManager:
+        return self.student_recorders if from_student else self.teacher_recorders
 
-    def _has_arrived(self, record: dict) -> bool:
-        if not record['from_student']:
-            return True
-        index = record.get('record_idx', 0)
-        arrived = len(self.student_recorders.get_recorder(record['recorder']).data_buffer)
-        return arrived > index if index >= 0 else arrived >= -index
+    def _describe(self, record: dict) -> str:
+        side = 'student' if record['from_student'] else 'teacher'
+        source = self._manager(record['from_student']).get_recorder(record['recorder']).source
+        return f"the {side}'s {source!r}"
 
     def _records(self, loss: str, from_student: bool):
         records = self.loss_forward_mappings[loss].values()
@@ -162,8 +183,18 @@ class LocalDistiller(ConfigurableDistiller):
                             module.attach(model)
 
 
-def _takes(module: nn.Module, argument: str) -> bool:
-    return argument in inspect.signature(module.forward).parameters
+def _least_count(index: int) -> int:
+    """Return how many records there have to be for one of them to have this index."""
+    return index + 1 if index >= 0 else -index
+
+
+def _takes_samples(module: nn.Module) -> bool:
+    return _has_samples(getattr(module.forward, '__func__', module.forward))
+
+
+@cache
+def _has_samples(forward: Callable) -> bool:
+    return 'data_samples' in inspect.signature(forward).parameters
 
 
 def _is_ours(module: nn.Module) -> bool:

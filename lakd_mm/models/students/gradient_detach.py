@@ -1,6 +1,7 @@
 """A student cut into local modules that no gradient crosses."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
 from typing import Any, Callable, Optional, Union
 
@@ -11,8 +12,9 @@ from mmrazor.registry import MODELS
 
 from ...errors import ConfigError
 from ..data_preprocessor import with_default_type
-from ..taps import Tap, resolve_taps
-from .followers import detached, find_followers
+from ..nested import detached
+from ..places.followers import find_followers
+from ..places.taps import Tap, resolve_taps
 
 _INNER = 'architecture.'
 
@@ -43,9 +45,6 @@ class GradientDetachStudent(BaseModel):
     Attributes:
         tap_names (List[str]): The module that each tap is.
         num_cuts (int): How many taps have something behind them.
-        on_module_end (Callable[[int], None], optional): Called in a forward that records gradients
-            with a module's index, from 0, when that module is complete and the next is about to
-            start; not called for the last module.
 
     Raises:
         ConfigError: If a tap is unknown, out of order, inside another, or cannot be isolated.
@@ -79,7 +78,7 @@ class GradientDetachStudent(BaseModel):
         self.architecture = architecture
         self.detach = detach
         self.input_shape = tuple(input_shape)
-        self.on_module_end: Optional[Callable[[int], None]] = None
+        self._at_module_end: Optional[Callable[[int], None]] = None
         self.tap_names = resolve_taps(architecture, taps)
 
         followers = find_followers(architecture, self.tap_names, self.input_shape)
@@ -106,12 +105,26 @@ class GradientDetachStudent(BaseModel):
         """Run the classifier, see :meth:`mmpretrain.models.ImageClassifier.forward`."""
         return self.architecture(inputs, data_samples, mode=mode)
 
+    @contextmanager
+    def at_module_ends(self, call: Callable[[int], None]) -> Iterator[None]:
+        """Have a function called where a module is complete and the next one is about to start.
+
+        Args:
+            call (Callable[[int], None]): Gets the module's index, from 0. It is not called for the
+                last module, nor in a forward that records no gradients.
+        """
+        self._at_module_end = call
+        try:
+            yield
+        finally:
+            self._at_module_end = None
+
     def _start_next_module(self, index: int, module: nn.Module, args: tuple, kwargs: dict):
         """Pre-hook of a module that takes the output of tap ``index``."""
         if not torch.is_grad_enabled():
             return None
-        if self.on_module_end is not None:
-            self.on_module_end(index)
+        if self._at_module_end is not None:
+            self._at_module_end(index)
         return (detached(args), detached(kwargs)) if self.detach else None
 
 

@@ -10,8 +10,8 @@ from mmrazor.registry import MODELS
 from networks import cifar_resnet_cfg
 from torch import nn
 
-from lakd_mm.models.algorithms.trial import reads_memory_as_contiguous
 from lakd_mm.models.losses import CanKDLoss
+from lakd_mm.models.places.probe import reads_memory_as_contiguous
 
 LEVELS = (0, 1, 2)
 CANKD = dict(loss=dict(type='mmrazor.CanKDLoss', loss_weight=1.0), at='neck')

@@ -7,9 +7,9 @@ from mmrazor.registry import MODELS
 from networks import cifar_resnet_cfg, classifier_cfg
 
 from lakd_mm.engine.onnx_export import export_onnx
-from lakd_mm.models.algorithms.teacher import LeanTeacher, fold_batchnorms
 from lakd_mm.models.backbones import CBAM
-from lakd_mm.models.taps import pre_relu_record, resolve_taps, stage_end_taps
+from lakd_mm.models.places.taps import pre_relu_record, resolve_taps, stage_end_taps
+from lakd_mm.models.teachers import LeanTeacher, fold_batchnorms
 
 # Type, depth, classes and parameters, those of the authors' code.
 COUNTS = [

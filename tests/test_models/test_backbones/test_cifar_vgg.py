@@ -5,7 +5,7 @@ from mmrazor.registry import MODELS
 from networks import cifar_vgg_cfg
 
 from lakd_mm.models.backbones import CIFARVGG
-from lakd_mm.models.taps import forward_shifted_taps, stage_blocks, stage_end_taps
+from lakd_mm.models.places.taps import forward_shifted_taps, stage_blocks, stage_end_taps
 
 SHAPES = ((128, 16, 16), (256, 8, 8), (512, 4, 4), (512, 4, 4))
 # depth, parameters with 10 and 100 classes, 10^6 conv and fc MACs with 100 classes

@@ -4,7 +4,7 @@ from mmrazor.registry import MODELS
 from networks import cifar_wrn_cfg
 
 from lakd_mm.models.backbones import CIFARWideResNet
-from lakd_mm.models.taps import forward_shifted_taps, stage_blocks, stage_end_taps
+from lakd_mm.models.places.taps import forward_shifted_taps, stage_blocks, stage_end_taps
 
 # depth, widen factor, parameters with 10 and 100 classes, 10^6 conv and fc MACs with 100 classes
 NETWORKS = [

@@ -9,7 +9,7 @@ from mmpretrain.structures import DataSample
 from networks import cifar_resnet_cfg, cifar_wrn_cfg, classifier_cfg
 
 from lakd_mm.models.connectors import SaliencyMask, integrated_gradients
-from lakd_mm.models.upper_part import upper_part
+from lakd_mm.models.places.upper_part import upper_part
 
 TAP = 'backbone.layer2.0'
 METHODS = ('gradient', 'grad_cam', 'layer_cam', 'integrated_gradients')

@@ -138,11 +138,12 @@ def test_finding_the_cuts_leaves_no_trace(build):
 def test_modules_end_in_order(build, batch):
     student = GradientDetachStudent(build(cifar_resnet_cfg(20)), [1, 4, 9])
     ended = []
-    student.on_module_end = ended.append
-    student(batch['inputs'])
-    assert ended == [0, 1]
-    with torch.no_grad():
+    with student.at_module_ends(ended.append):
         student(batch['inputs'])
+        assert ended == [0, 1]
+        with torch.no_grad():
+            student(batch['inputs'])
+    student(batch['inputs'])
     assert ended == [0, 1]
 
 

@@ -7,7 +7,7 @@ from typing import Optional, Union
 import torch.nn as nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from ..errors import ConfigError, near_names
+from ...errors import ConfigError, near_names
 
 Tap = Union[int, str]
 

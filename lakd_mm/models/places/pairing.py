@@ -9,9 +9,8 @@ import torch.nn as nn
 from mmrazor.models.task_modules import RecorderManager
 
 from ...errors import ConfigError
-from ..students.followers import images_for
-from ..taps import find_classifier, neck_levels, pre_relu_record, resolve_taps, stage_blocks
-from .trial import run_network, sources_of
+from .probe import images_for, run_network, sources_of
+from .taps import find_classifier, neck_levels, pre_relu_record, resolve_taps, stage_blocks
 
 PLACES = ('logits', 'pooled', 'cams', 'stages', 'neck')
 

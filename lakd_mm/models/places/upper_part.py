@@ -7,8 +7,8 @@ import torch
 import torch.nn as nn
 from mmengine.model import BaseModel
 
-from ..errors import ConfigError
-from .students.followers import images_for
+from ...errors import ConfigError
+from .probe import images_for
 
 
 class _PassOn(nn.Module):

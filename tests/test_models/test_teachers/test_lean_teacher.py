@@ -5,7 +5,7 @@ from mmengine.runner.checkpoint import get_state_dict
 from mmrazor.models.task_modules import RecorderManager
 from networks import cifar_resnet_cfg, classifier_cfg
 
-from lakd_mm.models.algorithms.teacher import LeanTeacher, fold_batchnorms
+from lakd_mm.models.teachers import LeanTeacher, fold_batchnorms
 
 
 def recorder_manager(teacher, **sources):

@@ -1,4 +1,4 @@
-"""Networks run no further than what is recorded of them, and images to try them with."""
+"""Probe networks: noise to run them on, and runs that stop at what is recorded."""
 
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -10,6 +10,12 @@ from mmpretrain.structures import DataSample
 from mmrazor.models.task_modules import RecorderManager
 
 from ...errors import ConfigError
+
+
+def images_for(model: nn.Module, shape: Sequence[int]) -> torch.Tensor:
+    """Two images of noise of shape (C, H, W), always the same, to try a network on."""
+    noise = torch.randn(2, *shape, generator=torch.Generator().manual_seed(0))
+    return noise.to(next(model.parameters()))
 
 
 def sources_of(recorders: RecorderManager) -> list[str]:

@@ -1,47 +1,15 @@
 """What takes the output of a module next, found by running the network once."""
 
 from collections import Counter
-from collections.abc import Callable, Sequence
-from functools import partial
-from typing import Any
+from collections.abc import Sequence
 
 import torch
 import torch.nn as nn
 
 from ...errors import ConfigError
-from ..taps import find_backbone
-
-
-def tensors_in(values: Any) -> list[torch.Tensor]:
-    """All tensors in nested tuples, lists and dicts."""
-    if isinstance(values, torch.Tensor):
-        return [values]
-    if isinstance(values, dict):
-        values = values.values()
-    elif not isinstance(values, (tuple, list)):
-        return []
-    return [tensor for value in values for tensor in tensors_in(value)]
-
-
-def map_tensors(function: Callable[[torch.Tensor], torch.Tensor], values: Any) -> Any:
-    """The same nested tuples, lists and dicts with a function applied to every tensor."""
-    if isinstance(values, torch.Tensor):
-        return function(values)
-    if isinstance(values, dict):
-        return {key: map_tensors(function, value) for key, value in values.items()}
-    if isinstance(values, (tuple, list)):
-        return type(values)(map_tensors(function, value) for value in values)
-    return values
-
-
-detached = partial(map_tensors, torch.Tensor.detach)
-contiguous = partial(map_tensors, torch.Tensor.contiguous)
-
-
-def images_for(model: nn.Module, shape: Sequence[int]) -> torch.Tensor:
-    """Two images of noise of shape (C, H, W), always the same, to try a network on."""
-    noise = torch.randn(2, *shape, generator=torch.Generator().manual_seed(0))
-    return noise.to(next(model.parameters()))
+from ..nested import detached, tensors_in
+from .probe import images_for
+from .taps import find_backbone
 
 
 def find_followers(

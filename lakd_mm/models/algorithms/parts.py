@@ -1,0 +1,207 @@
+"""The steps that put an algorithm together: check keys, build networks, try all on noise."""
+
+import inspect
+from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
+from typing import Any, Optional, Union
+
+import torch
+from mmengine.model import BaseModel
+from mmrazor.registry import MODELS
+
+from ...compat.dense import check_dense_network
+from ...errors import ConfigError, near_names
+from ..distillers import LocalDistiller
+from ..places.probe import (
+    images_for,
+    noise_samples,
+    reads_memory_as_contiguous,
+    run_network,
+    sources_of,
+)
+from ..students import GradientDetachStudent
+from ..teachers import LeanTeacher
+from .transfers import write_distiller
+
+# Keys of MMRazor's algorithm that mean nothing here.
+_NOT_HERE = {
+    'teacher_trainable',
+    'teacher_norm_eval',
+    'student_trainable',
+    'calculate_student_loss',
+}
+
+
+def check_keys(
+    cls: type,
+    kwargs: Mapping[str, Any],
+    ce_weight: Any,
+    distiller: Optional[dict],
+    transfers: Optional[dict],
+):
+    """Raise unless every key means something to an algorithm.
+
+    Args:
+        cls (type): The algorithm.
+        kwargs (Mapping[str, Any]): Keys that it passes on to MMRazor's ``SingleTeacherDistill``.
+        ce_weight (Any): Has to be a number.
+        distiller (dict, optional): Has to be given unless ``transfers`` are, and not beside them.
+        transfers (dict, optional): The short form of it.
+
+    Raises:
+        ConfigError: Names the key.
+    """
+    ignored = _NOT_HERE & kwargs.keys()
+    if ignored:
+        raise ConfigError(
+            f'{cls.__name__} has no {", ".join(sorted(ignored))}: the teacher is frozen and the '
+            f'student is trained, by its task too (see ce_weight)'
+        )
+    unknown = kwargs.keys() - {'init_cfg', 'module_inplace', 'teacher_module_inplace'}
+    if unknown:
+        known = inspect.signature(cls).parameters
+        raise ConfigError(
+            f'{cls.__name__} has no {min(unknown)!r}; {near_names(min(unknown), known)}'
+        )
+    if not isinstance(ce_weight, (int, float)):
+        raise ConfigError(f'ce_weight={ce_weight!r} is not a number')
+    if (distiller is None) == (transfers is None):
+        raise ConfigError(f'{cls.__name__}: give either transfers or a distiller')
+
+
+def build_networks(
+    architecture: Union[dict, BaseModel], teacher: Union[dict, BaseModel]
+) -> tuple[BaseModel, BaseModel]:
+    """Build the student and the teacher, where they are configs.
+
+    Raises:
+        ConfigError: If one is no network of OpenMMLab, or needs a package that is not installed.
+    """
+    check_dense_network(architecture, 'architecture')
+    check_dense_network(teacher, 'teacher')
+    built = []
+    for side, network in (('architecture', architecture), ('teacher', teacher)):
+        network = MODELS.build(network) if isinstance(network, dict) else network
+        if not isinstance(network, BaseModel):
+            raise ConfigError(
+                f'{side}: {type(network).__name__} is no network of OpenMMLab (BaseModel); wrap '
+                f'the backbone in an ImageClassifier'
+            )
+        built.append(network)
+    return built[0], built[1]
+
+
+def complete_distiller(
+    architecture: BaseModel,
+    teacher: BaseModel,
+    distiller: Optional[dict],
+    transfers: Optional[dict],
+    input_shape: Sequence[int],
+) -> dict:
+    """Return the config of a :class:`LocalDistiller`, from either form of it.
+
+    Args:
+        architecture (BaseModel): The student, cut into modules or not.
+        teacher (BaseModel): The teacher.
+        distiller (dict, optional): The long form; MMRazor's ``ConfigurableDistiller`` becomes a
+            :class:`LocalDistiller`.
+        transfers (dict, optional): The short form, see :func:`write_distiller`.
+        input_shape (Sequence[int]): Shape (C, H, W) of an image.
+
+    Raises:
+        ConfigError: If a transfer does not fit the networks.
+    """
+    if distiller is not None:
+        if str(distiller.get('type')).endswith('ConfigurableDistiller'):
+            return dict(distiller, type='mmrazor.LocalDistiller')
+        return distiller
+    student = architecture
+    if isinstance(architecture, GradientDetachStudent):
+        student = architecture.architecture
+        _refuse_records_past_cuts(student, transfers)
+    return write_distiller(student, teacher, transfers, input_shape)
+
+
+def _refuse_records_past_cuts(student: BaseModel, transfers: dict):
+    """Raise if a feature would be recorded in the module after the one that makes it."""
+    signed = any(getattr(module, 'pre_activation', False) for module in student.modules())
+    for name, transfer in transfers.items():
+        if signed and isinstance(transfer, dict) and transfer.get('position') == 'pre_relu':
+            raise ConfigError(
+                f"transfers.{name}.position='pre_relu': the ReLU behind a pre-activation block "
+                f"belongs to the next module, past the cut; use 'post_relu', its signed sum"
+            )
+
+
+def choose_memory_format(
+    channels_last: Optional[bool], student: BaseModel, teacher: BaseModel
+) -> bool:
+    """Put the student into channels-last memory format where that is wanted and safe.
+
+    Args:
+        channels_last (bool, optional): None to choose it where it is safe.
+        student (BaseModel): The student; its weights are changed in place.
+        teacher (BaseModel): The teacher; it is not changed.
+
+    Returns:
+        bool: Whether both networks compute in channels-last memory format.
+
+    Raises:
+        ConfigError: If it is wanted and not safe.
+    """
+    contiguous = reads_memory_as_contiguous(student, teacher)
+    if channels_last and contiguous:
+        raise ConfigError(
+            'channels_last=True: compiled ops of MMCV (RoIAlign, deformable convolutions) in '
+            'these networks would read such memory wrongly; leave it out'
+        )
+    if channels_last is None:
+        channels_last = not contiguous
+    if channels_last:
+        student.to(memory_format=torch.channels_last)
+    return channels_last
+
+
+def try_losses(
+    student: BaseModel,
+    run_teacher: LeanTeacher,
+    distiller: LocalDistiller,
+    input_shape: Sequence[int],
+    in_modules: bool = False,
+) -> set[str]:
+    """Compute every loss once on noise, so that what does not fit fails before training.
+
+    Args:
+        student (BaseModel): The student, in eval mode.
+        run_teacher (LeanTeacher): Fills the teacher's recorders.
+        distiller (LocalDistiller): The losses.
+        input_shape (Sequence[int]): Shape (C, H, W) of an image.
+        in_modules (bool): Whether to run the student module by module. Defaults to False.
+
+    Returns:
+        Set[str]: With ``in_modules``, names of the teacher's recorders that the first module's
+        losses look into; else none.
+
+    Raises:
+        ConfigError: If a loss does not take what is recorded for it.
+    """
+    images = images_for(student, input_shape)
+    samples = noise_samples(len(images), input_shape)
+    recorders = distiller.student_recorders
+    first: set[str] = set()
+
+    def note_first(index: int):
+        if index == 0:
+            first.update(distiller.teacher_records_of(distiller.ready_losses()))
+
+    modules = student.at_module_ends(note_first) if in_modules else nullcontext()
+    try:
+        run_teacher(images)
+        # A student starts modules only where gradients are recorded.
+        with recorders, modules, torch.set_grad_enabled(in_modules):
+            run_network(student, images, sources_of(recorders))
+        with torch.no_grad():
+            distiller.compute_ready_losses({}, samples, explain=True)
+    finally:
+        distiller.drop_records()
+    return first

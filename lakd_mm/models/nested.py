@@ -1,0 +1,33 @@
+"""Tensors in nested tuples, lists and dicts."""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import torch
+
+
+def tensors_in(values: Any) -> list[torch.Tensor]:
+    """All tensors in nested tuples, lists and dicts."""
+    if isinstance(values, torch.Tensor):
+        return [values]
+    if isinstance(values, dict):
+        values = values.values()
+    elif not isinstance(values, (tuple, list)):
+        return []
+    return [tensor for value in values for tensor in tensors_in(value)]
+
+
+def map_tensors(function: Callable[[torch.Tensor], torch.Tensor], values: Any) -> Any:
+    """The same nested tuples, lists and dicts with a function applied to every tensor."""
+    if isinstance(values, torch.Tensor):
+        return function(values)
+    if isinstance(values, dict):
+        return {key: map_tensors(function, value) for key, value in values.items()}
+    if isinstance(values, (tuple, list)):
+        return type(values)(map_tensors(function, value) for value in values)
+    return values
+
+
+detached = partial(map_tensors, torch.Tensor.detach)
+contiguous = partial(map_tensors, torch.Tensor.contiguous)

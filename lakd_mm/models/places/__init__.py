@@ -1,0 +1,1 @@
+"""Where things are in a network: blocks, stages, classifier, what follows a tap."""

@@ -1,0 +1,67 @@
+"""Load a frozen teacher, and keep it out of checkpoints."""
+
+from pathlib import Path
+
+import torch.nn as nn
+from mmengine.model import BaseModel
+from mmengine.runner import load_checkpoint
+
+from ...errors import ConfigError, MissingCheckpointError
+
+
+def load_teacher(teacher: BaseModel, checkpoint: str):
+    """Load a teacher's checkpoint, which has to fit exactly.
+
+    Args:
+        teacher (BaseModel): The network.
+        checkpoint (str): Path or URL.
+
+    Raises:
+        ConfigError: If keys are missing or unexpected or shapes differ; they are named.
+        MissingCheckpointError: If the file is not there; for one in ``work_dirs`` with the command
+            that trains it.
+    """
+    try:
+        load_checkpoint(teacher, checkpoint, map_location='cpu', strict=True)
+    except MissingCheckpointError as error:
+        run = Path(checkpoint).parent
+        if run.parent.name != 'work_dirs':
+            raise
+        raise MissingCheckpointError(
+            f'{error}\nA teacher that is not trained yet: tools/train.py '
+            f'configs/teachers/{run.name}.py; one from elsewhere: --cfg-options '
+            f'model.teacher_ckpt=PATH'
+        ) from None
+    except RuntimeError as error:
+        if 'do not match exactly' not in str(error):
+            raise
+        backbone = getattr(teacher, 'backbone', teacher)
+        described = f'{type(backbone).__name__} (depth={getattr(backbone, "depth", "?")})'
+        raise ConfigError(
+            f'model.teacher_ckpt={checkpoint!r} is not a checkpoint of the configured teacher, '
+            f'a {described}. Give one that is, or change model.teacher to what it was trained '
+            f'with.\n{error}'
+        ) from None
+    # Or MMEngine would initialise the weights again at the start of training.
+    teacher._is_init = True
+
+
+def keep_teacher_out(algorithm: nn.Module):
+    """Have the checkpoints of an algorithm hold no ``teacher``, and those without it load."""
+    algorithm._register_state_dict_hook(_leave_out_teacher)
+    algorithm.register_load_state_dict_post_hook(_do_not_miss_teacher)
+
+
+def _leave_out_teacher(module, state_dict, prefix, local_metadata):
+    """Keep the teacher's weights out of a checkpoint."""
+    for key in list(state_dict):
+        if key.startswith(f'{prefix}teacher.'):
+            del state_dict[key]
+
+
+def _do_not_miss_teacher(module, incompatible_keys):
+    """Accept a checkpoint without the teacher's weights, which are in place already."""
+    missing = incompatible_keys.missing_keys
+    # Moving averages hold the model as `module`.
+    teacher = ('teacher.', 'module.teacher.')
+    missing[:] = [key for key in missing if not key.startswith(teacher)]
