@@ -12,14 +12,14 @@ import lakd_mm  # noqa: F401  (first: it repairs what the lines below import)
 import torch
 
 from lakd_mm.engine import clear_errors
-from lakd_mm.engine.comparison import (
+from lakd_mm.errors import ConfigError
+from lakd_mm.evaluation.comparison import (
     add_picture,
     add_teacher_and_students,
     add_test_images,
     check_names,
     load_teacher_and_students,
 )
-from lakd_mm.errors import ConfigError
 from lakd_mm.evaluation.features import label as short_name
 from lakd_mm.evaluation.sample_images import class_names, inputs_of, sample_images
 from lakd_mm.models import NDAMFeatureLoss

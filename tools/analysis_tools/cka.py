@@ -14,14 +14,14 @@ from mmengine.utils import track_iter_progress
 
 from lakd_mm.engine import clear_errors
 from lakd_mm.engine.command_line import public_path
-from lakd_mm.engine.comparison import (
+from lakd_mm.evaluation import CKASums, gram, label, record, stem_and_blocks
+from lakd_mm.evaluation.comparison import (
     add_picture,
     add_teacher_and_students,
     add_test_images,
     check_names,
     load_teacher_and_students,
 )
-from lakd_mm.evaluation import CKASums, gram, label, record, stem_and_blocks
 from lakd_mm.evaluation.sample_images import inputs_of, sample_images
 from lakd_mm.models.places.taps import resolve_taps
 from lakd_mm.visualization import cka_heat_map, make_visualizer, save_figure

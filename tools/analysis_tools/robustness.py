@@ -17,14 +17,14 @@ from mmengine.utils import ProgressBar
 
 from lakd_mm.engine import clear_errors, load_network
 from lakd_mm.engine.command_line import public_path
-from lakd_mm.engine.comparison import (
+from lakd_mm.evaluation.calibration import check_torchmetrics
+from lakd_mm.evaluation.comparison import (
     add_picture,
     add_test_images,
     check_names,
     load_others,
     read_test_config,
 )
-from lakd_mm.evaluation.calibration import check_torchmetrics
 from lakd_mm.evaluation.corrupted_files import CorruptedFiles
 from lakd_mm.evaluation.corruptions import (
     CORRUPTIONS,

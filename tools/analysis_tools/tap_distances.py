@@ -20,9 +20,9 @@ from lakd_mm.engine import (
     clear_errors,
     load_network,
 )
-from lakd_mm.engine.comparison import add_picture, add_test_images, check_names
 from lakd_mm.engine.networks import read_config
 from lakd_mm.errors import ConfigError
+from lakd_mm.evaluation.comparison import add_picture, add_test_images, check_names
 from lakd_mm.evaluation.tap_curves import epoch_checkpoints, logged_distances, measured_distances
 from lakd_mm.visualization import curves, make_visualizer, save_figure
 

@@ -8,11 +8,11 @@ from mmengine.config import Config
 from mmengine.device import get_device
 from mmengine.model import BaseModel
 
+from ..engine.command_line import OptionsAction
+from ..engine.config_checks import check_data_folders, check_options
+from ..engine.networks import load_network, read_config
 from ..errors import ConfigError
-from ..evaluation.sample_images import check_normalization
-from .command_line import OptionsAction
-from .config_checks import check_data_folders, check_options
-from .networks import load_network, read_config
+from .sample_images import check_normalization
 
 
 def add_teacher_and_students(parser: ArgumentParser, required: bool) -> None:
