@@ -16,6 +16,7 @@ from mmengine.runner import Runner, find_latest_checkpoint
 from lakd_mm.engine import (
     ConfigError,
     add_common_arguments,
+    best_half,
     check_amp,
     check_data_folders,
     clear_errors,
@@ -34,7 +35,13 @@ def parse_args() -> argparse.Namespace:
         metavar='CHECKPOINT',
         help='go on from this checkpoint; without one, from the latest in the work folder',
     )
-    parser.add_argument('--amp', action='store_true', help='automatic mixed precision (GPU)')
+    parser.add_argument(
+        '--amp',
+        nargs='?',
+        const='auto',
+        choices=['auto', 'bf16', 'fp16'],
+        help='mixed precision; alone bf16 on a CPU and where the GPU has it, else fp16',
+    )
     parser.add_argument(
         '--auto-scale-lr', action='store_true', help='scale the learning rate to the batch size'
     )
@@ -63,6 +70,9 @@ def merge_args(cfg: Config, args: argparse.Namespace) -> None:
             raise ConfigError(f'--amp: optim_wrapper.type is {kind}, which it cannot replace.')
         cfg.optim_wrapper.type = 'AmpOptimWrapper'
         cfg.optim_wrapper.setdefault('loss_scale', 'dynamic')
+        half = {'bf16': 'bfloat16', 'fp16': 'float16'}
+        dtype = half.get(args.amp) or cfg.optim_wrapper.get('dtype')
+        cfg.optim_wrapper.dtype = dtype or best_half()
     check_amp(cfg, '--amp' if args.amp else 'optim_wrapper.type')
 
     if args.resume == 'auto':

@@ -15,6 +15,7 @@ REPAIRS = (
     'mmengine_allow_list',
     'mmengine_checkpoint',
     'mmengine_dist',
+    'mmengine_amp',
     'mmpretrain',
     'mmcls',
     'mmrazor',

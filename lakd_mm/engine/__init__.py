@@ -3,6 +3,7 @@
 from .command_line import OptionsAction, add_common_arguments, clear_errors, load_config
 from .config_checks import (
     ConfigError,
+    best_half,
     check_amp,
     check_data_folders,
     check_options,
@@ -22,6 +23,7 @@ __all__ = [
     'ModelForMetricsHook',
     'OptionsAction',
     'add_common_arguments',
+    'best_half',
     'check_amp',
     'check_data_folders',
     'check_options',

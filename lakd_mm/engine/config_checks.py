@@ -2,12 +2,15 @@
 
 import difflib
 import inspect
+import logging
 import os.path as osp
 from collections.abc import Iterator, Sequence
 from typing import Any, Optional
 
+import torch
 from mmengine.config import Config
 from mmengine.device import get_device
+from mmengine.logging import print_log
 from mmpretrain.registry import DATASETS
 
 from ..errors import ConfigError
@@ -65,21 +68,52 @@ def check_data_folders(cfg: Config, splits: Sequence[str] = ('train', 'val')) ->
 
 
 def check_amp(cfg: Config, source: str) -> None:
-    """Checks that mixed precision, if asked for, can work here.
+    """Check that mixed precision, if asked for, can work here, and warn where it does not pay.
 
     Args:
         cfg (Config): The config.
         source (str): What asked for it, for the message.
 
     Raises:
-        ConfigError: If MMEngine's ``AmpOptimWrapper`` would have no accelerator to run on.
+        ConfigError: If this machine has no mixed precision of the type that is asked for.
     """
-    wrapper = (cfg.get('optim_wrapper') or {}).get('type')
-    if wrapper == 'AmpOptimWrapper' and get_device() in ('cpu', 'mps'):
+    wrapper = cfg.get('optim_wrapper') or {}
+    if wrapper.get('type') != 'AmpOptimWrapper':
+        return
+    device, dtype = get_device(), str(wrapper.get('dtype') or '').removeprefix('torch.')
+    if device == 'mps':
         raise ConfigError(
-            f"{source}: mixed precision (MMEngine's AmpOptimWrapper) needs a GPU, and none is "
-            'visible here. Leave it out to train in float32.'
+            f"{source}: mixed precision (MMEngine's AmpOptimWrapper) does not run on MPS. Leave it "
+            f'out to train in float32.'
         )
+    if device == 'cpu' and dtype not in ('', 'bfloat16'):
+        raise ConfigError(
+            f'{source}: a CPU trains in bfloat16, not in {dtype}. Use --amp bf16, or '
+            f"optim_wrapper.dtype='bfloat16'."
+        )
+    if device == 'cuda' and dtype == 'bfloat16' and not torch.cuda.is_bf16_supported():
+        raise ConfigError(f'{source}: this GPU has no bfloat16. Use --amp fp16.')
+    if device == 'cpu' and not cpu_has_bf16():
+        print_log(
+            f'{source}: this CPU has no bfloat16 arithmetic (avx512_bf16, avx512_fp16, amx_bf16); '
+            f'float32 is faster on it.',
+            logger='current',
+            level=logging.WARNING,
+        )
+
+
+def best_half() -> str:
+    """Return the type of 16 bits for mixed precision here, 'bfloat16' or 'float16'."""
+    if get_device() == 'cuda' and not torch.cuda.is_bf16_supported():
+        return 'float16'
+    return 'bfloat16'
+
+
+def cpu_has_bf16() -> bool:
+    """Tell whether this CPU computes in bfloat16; True where torch does not say."""
+    capabilities = getattr(torch.cpu, 'get_capabilities', dict)()
+    names = ('avx512_bf16', 'avx512_fp16', 'amx_bf16')
+    return capabilities.get('architecture') != 'x86_64' or any(map(capabilities.get, names))
 
 
 def _without_digits(name: str) -> str:

@@ -116,11 +116,36 @@ def test_only_the_named_splits_are_checked():
     check_data_folders(cfg, splits=['test'])
 
 
-def test_amp_needs_a_gpu(cfg, monkeypatch):
-    monkeypatch.setattr('lakd_mm.engine.config_checks.get_device', lambda: 'cpu')
+@pytest.mark.parametrize(
+    ('device', 'dtype', 'message'),
+    [
+        ('mps', None, '--amp: mixed precision .* does not run on MPS'),
+        ('cpu', 'float16', '--amp: a CPU trains in bfloat16, not in float16'),
+        ('cuda', 'bfloat16', '--amp: this GPU has no bfloat16'),
+    ],
+)
+def test_amp_that_cannot_work(cfg, monkeypatch, device, dtype, message):
+    monkeypatch.setattr('lakd_mm.engine.config_checks.get_device', lambda: device)
+    monkeypatch.setattr('torch.cuda.is_bf16_supported', lambda: False)
+    cfg.optim_wrapper.dtype = dtype
     check_amp(cfg, '--amp')
     cfg.optim_wrapper.type = 'AmpOptimWrapper'
-    with pytest.raises(ConfigError, match='--amp: mixed precision .* needs a GPU'):
+    with pytest.raises(ConfigError, match=message):
         check_amp(cfg, '--amp')
-    monkeypatch.setattr('lakd_mm.engine.config_checks.get_device', lambda: 'cuda')
+    cfg.optim_wrapper.dtype = 'float16' if device == 'cuda' else 'bfloat16'
+    if device != 'mps':
+        check_amp(cfg, '--amp')
+
+
+@pytest.mark.parametrize('flag', [None, 'avx512_bf16', 'avx512_fp16', 'amx_bf16'])
+def test_a_cpu_without_bf16_is_named_once(cfg, monkeypatch, capsys, flag):
+    capabilities = {'architecture': 'x86_64', 'avx2': True, flag: True}
+    monkeypatch.setattr('torch.cpu.get_capabilities', lambda: capabilities)
+    monkeypatch.setattr('lakd_mm.engine.config_checks.get_device', lambda: 'cpu')
+    said = []
+    monkeypatch.setattr(
+        'lakd_mm.engine.config_checks.print_log', lambda text, **kwargs: said.append(text)
+    )
+    cfg.optim_wrapper.type = 'AmpOptimWrapper'
     check_amp(cfg, '--amp')
+    assert ['float32 is faster on it' in text for text in said] == ([] if flag else [True])

@@ -103,7 +103,7 @@ def test_refused_before_anything_is_written(refuse, tiny_config, tmp_path, monke
     assert refuse('absent.py').startswith('error: config absent.py:')
     assert 'no such config' in refuse('lakd_mm::lakd/absent.py')
     monkeypatch.setattr('lakd_mm.engine.config_checks.get_device', lambda: 'cpu')
-    assert refuse(tiny_config, '--amp').startswith('error: --amp: mixed precision')
+    assert refuse(tiny_config, '--amp', 'fp16').startswith('error: --amp: a CPU trains in bfloat16')
 
     extra = "optim_wrapper['type'] = 'ApexOptimWrapper'\nauto_scale_lr = dict()\n"
     tiny_config.write_text(tiny_config.read_text() + extra)

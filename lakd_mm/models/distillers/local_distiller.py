@@ -13,7 +13,7 @@ from mmrazor.models.task_modules import RecorderManager
 from mmrazor.registry import MODELS
 
 from ...errors import ConfigError, near_names
-from ..nested import contiguous
+from ..nested import contiguous, map_tensors, tensors_in
 from ..students import GradientDetachStudent
 
 
@@ -141,7 +141,7 @@ class LocalDistiller(ConfigurableDistiller):
                 inputs = contiguous(inputs)
             if 'data_samples' not in inputs and _takes_samples(loss):
                 inputs['data_samples'] = data_samples
-            return loss(**inputs)
+            return _in_full_precision(loss, inputs)
         except (ValueError, AssertionError, RuntimeError, TypeError) as error:
             if not explain and not isinstance(error, ValueError):
                 raise
@@ -181,6 +181,19 @@ class LocalDistiller(ConfigurableDistiller):
                             module.check_record(source, from_student)
                         if hasattr(module, 'attach'):
                             module.attach(model)
+
+
+def _in_full_precision(loss: nn.Module, inputs: dict) -> torch.Tensor:
+    """Compute a loss in float32 where autocast recorded shorter floats, as sums need it."""
+    device = next((t.device.type for t in tensors_in(inputs)), 'cpu')
+    if not torch.is_autocast_enabled(device):
+        return loss(**inputs)
+    with torch.autocast(device, enabled=False):
+        return loss(**map_tensors(_widen, inputs))
+
+
+def _widen(tensor: torch.Tensor) -> torch.Tensor:
+    return tensor.float() if tensor.dtype in (torch.float16, torch.bfloat16) else tensor
 
 
 def _least_count(index: int) -> int:

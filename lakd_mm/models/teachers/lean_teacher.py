@@ -27,7 +27,8 @@ class LeanTeacher:
     """Runs a copy of a frozen teacher that is made for nothing but being recorded.
 
     The copy records into the teacher's own recorders, and is made anew whenever the teacher's
-    weights, device, type or hooks have changed (not through ``.data``, which leaves no trace).
+    weights, device, type, hooks or modules have changed. Under autocast the copy holds its weights
+    in the type of autocast, instead of having them cast in every step, and so records in that type.
 
     Args:
         teacher (BaseModel): The teacher, in eval mode; it is not changed.
@@ -61,7 +62,11 @@ class LeanTeacher:
         self.stop_early = stop_early
         self.compile = compile
         self._copy: Optional[nn.Module] = None
+        # What the copy was made of, and where to look whether that has changed.
         self._copied = None
+        self._dtype: Optional[torch.dtype] = None
+        self._held: Optional[torch.dtype] = None
+        self._watched = _Watched(teacher)
 
         self._calls: dict[str, int] = {}
         self._num_hooks = len(_hooks(teacher))
@@ -88,16 +93,40 @@ class LeanTeacher:
             awaited (Collection[str], optional): Names of the recorders to stop behind, if it stops
                 early. Defaults to None, all of them.
         """
-        state = [*self.teacher.parameters(), *self.teacher.buffers()]
-        now = [(id(tensor), tensor._version, tensor.device, tensor.dtype) for tensor in state]
-        now += _hooks(self.teacher)
-        if now != self._copied:
-            self._copy, self._copied = self._make_copy(), now
+        device = inputs.device.type
+        dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else None
+        now = self._watched.state()
+        if now != self._copied or dtype != self._dtype:
+            self._watched = _Watched(self.teacher)
+            self._copied, self._dtype = self._watched.state(), dtype
+            self._copy = self._make_copy()
+            self._held = dtype if dtype is not None and self._runs_in(dtype, inputs) else None
+            self._copy.to(self._held)
             if self.compile is not None:
                 compile_blocks(self._copy, **self.compile)
         if self.channels_last:
             inputs = inputs.contiguous(memory_format=torch.channels_last)
-        self._run(self._copy, inputs, awaited)
+        if self._held is None:
+            self._run(self._copy, inputs, awaited)
+        else:
+            with torch.autocast(device, enabled=False):
+                self._run(self._copy, inputs.to(self._held), awaited)
+
+    def _runs_in(self, dtype: torch.dtype, inputs: torch.Tensor) -> bool:
+        """Tell whether the teacher runs with weights of a type; one that makes others may not."""
+        try:
+            with torch.autocast(inputs.device.type, enabled=False):
+                self._run(self._make_copy().to(dtype), inputs[:1].to(dtype))
+        except torch.OutOfMemoryError:
+            raise
+        except RuntimeError as error:
+            print_log(
+                f'The teacher does not run with weights held in {dtype} ({error}); they are cast '
+                f'in each step.',
+                logger='current',
+            )
+            return False
+        return True
 
     def _make_copy(self) -> nn.Module:
         # The hooks of the copy are to fill the recorders themselves, so these are not copied.
@@ -150,6 +179,28 @@ class LeanTeacher:
             recorder.reset_data_buffer()
         modules = dict(self.teacher.named_modules())
         return records, counts if counts.keys() <= modules.keys() else {}
+
+
+class _Watched:
+    """The dicts in which a network keeps its tensors, hooks and modules: quick to look through."""
+
+    def __init__(self, network: nn.Module):
+        modules = list(network.modules())
+        self.tensors = [d for m in modules for d in (m._parameters, m._buffers) if d]
+        self.hooks = [d for m in modules for d in (m._forward_hooks, m._forward_pre_hooks)]
+        self.children = [m._modules for m in modules if m._modules]
+
+    def state(self) -> list:
+        """Return what is equal as long as nothing has changed, ``.data`` included."""
+        state: list = [
+            (id(tensor), tensor._version, tensor.data_ptr())
+            for tensors in self.tensors
+            for tensor in tensors.values()
+            if tensor is not None
+        ]
+        state += [i for hooks in self.hooks if hooks for i in hooks]
+        state += [id(child) for children in self.children for child in children.values()]
+        return state
 
 
 def _hooks(network: nn.Module) -> list:

@@ -150,11 +150,8 @@ def test_local_backward_with_clipping_trains_alike(build, batch):
     assert all(torch.equal(states[0][k], states[1][k]) for k in states[0])
 
 
-def test_local_backward_under_bf16_and_a_gradient_scale(build, batch, monkeypatch):
+def test_local_backward_under_bf16_and_a_gradient_scale(build, batch):
     """The scale is applied to every module's loss and the backward is that of the sum."""
-    monkeypatch.setattr('mmengine.optim.optimizer.amp_optimizer_wrapper.is_cuda_available', bool)
-    for name in ('is_cuda_available', 'is_npu_available'):
-        monkeypatch.setattr(f'mmengine.optim.optimizer.amp_optimizer_wrapper.{name}', lambda: True)
 
     class KeepScaledGrads(AmpOptimWrapper):
         def step(self, **kwargs):
@@ -167,7 +164,6 @@ def test_local_backward_under_bf16_and_a_gradient_scale(build, batch, monkeypatc
     for backward in ('local', 'joint'):
         model = build(lakd_cfg(backward=backward))
         wrapper = optim_wrapper(model, KeepScaledGrads, dtype='bfloat16', loss_scale=4.0)
-        wrapper.loss_scaler = torch.amp.GradScaler('cpu', init_scale=4.0)
         model.train_step(raw(batch), optim_wrapper=wrapper)
         grads.append([p.grad for p in model.student.parameters()])
     assert all(torch.equal(a, b) for a, b in zip(*grads))
@@ -175,6 +171,25 @@ def test_local_backward_under_bf16_and_a_gradient_scale(build, batch, monkeypatc
     plain.train_step(raw(batch), optim_wrapper=optim_wrapper(plain))
     scaled, unscaled = grads[0][-1].flatten(), plain.student.head.fc.bias.grad.flatten()
     assert (scaled.norm() / unscaled.norm()).item() == pytest.approx(4, rel=0.05)
+
+
+def test_losses_reduce_in_float32_under_bf16(lakd, batch, monkeypatch):
+    seen = {}
+    for name, loss in lakd.distiller.distill_losses.items():
+        loss.register_forward_pre_hook(
+            lambda module, args, kwargs, name=name: seen.update(
+                {name: {v.dtype for v in kwargs.values() if isinstance(v, torch.Tensor)}}
+            ),
+            with_kwargs=True,
+        )
+    plain = lakd(**batch, mode='loss')
+    with torch.autocast('cpu', dtype=torch.bfloat16):
+        losses = lakd(**batch, mode='loss')
+    assert set(seen) == {'loss_module1', 'loss_module2', 'loss_module3', 'loss_cat'}
+    assert all(dtypes == {torch.float32} for dtypes in seen.values())
+    assert all(value.dtype == torch.float32 for value in losses.values())
+    for name, value in plain.items():
+        torch.testing.assert_close(losses[name], value, rtol=0.05, atol=0.005, msg=name)
 
 
 def test_compiled_blocks_give_the_same(build, batch):

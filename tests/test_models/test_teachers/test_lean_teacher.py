@@ -219,3 +219,47 @@ def test_drop_path_in_a_teacher_is_off(build, batch):
         for _ in range(2)
     ]
     assert torch.equal(outputs[0][0][0], outputs[1][0][0])
+
+
+def test_under_autocast_the_copy_holds_the_type(teacher, batch):
+    manager = recorder_manager(teacher, late=('ModuleOutputs', 'backbone'))
+    lean = LeanTeacher(teacher, manager, batch['inputs'])
+    images = batch['inputs']
+    plain = records(manager, lean, images)[0][0][0]
+    with torch.autocast('cpu', dtype=torch.bfloat16):
+        held = records(manager, lean, images)[0][0][0]
+        assert {p.dtype for p in lean._copy.parameters()} == {torch.bfloat16}
+        copied = lean._copy
+        records(manager, lean, images)
+        assert lean._copy is copied
+    assert held.dtype == torch.bfloat16
+    assert (held.float() - plain).norm() < 0.02 * plain.norm()
+    assert {p.dtype for p in teacher.parameters()} == {torch.float32}
+    assert torch.equal(records(manager, lean, images)[0][0][0], plain)
+
+
+def test_a_teacher_that_makes_float32_itself_is_cast_instead(build, batch):
+    class Shift(torch.nn.Module):
+        def forward(self, x):
+            return x + torch.zeros(1, dtype=torch.float32)
+
+    teacher = trained_like(build(cifar_resnet_cfg(14)))
+    teacher.backbone.layer1.append(Shift())
+    manager = recorder_manager(teacher, late=('ModuleOutputs', 'backbone'))
+    lean = LeanTeacher(teacher, manager, batch['inputs'])
+    plain = records(manager, lean, batch['inputs'])[0][0][0]
+    with torch.autocast('cpu', dtype=torch.bfloat16):
+        cast = records(manager, lean, batch['inputs'])[0][0][0]
+    assert (cast.float() - plain).norm() < 0.02 * plain.norm()
+
+
+@pytest.mark.parametrize('change', ['data', 'module'])
+def test_what_leaves_no_version_is_seen_too(teacher, batch, change):
+    manager = recorder_manager(teacher, late=('ModuleOutputs', 'backbone'))
+    lean = LeanTeacher(teacher, manager, batch['inputs'])
+    before = records(manager, lean, batch['inputs'])[0][0][0]
+    if change == 'data':
+        teacher.backbone.conv1.weight.data = teacher.backbone.conv1.weight.data * 2
+    else:
+        teacher.backbone.layer3[1] = torch.nn.Identity()
+    assert not torch.equal(records(manager, lean, batch['inputs'])[0][0][0], before)
