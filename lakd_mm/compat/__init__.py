@@ -16,6 +16,7 @@ REPAIRS = (
     'mmengine_checkpoint',
     'mmengine_dist',
     'mmengine_amp',
+    'mmengine_history',
     'mmpretrain',
     'mmcls',
     'mmrazor',
