@@ -17,6 +17,7 @@ REPAIRS = (
     'mmengine_dist',
     'mmengine_amp',
     'mmengine_history',
+    'mmengine_random',
     'mmpretrain',
     'mmcls',
     'mmrazor',
