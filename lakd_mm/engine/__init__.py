@@ -1,5 +1,6 @@
 """Hooks, checks of configs, and what the command line tools share."""
 
+from .cohort import CohortEvaluator, CohortOptimWrapperConstructor, cohort_config
 from .command_line import OptionsAction, add_common_arguments, clear_errors, load_config
 from .config_checks import (
     ConfigError,
@@ -10,12 +11,21 @@ from .config_checks import (
     near_name,
 )
 from .export import export_student
-from .hooks import CheckDataHook, ExportStudentHook, KeepPreviousHook, ModelForMetricsHook
+from .hooks import (
+    CheckDataHook,
+    CohortCheckpointHook,
+    ExportStudentHook,
+    KeepPreviousHook,
+    ModelForMetricsHook,
+)
 from .local_ddp import LocalDistributedDataParallel
 from .networks import load_network
 
 __all__ = [
     'CheckDataHook',
+    'CohortCheckpointHook',
+    'CohortEvaluator',
+    'CohortOptimWrapperConstructor',
     'ConfigError',
     'ExportStudentHook',
     'KeepPreviousHook',
@@ -28,6 +38,7 @@ __all__ = [
     'check_data_folders',
     'check_options',
     'clear_errors',
+    'cohort_config',
     'export_student',
     'load_config',
     'load_network',

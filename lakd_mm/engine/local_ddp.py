@@ -1,11 +1,13 @@
 """Distributed data parallel training of students that learn module by module."""
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Union
 
 import torch
 import torch.distributed as dist
 from mmengine.model import MMDistributedDataParallel
-from mmengine.optim import OptimWrapper
+from mmengine.optim import OptimWrapper, OptimWrapperDict
 from mmrazor.registry import MODEL_WRAPPERS
 
 
@@ -52,22 +54,41 @@ class LocalDistributedDataParallel(MMDistributedDataParallel):
         Returns:
             Dict[str, torch.Tensor]: What is logged.
         """
+        if isinstance(optim_wrapper, OptimWrapperDict):
+            return self.module.train_step(data, optim_wrapper, self.averaging)
         if getattr(self.module, 'backward', None) != 'local':
             return super().train_step(data, optim_wrapper)
-        self._averaging = optim_wrapper.should_sync()
-        try:
+        with self.averaging(optim_wrapper) as before_last_backward:
             # PyTorch's own averaging waits for a forward of this wrapper, which is not called.
             with optim_wrapper.optim_context(self):
                 losses = self.module.batch_losses(data, optim_wrapper)
             total, log_vars = self.module.parse_losses(losses)
+            before_last_backward(total)
+            optim_wrapper.update_params(total)
+        return log_vars
+
+    @contextmanager
+    def averaging(self, optim_wrapper: OptimWrapper) -> Iterator[Callable[[torch.Tensor], None]]:
+        """Average over the processes the gradients of all backwards inside.
+
+        Args:
+            optim_wrapper (OptimWrapper): Says whether a step follows that needs them.
+
+        Yields:
+            Callable[[Tensor], None]: To be called with the last loss before its backward.
+        """
+        self._averaging = optim_wrapper.should_sync()
+
+        def before_last_backward(total: torch.Tensor):
             if self._averaging:
                 total.register_hook(lambda _: _at_the_end_of_this_backward(self._finish))
-            optim_wrapper.update_params(total)
+
+        try:
+            yield before_last_backward
         finally:
             self._averaging = False
             self._ready.clear()
             self._under_way.clear()
-        return log_vars
 
     def _collect(self, parameter: torch.nn.Parameter):
         """Note a gradient that is complete; with the first of a backward, plan to send them."""

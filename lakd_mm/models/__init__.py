@@ -1,6 +1,6 @@
 """Networks, losses and the ways to train them, registered in MMRazor's ``MODELS``."""
 
-from .algorithms import LAKD, Distill
+from .algorithms import LAKD, Cohort, Distill
 from .backbones import (
     CIFARVGG,
     CBAMCIFARResNet,
@@ -41,6 +41,7 @@ __all__ = [
     'CanKDLoss',
     'CausalATLoss',
     'CausalFALoss',
+    'Cohort',
     'ChannelAttentionLoss',
     'ContrastiveAttentionLoss',
     'ContrastiveRepresentationLoss',

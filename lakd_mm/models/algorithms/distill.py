@@ -162,7 +162,7 @@ class Distill(SingleTeacherDistill):
         """Choose the memory format, make the lean teacher, try all losses, compile blocks."""
         channels_last = choose_memory_format(channels_last, self.student, self.teacher)
         try:
-            self._run_teacher = LeanTeacher(
+            self.run_teacher = LeanTeacher(
                 self.teacher.eval(),
                 self.distiller.teacher_recorders,
                 images_for(self.teacher, self.input_shape),
@@ -173,7 +173,7 @@ class Distill(SingleTeacherDistill):
             self.eval()
             self._teacher_first = try_losses(
                 self.student,
-                self._run_teacher,
+                self.run_teacher,
                 self.distiller,
                 self.input_shape,
                 in_modules=self.teacher_twice,
@@ -233,7 +233,10 @@ class Distill(SingleTeacherDistill):
         Returns:
             Dict[str, Tensor]: As :meth:`loss`.
         """
-        data = self.data_preprocessor(data, True)
+        return self.prepared_losses(self.data_preprocessor(data, True), optim_wrapper)
+
+    def prepared_losses(self, data: Any, optim_wrapper: OptimWrapper) -> LossResults:
+        """Compute the losses of a preprocessed batch, see :meth:`batch_losses`."""
         if self.backward != 'local':
             return self._run_forward(data, mode='loss')
         args, kwargs = ((), data) if isinstance(data, dict) else (data, {})
@@ -278,7 +281,7 @@ class Distill(SingleTeacherDistill):
             step = Step(
                 batch_inputs,
                 data_samples,
-                self._run_teacher,
+                self.run_teacher,
                 self.student,
                 self.distiller,
                 backward if self._cuts else None,

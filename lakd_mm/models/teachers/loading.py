@@ -1,5 +1,6 @@
 """Load a frozen teacher, and keep it out of checkpoints."""
 
+import re
 from pathlib import Path
 
 import torch.nn as nn
@@ -7,6 +8,9 @@ from mmengine.model import BaseModel
 from mmengine.runner import load_checkpoint
 
 from ...errors import ConfigError, MissingCheckpointError
+
+# Moving averages hold the model as `module`, a cohort each member as `members.NAME`.
+_OF_TEACHER = re.compile(r'(module\.)?(members\.\w+\.)?teacher\.')
 
 
 def load_teacher(teacher: BaseModel, checkpoint: str):
@@ -55,13 +59,11 @@ def keep_teacher_out(algorithm: nn.Module):
 def _leave_out_teacher(module, state_dict, prefix, local_metadata):
     """Keep the teacher's weights out of a checkpoint."""
     for key in list(state_dict):
-        if key.startswith(f'{prefix}teacher.'):
+        if _OF_TEACHER.match(key.removeprefix(prefix)):
             del state_dict[key]
 
 
 def _do_not_miss_teacher(module, incompatible_keys):
     """Accept a checkpoint without the teacher's weights, which are in place already."""
     missing = incompatible_keys.missing_keys
-    # Moving averages hold the model as `module`.
-    teacher = ('teacher.', 'module.teacher.')
-    missing[:] = [key for key in missing if not key.startswith(teacher)]
+    missing[:] = [key for key in missing if not _OF_TEACHER.match(key)]

@@ -150,7 +150,7 @@ def test_the_teacher_runs_no_head(make, roi_head):
     model = make(dict(roi_head=roi_head), dict(roi_head=roi_head))
     images, samples = images_and_boxes()
     head_runs.clear()
-    model._run_teacher(images)
+    model.run_teacher(images)
     assert not head_runs
     model.loss(images, samples)
     assert head_runs == [3]

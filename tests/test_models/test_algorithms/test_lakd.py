@@ -206,7 +206,7 @@ def test_compiled_blocks_give_the_same(build, batch):
         return [i + 1 for i, b in enumerate(blocks) if b._compiled_call_impl is not None]
 
     assert compiled(models[1].student) == [3, 6, 7, 8]
-    assert compiled(models[1]._run_teacher._copy) == [i for i in range(1, 15) if i % 5]
+    assert compiled(models[1].run_teacher._copy) == [i for i in range(1, 15) if i % 5]
     assert compiled(models[1].teacher) == compiled(models[0].student) == []
     assert compiled(copy.deepcopy(models[1].student)) == []
 

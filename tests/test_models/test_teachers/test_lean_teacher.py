@@ -215,7 +215,7 @@ def test_drop_path_in_a_teacher_is_off(build, batch):
     first, second = (model(**batch, mode='loss')['distill.loss_module1'] for _ in range(2))
     assert model.student.backbone.layer4[1].drop_path.training
     outputs = [
-        records(model.distiller.teacher_recorders, model._run_teacher, batch['inputs'])
+        records(model.distiller.teacher_recorders, model.run_teacher, batch['inputs'])
         for _ in range(2)
     ]
     assert torch.equal(outputs[0][0][0], outputs[1][0][0])

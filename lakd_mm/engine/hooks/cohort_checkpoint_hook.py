@@ -1,0 +1,132 @@
+"""Checkpoints of a cohort's members, as trainings alone would leave them."""
+
+import os
+import os.path as osp
+import re
+from collections.abc import Mapping
+from typing import Any, Optional
+
+from mmengine.config import Config
+from mmengine.dist import master_only
+from mmengine.hooks import Hook
+from mmengine.runner import Runner, save_checkpoint
+from mmrazor.registry import HOOKS
+
+
+@HOOKS.register_module()
+class CohortCheckpointHook(Hook):
+    """Writes a folder for each member of a :class:`Cohort`, beside the cohort's own checkpoints.
+
+    It holds ``config.py``, the member's config, and whenever the cohort is saved the member's
+    checkpoint under the same file name, with its weights, moving averages, optimizer, schedulers
+    and log. Tools test, export and resume it as if it had been trained alone. With ``save_best``
+    the best one by that metric is kept as ``best_METRIC_epoch_N.pth`` too.
+
+    Args:
+        configs (Dict[str, dict]): The config of each member, by its name.
+        save_best (str, optional): A metric of which higher is better. Defaults to that of the
+            members' own ``CheckpointHook``, 'auto' being 'accuracy/top1'.
+    """
+
+    priority = 'LOWEST'
+
+    def __init__(self, configs: Mapping[str, dict], save_best: Optional[str] = None):
+        self.configs = {name: Config(dict(cfg)) for name, cfg in configs.items()}
+        self.save_best = save_best
+        self.best: dict[str, float] = {}
+
+    @master_only
+    def before_train(self, runner: Runner):
+        """Write the members' configs."""
+        for name, cfg in self.configs.items():
+            folder = osp.join(runner.work_dir, name)
+            os.makedirs(folder, exist_ok=True)
+            cfg.dump(osp.join(folder, 'config.py'))
+
+    def before_save_checkpoint(self, runner: Runner, checkpoint: dict):
+        """Save what each member has in a checkpoint of the cohort."""
+        by_epoch = 'by_epoch' not in runner.cfg.train_cfg or runner.cfg.train_cfg.by_epoch
+        unit = 'epoch' if by_epoch else 'iter'
+        file = f'{unit}_{checkpoint["meta"][unit]}.pth'
+        checkpoint['message_hub']['runtime_info']['cohort_best'] = dict(self.best)
+        for name in self.configs:
+            path = osp.join(runner.work_dir, name, file)
+            save_checkpoint(self._part(checkpoint, name), path)
+            with open(osp.join(runner.work_dir, name, 'last_checkpoint'), 'w') as last:
+                last.write(path)
+
+    def after_load_checkpoint(self, runner: Runner, checkpoint: dict):
+        """Go on with the best values of a resumed cohort."""
+        info = checkpoint.get('message_hub', {})
+        if isinstance(info, dict):
+            self.best = dict(info.get('runtime_info', {}).get('cohort_best', {}))
+
+    @master_only
+    def after_val_epoch(self, runner: Runner, metrics: Optional[dict[str, float]] = None):
+        """Keep a member's weights if they are the best so far."""
+        for name, cfg in self.configs.items():
+            wanted = self.save_best or cfg.get('default_hooks', {}).get('checkpoint', {}).get(
+                'save_best'
+            )
+            wanted = 'accuracy/top1' if wanted == 'auto' else wanted
+            value = (metrics or {}).get(f'{name}/{wanted}')
+            if value is None or value <= self.best.get(name, float('-inf')):
+                continue
+            self.best[name] = value
+            folder = osp.join(runner.work_dir, name)
+            short = f'best_{wanted.replace("/", "_")}_epoch_'
+            older = [file for file in os.listdir(folder) if file.startswith(short)]
+            file = f'{short}{runner.epoch}.pth'
+            save_checkpoint(self._part(self._weights(runner), name), osp.join(folder, file))
+            older = [other for other in older if other != file]
+            for file in older:
+                os.remove(osp.join(folder, file))
+
+    def _weights(self, runner: Runner) -> dict:
+        """Return what the runner would save beside optimizers, with moving averages in place."""
+        model = getattr(runner.model, 'module', runner.model)
+        meta = dict(epoch=runner.epoch, iter=runner.iter, seed=runner.seed)
+        checkpoint = dict(
+            meta=meta, state_dict=model.state_dict(), message_hub=runner.message_hub.state_dict()
+        )
+        for hook in runner.hooks:
+            if hook is not self:
+                hook.before_save_checkpoint(runner, checkpoint)
+        return checkpoint
+
+    def _part(self, checkpoint: Mapping[str, Any], name: str) -> dict:
+        """Pick what a member alone would have saved."""
+        cfg = self.configs[name]
+        part = dict(meta=dict(checkpoint['meta'], cfg=cfg.pretty_text))
+        for key, prefix in (('state_dict', ''), ('ema_state_dict', 'module.')):
+            if key in checkpoint:
+                part[key] = _of_member(checkpoint[key], name, prefix)
+        for key in ('optimizer', 'param_schedulers'):
+            if key in checkpoint:
+                part[key] = checkpoint[key][name]
+        hub = checkpoint['message_hub']
+        part['message_hub'] = dict(hub, log_scalars=_log_of(hub['log_scalars'], name))
+        return part
+
+
+def _of_member(state: Mapping[str, Any], name: str, prefix: str) -> dict:
+    """Return a member's weights by the names that they have alone."""
+    others = re.compile(rf'{re.escape(prefix)}(members|teacher)\.')
+    inside = f'{prefix}members.{name}.'
+    return {
+        prefix + key.removeprefix(inside) if key.startswith(inside) else key: value
+        for key, value in state.items()
+        if key.startswith(inside) or not others.match(key)
+    }
+
+
+def _log_of(scalars: Mapping[str, Any], name: str) -> dict:
+    """Return the log of a member, with its name taken out, and what all have in common."""
+    found = {}
+    for key, value in scalars.items():
+        where, _, rest = key.partition('/')
+        if rest.startswith((f'{name}.', f'{name}/')):
+            found[f'{where}/{rest[len(name) + 1 :]}'] = value
+        elif rest in ('time', 'data_time', 'memory'):
+            found[key] = value
+    return found
