@@ -1,7 +1,8 @@
 """What the person at the keyboard is told."""
 
 import difflib
-from collections.abc import Iterable
+import inspect
+from collections.abc import Callable, Iterable
 from pickle import UnpicklingError
 
 
@@ -33,6 +34,25 @@ def check_positive(owner: str, **values):
     for name, value in values.items():
         if isinstance(value, bool) or not isinstance(value, (int, float)) or value <= 0:
             raise ConfigError(f'{owner}: {name}={value!r} is not a positive number')
+
+
+def refuse_ignored(owner: Callable, why: str, **values):
+    """Raise a ConfigError for arguments that change nothing beside the others.
+
+    Args:
+        owner (Callable): The class or function whose arguments they are.
+        why (str): Beside what they change nothing, and what to do.
+        **values: The arguments. One that has its default value is no mistake.
+    """
+    parameters = inspect.signature(owner).parameters
+    given = []
+    for name, value in values.items():
+        value = tuple(value) if isinstance(value, list) else value
+        if value != parameters[name].default:
+            short = value is None or isinstance(value, (bool, int, float, str))
+            given.append(f'{name}={value!r}' if short else name)
+    if given:
+        raise ConfigError(f'{owner.__name__}: {", ".join(given)} would be ignored {why}')
 
 
 def near_names(name: str, names: Iterable[str]) -> str:

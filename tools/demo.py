@@ -35,7 +35,10 @@ def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument('--work-dir', type=Path, default=Path('work_dirs/demo'))
     parser.add_argument('--epochs', type=int, help='instead of the number in each config')
-    return parser.parse_args()
+    args = parser.parse_args()
+    if args.epochs is not None and args.epochs < 1:
+        parser.error(f'--epochs {args.epochs}: give a whole number of at least 1')
+    return args
 
 
 def count_parameters(cfg: Config) -> int:

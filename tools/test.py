@@ -18,9 +18,12 @@ from mmengine.runner import Runner
 from lakd_mm.engine import (
     ConfigError,
     add_common_arguments,
+    check_common_arguments,
     check_data_folders,
     clear_errors,
     load_config,
+    refuse_ignored_options,
+    refuse_overridden_keys,
 )
 
 
@@ -36,7 +39,14 @@ def parse_args() -> argparse.Namespace:
         default='pred',
         help='what --out holds: the metrics, or the predictions (default)',
     )
-    return parser.parse_args()
+    args = parser.parse_args()
+    check_common_arguments(parser, args)
+    refuse_overridden_keys(
+        parser, args, dict.fromkeys(('load_from', 'model.teacher_ckpt'), 'the checkpoint')
+    )
+    if not args.out:
+        refuse_ignored_options(parser, args, ['out_item'], 'without --out; add that')
+    return args
 
 
 def evaluate(runner: Runner) -> dict:

@@ -17,9 +17,11 @@ from lakd_mm.engine import (
     ConfigError,
     add_common_arguments,
     check_amp,
+    check_common_arguments,
     check_data_folders,
     clear_errors,
     load_config,
+    refuse_overridden_keys,
 )
 
 
@@ -40,7 +42,16 @@ def parse_args() -> argparse.Namespace:
     )
     parser.add_argument('--no-validate', action='store_true', help='do not evaluate meanwhile')
     parser.add_argument('--seed', type=int, help='seed of every random number (randomness.seed)')
-    return parser.parse_args()
+    args = parser.parse_args()
+    check_common_arguments(parser, args)
+    if args.resume:
+        refuse_overridden_keys(parser, args, {'resume': '--resume', 'load_from': '--resume'})
+    if args.seed is not None:
+        refuse_overridden_keys(parser, args, {'randomness.seed': '--seed'})
+    if args.no_validate:
+        keys = ('val_cfg', 'val_dataloader', 'val_evaluator')
+        refuse_overridden_keys(parser, args, dict.fromkeys(keys, '--no-validate'))
+    return args
 
 
 def merge_args(cfg: Config, args: argparse.Namespace) -> None:
@@ -67,8 +78,9 @@ def merge_args(cfg: Config, args: argparse.Namespace) -> None:
 
     if args.resume == 'auto':
         cfg.resume = find_latest_checkpoint(cfg.work_dir) is not None
-        cfg.load_from = None
-        if not cfg.resume and os.environ.get('RANK', '0') == '0':
+        if cfg.resume:
+            cfg.load_from = None
+        elif os.environ.get('RANK', '0') == '0':
             print(f'--resume: no checkpoint in {cfg.work_dir}, training starts anew.')
     elif args.resume:
         cfg.resume = True

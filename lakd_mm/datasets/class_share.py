@@ -9,7 +9,7 @@ from mmengine.dataset import BaseDataset
 from mmpretrain.registry import DATASETS as MMPRETRAIN_DATASETS
 from mmrazor.registry import DATASETS
 
-from ..errors import ConfigError
+from ..errors import ConfigError, refuse_ignored
 
 
 @DATASETS.register_module()
@@ -34,7 +34,8 @@ def class_share(
         BaseDataset: The same data set, with fewer images in their old order.
 
     Raises:
-        ConfigError: If ``share`` is out of range, or no image of some class is left.
+        ConfigError: If ``share`` is out of range, no image of some class is left, or an argument
+            would be ignored.
 
     Examples:
         >>> train_dataloader = dict(
@@ -45,6 +46,12 @@ def class_share(
     """
     if not 0 < share <= 1:
         raise ConfigError(f'class_share: share is {share}; give a number above 0 and at most 1.')
+    if share == 1 and not rest:
+        refuse_ignored(class_share, 'with share=1, which keeps all images', seed=seed)
+    if pipeline is not None and (not isinstance(dataset, dict) or 'pipeline' in dataset):
+        raise ConfigError(
+            'class_share: pipeline would be ignored, the data set has its own; change that one'
+        )
     if isinstance(dataset, dict):
         default = {} if pipeline is None else dict(pipeline=pipeline)
         dataset = MMPRETRAIN_DATASETS.build({**default, **dataset})

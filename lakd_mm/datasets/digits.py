@@ -5,6 +5,8 @@ from mmpretrain.datasets import BaseDataset
 from mmrazor.registry import DATASETS
 from sklearn.datasets import load_digits
 
+from ..errors import ConfigError
+
 
 @DATASETS.register_module()
 class Digits(BaseDataset):
@@ -22,7 +24,7 @@ class Digits(BaseDataset):
             ``indices``, ``test_mode``...).
 
     Raises:
-        ValueError: If ``split`` is another name.
+        ValueError: If ``split`` is another name, or an argument would be ignored.
     """
 
     METAINFO = {'classes': tuple('0123456789')}
@@ -30,6 +32,12 @@ class Digits(BaseDataset):
     def __init__(self, split: str = 'train', **kwargs):
         if split not in ('train', 'test'):
             raise ValueError(f"Digits: split must be 'train' or 'test', not {split!r}.")
+        for name in ('data_root', 'data_prefix', 'filter_cfg'):
+            if kwargs.get(name):
+                raise ConfigError(
+                    f'Digits: {name}={kwargs[name]!r} would be ignored, the images come with '
+                    f'scikit-learn; leave it out'
+                )
         self.split = split
         super().__init__(ann_file='', **kwargs)
 

@@ -1,6 +1,14 @@
 """Hooks, checks of configs, and what the command line tools share."""
 
-from .command_line import OptionsAction, add_common_arguments, clear_errors, load_config
+from .command_line import (
+    OptionsAction,
+    add_common_arguments,
+    check_common_arguments,
+    clear_errors,
+    load_config,
+    refuse_ignored_options,
+    refuse_overridden_keys,
+)
 from .config_checks import (
     ConfigError,
     check_amp,
@@ -23,6 +31,7 @@ __all__ = [
     'OptionsAction',
     'add_common_arguments',
     'check_amp',
+    'check_common_arguments',
     'check_data_folders',
     'check_options',
     'clear_errors',
@@ -30,4 +39,6 @@ __all__ = [
     'load_config',
     'load_network',
     'near_name',
+    'refuse_ignored_options',
+    'refuse_overridden_keys',
 ]

@@ -3,7 +3,7 @@
 import os
 import os.path as osp
 from argparse import ArgumentParser, Namespace
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from urllib.error import URLError
@@ -50,7 +50,52 @@ def add_common_arguments(parser: ArgumentParser) -> None:
         help='what started the processes (default: none)',
     )
     # Under both spellings: torch.distributed.launch has changed its own.
-    parser.add_argument('--local_rank', '--local-rank', type=int, default=0, help='for launchers')
+    parser.add_argument('--local_rank', '--local-rank', type=int, help='for launchers')
+
+
+def refuse_ignored_options(
+    parser: ArgumentParser, args: Namespace, names: Sequence[str], why: str
+) -> None:
+    """End the program if options are given that change nothing beside the others.
+
+    Args:
+        parser (ArgumentParser): Of the tool.
+        args (Namespace): Its arguments.
+        names (Sequence[str]): The options, as they are called in ``args``.
+        why (str): Beside what they change nothing, and what to do.
+    """
+    given = [name for name in names if getattr(args, name) != parser.get_default(name)]
+    if given:
+        options = ', '.join(f'--{name.replace("_", "-")}' for name in given)
+        parser.error(f'{options} would be ignored {why}')
+
+
+def refuse_overridden_keys(parser: ArgumentParser, args: Namespace, keys: dict[str, str]) -> None:
+    """End the program if ``--cfg-options`` set what another option sets after them.
+
+    Args:
+        parser (ArgumentParser): Of the tool.
+        args (Namespace): Its arguments.
+        keys (Dict[str, str]): Config keys, each with the option that sets it or what is below it.
+    """
+    for key, option in keys.items():
+        for name in args.cfg_options:
+            if name == key or name.startswith(f'{key}.'):
+                parser.error(f'--cfg-options {name} would be ignored beside {option}; give one')
+
+
+def check_common_arguments(parser: ArgumentParser, args: Namespace) -> None:
+    """End the program if an option of :func:`add_common_arguments` would be ignored.
+
+    Args:
+        parser (ArgumentParser): Of the tool.
+        args (Namespace): Its arguments.
+    """
+    refuse_overridden_keys(parser, args, {'launcher': '--launcher'})
+    if args.work_dir:
+        refuse_overridden_keys(parser, args, {'work_dir': '--work-dir'})
+    if args.launcher != 'pytorch':
+        refuse_ignored_options(parser, args, ['local_rank'], 'without --launcher pytorch; add that')
 
 
 def load_config(args: Namespace) -> Config:
@@ -59,7 +104,7 @@ def load_config(args: Namespace) -> Config:
     Raises:
         ConfigError: If a file does not exist or ``--cfg-options`` do not fit the config.
     """
-    os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
+    os.environ.setdefault('LOCAL_RANK', str(args.local_rank or 0))
     try:
         path = args.config
         if '::' in path:

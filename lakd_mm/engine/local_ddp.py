@@ -8,6 +8,18 @@ from mmengine.model import MMDistributedDataParallel
 from mmengine.optim import OptimWrapper
 from mmrazor.registry import MODEL_WRAPPERS
 
+from ..errors import ConfigError
+
+# What acts in the wrapper's own forward, or in the one backward that follows it.
+_OF_ONE_BACKWARD = (
+    'broadcast_buffers',
+    'bucket_cap_mb',
+    'detect_anomalous_params',
+    'find_unused_parameters',
+    'gradient_as_bucket_view',
+    'static_graph',
+)
+
 
 @MODEL_WRAPPERS.register_module()
 class LocalDistributedDataParallel(MMDistributedDataParallel):
@@ -26,12 +38,21 @@ class LocalDistributedDataParallel(MMDistributedDataParallel):
         module (nn.Module): The model.
         **kwargs: Arguments of ``MMDistributedDataParallel``.
 
+    Raises:
+        ConfigError: If an argument would be ignored.
+
     Examples:
         >>> model_wrapper_cfg = dict(
         ...     type='mmrazor.LocalDistributedDataParallel', broadcast_buffers=False)
     """
 
     def __init__(self, module: torch.nn.Module, **kwargs):
+        ignored = [f'{name}={kwargs[name]!r}' for name in _OF_ONE_BACKWARD if kwargs.get(name)]
+        if ignored and getattr(module, 'backward', None) == 'local':
+            raise ConfigError(
+                f'LocalDistributedDataParallel: {", ".join(ignored)} would be ignored with '
+                f"backward='local'; leave it out, or set model.backward='joint'"
+            )
         super().__init__(module, **kwargs)
         self._averaging = False
         self._position = {p: i for i, p in enumerate(module.parameters()) if p.requires_grad}

@@ -7,6 +7,8 @@ import torch.nn.functional as F
 from mmpretrain.models import ClsDataPreprocessor
 from mmrazor.registry import MODELS
 
+from ..errors import ConfigError
+
 
 def crop_flip(images: torch.Tensor, padding: int, flip_prob: float) -> torch.Tensor:
     """Crop each image at random out of its zero-padded self, and flip some, each on its own.
@@ -51,10 +53,18 @@ class CropFlipDataPreprocessor(ClsDataPreprocessor):
         padding (int): Zero padding on every side before cropping. Defaults to 4.
         flip_prob (float): Probability of a horizontal flip. Defaults to 0.5.
         **kwargs: Arguments of MMPretrain's ``ClsDataPreprocessor``.
+
+    Raises:
+        ConfigError: If ``pad_value`` would be ignored.
     """
 
     def __init__(self, padding: int = 4, flip_prob: float = 0.5, **kwargs):
         super().__init__(**kwargs)
+        if self.pad_value and self.pad_size_divisor == 1:
+            raise ConfigError(
+                f'{type(self).__name__}: pad_value={self.pad_value} would be ignored without '
+                f'pad_size_divisor; cropping pads with zeros'
+            )
         self.padding = padding
         self.flip_prob = flip_prob
 

@@ -12,7 +12,7 @@ import lakd_mm  # noqa: F401  (first: it repairs what the lines below import)
 # isort: split
 from mmengine.utils import track_iter_progress
 
-from lakd_mm.engine import clear_errors
+from lakd_mm.engine import clear_errors, refuse_ignored_options
 from lakd_mm.engine.command_line import public_path
 from lakd_mm.engine.comparison import (
     add_picture,
@@ -42,7 +42,12 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--teacher-layers', nargs='+', help='module names or numbers of blocks')
     parser.add_argument('--student-layers', nargs='+', help='(default: stem and residual blocks)')
     add_picture(parser, 'work_dirs/cka.png', '; a .json goes along')
-    return parser.parse_args()
+    args = parser.parse_args()
+    if args.linear:
+        refuse_ignored_options(
+            parser, args, ['batch_size'], 'with --linear, one batch of all images; leave it out'
+        )
+    return args
 
 
 def layers_of(network, layers: list, option: str) -> list:

@@ -19,12 +19,24 @@ from lakd_mm.engine import (
     check_options,
     clear_errors,
     load_network,
+    refuse_ignored_options,
 )
 from lakd_mm.engine.comparison import add_picture, add_test_images, check_names
 from lakd_mm.engine.networks import read_config
 from lakd_mm.errors import ConfigError
 from lakd_mm.evaluation.tap_curves import epoch_checkpoints, logged_distances, measured_distances
 from lakd_mm.visualization import curves, make_visualizer, save_figure
+
+# Options that only say how checkpoints are measured.
+MEASURING = (
+    'teacher',
+    'student_taps',
+    'teacher_taps',
+    'images',
+    'batch_size',
+    'seed',
+    'cfg_options',
+)
 
 
 def parse_args() -> argparse.Namespace:
@@ -58,7 +70,11 @@ def parse_args() -> argparse.Namespace:
     measure.add_argument('--batch-size', type=int, default=250)
     add_test_images(measure, "the runs' configs")
     add_picture(parser, 'work_dirs/tap_distances.png', '; a .json goes along')
-    return parser.parse_args()
+    args = parser.parse_args()
+    if args.source == 'log':
+        refuse_ignored_options(parser, args, MEASURING, 'with --source log; leave it out')
+    args.measuring = [name for name in MEASURING if getattr(args, name) != parser.get_default(name)]
+    return args
 
 
 def main() -> None:
@@ -98,6 +114,12 @@ def distances(work_dir: Path, args: argparse.Namespace) -> dict:
     if not work_dir.is_dir():
         raise ConfigError(f'--run: {work_dir} is no folder')
     found = {} if args.source == 'checkpoints' else logged_distances(work_dir)
+    if found and args.measuring:
+        options = ', '.join(f'--{name.replace("_", "-")}' for name in args.measuring)
+        raise ConfigError(
+            f'{options} would be ignored: {work_dir} has distances in its log; add --source '
+            f'checkpoints to measure them, or leave it out'
+        )
     if found:
         print(f'{work_dir}: distances of {max(map(len, found.values()))} epochs in its log')
         return dict(source='log', distances=found)

@@ -42,6 +42,8 @@ def main():
     parser.add_argument('--batch-size', type=int, help="default: the paper's, 1024 or 128")
     parser.add_argument('--out', type=Path, help='JSON file to write')
     args = parser.parse_args()
+    if args.batch_size is not None and args.batch_size < 1:
+        parser.error(f'--batch-size {args.batch_size}: give a whole number of at least 1')
     pair = PAIRS[args.pair]
     batch_size = args.batch_size or pair['batch_size']
     rows, scratch = [], None

@@ -38,6 +38,8 @@ def main():
     if args.compile:
         name, (config, options) = list(pair['rows'].items())[-1]
         pair['rows'][f'{name}, compiled'] = (config, {**options, 'model.compile': {}})
+        if args.rows and f'{name}, compiled' not in args.rows:
+            parser.error(f'--compile would be ignored: add {name + ", compiled"!r} to --rows')
     unknown = set(args.rows or ()) - set(pair['rows'])
     if unknown:
         parser.error(f'no rows {sorted(unknown)}; there are {list(pair["rows"])}')

@@ -10,7 +10,7 @@ os.environ.setdefault('OMP_WAIT_POLICY', 'passive')
 import lakd_mm  # noqa: F401  (first: it repairs what the lines below import)
 
 # isort: split
-from lakd_mm.engine import clear_errors, export_student
+from lakd_mm.engine import clear_errors, export_student, refuse_ignored_options
 from lakd_mm.engine.export import check_outputs
 from lakd_mm.engine.networks import choose_checkpoint
 from lakd_mm.engine.onnx_export import check_onnx_packages, export_onnx
@@ -42,6 +42,8 @@ def parse_args() -> argparse.Namespace:
     args = parser.parse_args()
     if args.shape and len(args.shape) > 2:
         parser.error('--shape: give a height and a width, or one number for both')
+    if not args.onnx:
+        refuse_ignored_options(parser, args, ['shape'], 'without --onnx; add that')
     return args
 
 

@@ -6,7 +6,7 @@ from typing import Optional, Union
 from mmengine.model import BaseModel
 from mmrazor.registry import MODELS
 
-from ...errors import ConfigError
+from ...errors import ConfigError, refuse_ignored
 from ..students import GradientDetachStudent
 from ..taps import Tap, forward_shifted_taps, resolve_taps, stage_end_taps
 from .distill import Distill
@@ -60,7 +60,8 @@ class LAKD(Distill):
         **kwargs: ``backward`` and what else :class:`Distill` takes.
 
     Raises:
-        ConfigError: If taps, shapes, connectors or the teacher's checkpoint do not fit.
+        ConfigError: If taps, shapes, connectors or the teacher's checkpoint do not fit, or a key
+            would be ignored beside the others.
 
     Examples:
         >>> model = dict(
@@ -101,19 +102,40 @@ class LAKD(Distill):
             if taps is None:
                 taps = forward_shifted_taps(architecture)
             architecture = GradientDetachStudent(architecture, taps, detach, input_shape)
+        else:
+            own_shape = tuple(input_shape) == architecture.input_shape
+            refuse_ignored(
+                LAKD,
+                'beside a GradientDetachStudent, which has its own; set it there',
+                taps=taps,
+                detach=detach,
+                **({} if own_shape else dict(input_shape=input_shape)),
+            )
         if isinstance(paper_mix, bool):
             paper_mix = 0.5 if paper_mix else None
+        if distiller is not None:
+            refuse_ignored(
+                LAKD,
+                'beside a distiller, which is given in full; write it into the distiller',
+                teacher_taps=teacher_taps or None,
+                feature_loss=feature_loss or None,
+                attention_loss=attention_loss,
+                connectors=connectors or None,
+                feature_at_last=feature_at_last,
+                tap_position=tap_position,
+                ndam_source=ndam_source,
+                paper_mix=paper_mix,
+            )
         if paper_mix is not None:
             if not 0 <= paper_mix <= 1:
                 raise ConfigError(f'paper_mix={paper_mix} is not between 0 and 1')
+            refuse_ignored(
+                LAKD, f'with paper_mix={paper_mix}, which sets it; give one', ce_weight=ce_weight
+            )
             ce_weight = paper_mix
             if attention_loss is not None:
                 weight = attention_loss.get('loss_weight', 1.0) * (1 - paper_mix)
                 attention_loss = dict(attention_loss, loss_weight=weight)
-        short = dict(teacher_taps=teacher_taps, feature_loss=feature_loss, connectors=connectors)
-        if distiller is not None and any(short.values()):
-            given = ', '.join(key for key, value in short.items() if value)
-            raise ConfigError(f'LAKD: {given} would be ignored, the distiller is given in full')
         teacher_tap_names = None
         if distiller is None:
             teacher_taps = teacher_taps or stage_end_taps(teacher)

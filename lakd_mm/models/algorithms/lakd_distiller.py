@@ -47,8 +47,8 @@ def lakd_distiller(
         dict: The config.
 
     Raises:
-        ConfigError: If the numbers of taps differ, a connector belongs to no tap, or an option is
-            unknown.
+        ConfigError: If the numbers of taps differ, a connector belongs to no tap or to one without
+            a loss, or an option is unknown or without effect.
     """
     if len(student_taps) != len(teacher_taps):
         raise ConfigError(
@@ -65,6 +65,18 @@ def lakd_distiller(
     unknown = sorted(set(connectors) - set(modules))
     if unknown:
         raise ConfigError(f'connectors: no {unknown[0]!r}, the modules are {", ".join(modules)}')
+
+    if not feature_at_last:
+        if len(modules) == 1:
+            raise ConfigError(
+                'feature_at_last=False leaves no feature loss where there is one tap; give more '
+                "taps, or use type='mmrazor.Distill' with a CATLoss"
+            )
+        if modules[-1] in connectors:
+            raise ConfigError(
+                f'connectors.{modules[-1]} would be ignored with feature_at_last=False, the last '
+                f'tap has no feature loss; leave it out'
+            )
 
     transfers = {
         f'loss_{module}': dict(
@@ -102,6 +114,11 @@ def _set_ndam_source(distiller: dict, source: str, modules: Sequence[str], class
         connector = dict(type='mmrazor.CAMConnector', classifier=classifier)
         distiller['connectors'].setdefault('teacher_cat', connector)
     mappings = distiller['loss_forward_mappings']
+    if source == 'prev' and not any(f'loss_{module}' in mappings for module in modules[1:]):
+        raise ConfigError(
+            "ndam_source='prev' would be ignored: no tap after the first has a feature loss; give "
+            "more taps, or ndam_source='tap'"
+        )
     for previous, module in zip((None, *modules), modules):
         if f'loss_{module}' in mappings and (source == 'cam' or previous):
             target = mappings[f'loss_{previous}']['t_feature'] if previous else cam

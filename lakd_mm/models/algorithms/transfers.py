@@ -55,8 +55,8 @@ def write_distiller(
         dict: The config.
 
     Raises:
-        ConfigError: If a key, a place or a tap is unknown, taps do not pair up, or no convolution
-            makes shapes agree.
+        ConfigError: If a key, a place or a tap is unknown, taps do not pair up, no convolution
+            makes shapes agree, or a key would be ignored.
 
     Examples:
         >>> transfers = dict(
@@ -80,7 +80,8 @@ def write_distiller(
         at, position = transfer['at'], transfer.get('position', 'post_relu')
         places[name] = paired_places(student, teacher, at, position, f'transfers.{name}')
         mask = transfer.get('mask')
-        if isinstance(mask, Mapping) and mask.get('target', 'label') == 'label':
+        of_label = isinstance(mask, Mapping) and mask.get('target', 'label') == 'label'
+        if of_label and mask.get('method') != 'none':
             _check_classes(f'transfers.{name}.mask', student, teacher)
     for side, network in enumerate((student, teacher)):
         measure(network, [place for pair in places.values() for place in pair[side]], input_shape)
@@ -106,6 +107,11 @@ def _check_transfer(key: str, name: str, transfer: Any):
     position = transfer.get('position', 'post_relu')
     if position not in ('post_relu', 'pre_relu'):
         raise ConfigError(f"{key}.position={position!r} is neither 'post_relu' nor 'pre_relu'")
+    if transfer.get('teacher_connector') == 'auto':
+        raise ConfigError(
+            f"{key}: teacher_connector='auto' would be ignored, the student's record is fitted to "
+            f"the teacher's; give a config, or leave it out"
+        )
     check_positive(key, growth=transfer.get('growth', 1.0))
     at = transfer['at']
     useless = {'logits': {'position', 'growth'}, 'pooled': {'position', 'growth'}}
@@ -131,6 +137,11 @@ def _write_transfer(
     parameters = inspect.signature(_class_of(transfer['loss'], key).forward).parameters
     arguments = list(parameters)[1:3]
     mask = transfer.get('mask')
+    if len(of_student) == 1 and transfer.get('growth', 1.0) != 1:
+        raise ConfigError(
+            f'transfers.{name}: growth={transfer["growth"]} would be ignored with one place; give '
+            f'more places, or loss_weight'
+        )
     _check_mask(f'transfers.{name}', mask, parameters, of_teacher)
     for i, (s_place, t_place) in enumerate(zip(of_student, of_teacher)):
         number = '' if len(of_student) == 1 else i + 1
@@ -156,7 +167,7 @@ def _write_transfer(
                 dict(dict(type='mmrazor.SaliencyMask'), **mask),
                 f'transfers.{name}.mask',
                 tap=t_place['recorder']['source'],
-                input_shape=tuple(input_shape),
+                input_shape=None if mask.get('method') == 'none' else tuple(input_shape),
             )
             mapping['mask'] = dict(recorder=part, from_student=False, **t_place['record'])
             mapping['mask']['connector'] = _shared(written['connectors'], connector)

@@ -128,7 +128,7 @@ class _WithCBAM:
         **kwargs: Further arguments of the network without attention.
 
     Raises:
-        ConfigError: If ``reduction`` is no positive whole number.
+        ConfigError: If ``reduction`` is no positive whole number, or ``style`` would be ignored.
     """
 
     def __init__(self, depth: int, reduction: int = 16, **kwargs):
@@ -137,6 +137,11 @@ class _WithCBAM:
 
     def make_res_layer(self, block: type, **kwargs) -> nn.Module:
         """Make a stage."""
+        if not issubclass(block, Bottleneck) and kwargs.get('style', 'pytorch') != 'pytorch':
+            raise ConfigError(
+                f'{type(self).__name__}: style={kwargs["style"]!r} would be ignored, it is for '
+                f'bottlenecks; leave it out'
+            )
         block = CBAMBottleneck if issubclass(block, Bottleneck) else CBAMBasicBlock
         return super().make_res_layer(block=block, reduction=self.reduction, **kwargs)
 

@@ -31,7 +31,8 @@ class CIFARResNet(ResNet_CIFAR):
         the widen factor.
 
     Raises:
-        ConfigError: If the depth or the widen factor is not one of the literature's.
+        ConfigError: If the depth or the widen factor is not one of the literature's, or an argument
+            would be ignored.
     """
 
     arch_settings = {
@@ -54,6 +55,16 @@ class CIFARResNet(ResNet_CIFAR):
             )
         if widen_factor not in (1, 4):
             raise ConfigError(f'CIFARResNet: widen_factor={widen_factor!r} is neither 1 nor 4')
+        if kwargs.get('style', 'pytorch') != 'pytorch':
+            raise ConfigError(
+                f'CIFARResNet: style={kwargs["style"]!r} would be ignored, it is for bottlenecks; '
+                f'leave it out'
+            )
+        if zero_init_residual and 'Pretrained' in str(kwargs.get('init_cfg')):
+            raise ConfigError(
+                'CIFARResNet: zero_init_residual=True would be ignored with the weights of a '
+                'Pretrained init_cfg; leave it out'
+            )
         if stem_channels is None:
             stem_channels = 16 if widen_factor == 1 else 32
         super().__init__(

@@ -13,7 +13,6 @@ class AttachedConnector(BaseConnector):
 
     Args:
         layer_name (str): Name of the layer.
-        init_cfg (dict, optional): Defaults to None.
 
     Attributes:
         wanted (str): What the layer has to be, for messages.
@@ -21,8 +20,8 @@ class AttachedConnector(BaseConnector):
 
     wanted = 'layer'
 
-    def __init__(self, layer_name: str, init_cfg=None):
-        super().__init__(init_cfg=init_cfg)
+    def __init__(self, layer_name: str):
+        super().__init__()
         self._layer_name = layer_name
         self._attached = ()
 

@@ -22,13 +22,12 @@ class CAMConnector(AttachedConnector):
 
     Args:
         classifier (str): Name of the linear layer. Defaults to 'head.fc'.
-        init_cfg (dict, optional): Defaults to None.
     """
 
     wanted = 'linear layer'
 
-    def __init__(self, classifier: str = 'head.fc', init_cfg=None):
-        super().__init__(classifier, init_cfg)
+    def __init__(self, classifier: str = 'head.fc'):
+        super().__init__(classifier)
 
     def fits(self, module: nn.Module) -> bool:
         """Whether a module is a linear layer."""

@@ -43,13 +43,12 @@ class MarginConnector(AttachedConnector):
 
     Args:
         norm (str): Name of the BatchNorm in front of the ReLU.
-        init_cfg (dict, optional): Defaults to None.
     """
 
     wanted = 'BatchNorm with weights'
 
-    def __init__(self, norm: str, init_cfg=None):
-        super().__init__(norm, init_cfg)
+    def __init__(self, norm: str):
+        super().__init__(norm)
         self.norm = norm
 
     def fits(self, module: nn.Module) -> bool:

@@ -10,7 +10,7 @@ import torch.nn as nn
 import torch.nn.functional as F
 from mmrazor.registry import MODELS
 
-from ...errors import ConfigError, near_names
+from ...errors import ConfigError, near_names, refuse_ignored
 from ..upper_part import upper_part
 from .attached_connector import AttachedConnector
 
@@ -112,12 +112,11 @@ class SaliencyMask(AttachedConnector):
         steps (int): Of integrated gradients. Defaults to 16.
         input_shape (Sequence[int]): Shape (C, H, W) of an image, for one run on noise. Defaults to
             (3, 32, 32).
-        init_cfg (dict, optional): Defaults to None.
 
     Raises:
-        ConfigError: If an argument is none of these, captum is needed and missing, or, when it is
-            attached, the part above the tap cannot be run by itself or lets no gradient through,
-            or has no such class.
+        ConfigError: If an argument is none of these or would be ignored, captum is needed and
+            missing, or, when it is attached, the part above the tap cannot be run by itself or
+            lets no gradient through, or has no such class.
     """
 
     wanted = 'module'
@@ -130,9 +129,8 @@ class SaliencyMask(AttachedConnector):
         percentile: Optional[float] = None,
         steps: int = 16,
         input_shape: Sequence[int] = (3, 32, 32),
-        init_cfg: Optional[dict] = None,
     ):
-        super().__init__(tap, init_cfg)
+        super().__init__(tap)
         if method not in METHODS:
             near = near_names(str(method), METHODS)
             raise ConfigError(f'SaliencyMask: method={method!r}; {near}')
@@ -141,19 +139,23 @@ class SaliencyMask(AttachedConnector):
                 f"SaliencyMask: target={target!r} is neither 'label', 'prediction' nor the index "
                 f'of a class'
             )
-        if percentile is not None:
-            if method == 'none':
-                raise ConfigError(
-                    f"SaliencyMask: percentile={percentile!r} would be ignored with method='none'"
-                )
-            if not isinstance(percentile, (int, float)) or not 0 < percentile < 100:
-                raise ConfigError(
-                    f'SaliencyMask: percentile={percentile!r} is not between 0 and 100'
-                )
+        if method == 'none':
+            refuse_ignored(
+                SaliencyMask,
+                "with method='none'; leave it out",
+                target=target,
+                percentile=percentile,
+                input_shape=input_shape,
+            )
+        number = isinstance(percentile, (int, float))
+        if percentile is not None and not (number and 0 < percentile < 100):
+            raise ConfigError(f'SaliencyMask: percentile={percentile!r} is not between 0 and 100')
         if type(steps) is not int or steps < 1:
             raise ConfigError(f'SaliencyMask: steps={steps!r} is not a positive integer')
         if method == 'integrated_gradients':
             _need_captum()
+        else:
+            refuse_ignored(SaliencyMask, f'with method={method!r}; leave it out', steps=steps)
         self.method = method
         self.target = target
         self.percentile = percentile

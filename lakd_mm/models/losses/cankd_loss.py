@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from mmrazor.registry import MODELS
 from torch.utils.checkpoint import checkpoint
 
-from ...errors import ConfigError
+from ...errors import ConfigError, refuse_ignored
 
 _ATTENTION = ('dot', 'gaussian', 'embedded_gaussian')
 
@@ -93,7 +93,7 @@ class CanKDLoss(nn.Module):
             the 5 of their paper.
 
     Raises:
-        ConfigError: If an option is unknown or not positive.
+        ConfigError: If an option is unknown, not positive or would be ignored.
 
     Examples:
         >>> loss = dict(type='mmrazor.CanKDLoss', in_channels=256)
@@ -123,6 +123,8 @@ class CanKDLoss(nn.Module):
                 f'CanKDLoss: in_channels={in_channels}, inner_channels={inner_channels}, '
                 f'pool_size={pool_size} and max_scores={max_scores} must be positive'
             )
+        if attention == 'dot':
+            refuse_ignored(CanKDLoss, "with attention='dot'; leave it out", max_scores=max_scores)
         self.in_channels = in_channels
         self.pool_size = pool_size
         self.attention = attention

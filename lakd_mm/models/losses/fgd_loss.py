@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from mmengine.model import constant_init, kaiming_init
 from mmrazor.registry import MODELS
 
-from ...errors import ConfigError
+from ...errors import ConfigError, refuse_ignored
 
 _FRAMES = ('batch_input_shape', 'img_shape')
 
@@ -142,7 +142,8 @@ class FGDLoss(nn.Module):
         loss_weight (float): Weight of the sum. Defaults to 1.0.
 
     Raises:
-        ConfigError: If an option is unknown, not positive, or a weight is negative.
+        ConfigError: If an option is unknown, not positive or would be ignored, or a weight is
+            negative.
 
     Examples:
         >>> loss = dict(type='mmrazor.FGDLoss', in_channels=256)
@@ -173,6 +174,8 @@ class FGDLoss(nn.Module):
                 f'FGDLoss: alpha={alpha}, beta={beta}, gamma={gamma}, lambda_={lambda_}: weights '
                 f'cannot be negative'
             )
+        if not alpha and not beta:
+            refuse_ignored(FGDLoss, 'with alpha=0 and beta=0; leave it out', frame=frame)
         self.in_channels = in_channels
         self.temperature = temperature
         self.alpha, self.beta, self.gamma, self.lambda_ = alpha, beta, gamma, lambda_

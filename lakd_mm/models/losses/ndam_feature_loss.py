@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from mmrazor.registry import MODELS
 from torch.autograd.function import once_differentiable
 
-from ...errors import ConfigError
+from ...errors import ConfigError, refuse_ignored
 
 
 def activation_mapping(
@@ -119,7 +119,7 @@ class NDAMFeatureLoss(nn.Module):
 
     Raises:
         ConfigError: If the kernel is even or not positive, a weight of Eq. 12 negative, or
-            ``apply`` or ``reduction`` unknown.
+            ``apply`` or ``reduction`` unknown, or an option would be ignored.
 
     Examples:
         >>> loss = dict(type='mmrazor.NDAMFeatureLoss', avg_weight=0.25, max_weight=0.75)
@@ -146,6 +146,21 @@ class NDAMFeatureLoss(nn.Module):
         if reduction not in ('mean', 'batchmean'):
             raise ConfigError(
                 f"NDAMFeatureLoss: reduction={reduction!r} is neither 'mean' nor 'batchmean'"
+            )
+        if not avg_weight and not max_weight:
+            refuse_ignored(
+                NDAMFeatureLoss,
+                'with avg_weight=0 and max_weight=0, there is no mapping; leave it out',
+                kernel_size=kernel_size,
+                use_abs=use_abs,
+                apply=apply,
+            )
+        if not avg_weight or kernel_size == 1:
+            reason = 'kernel_size=1, there is no padding' if avg_weight else 'avg_weight=0'
+            refuse_ignored(
+                NDAMFeatureLoss,
+                f'with {reason}; leave it out',
+                count_include_pad=count_include_pad,
             )
         self.avg_weight = avg_weight
         self.max_weight = max_weight
@@ -175,7 +190,7 @@ class NDAMFeatureLoss(nn.Module):
             torch.Tensor: The weighted loss, a scalar.
 
         Raises:
-            ConfigError: If the shapes differ.
+            ConfigError: If the shapes differ, or ``attention`` would be ignored.
         """
         if s_feature.shape != t_feature.shape:
             raise ConfigError(
@@ -189,6 +204,11 @@ class NDAMFeatureLoss(nn.Module):
             source = t_feature if attention is None else attention.detach()
             weight = self.mapping(source, t_feature.shape[2:])
             squared = squared * (weight if self.apply_to == 'loss' else weight.square())
+        elif attention is not None:
+            raise ConfigError(
+                'NDAMFeatureLoss: attention would be ignored with avg_weight=0 and max_weight=0; '
+                "leave it out (LAKD: ndam_source='tap')"
+            )
         count = s_feature.numel() if self.reduction == 'mean' else len(s_feature)
         loss = squared.sum() / count
         return self.loss_weight * loss

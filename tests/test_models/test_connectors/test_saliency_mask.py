@@ -188,7 +188,8 @@ class TestMask:
     ):
         teacher.float()
         feature, _ = record(teacher, batch['inputs'])
-        mask = mask_of(teacher, method=method, percentile=percentile, steps=2)(feature, samples)
+        steps = dict(steps=2) if method == 'integrated_gradients' else {}
+        mask = mask_of(teacher, method=method, percentile=percentile, **steps)(feature, samples)
         assert (mask.amin((1, 2, 3)) == 0).all() and (mask.amax((1, 2, 3)) == 1).all()
         assert all(not torch.equal(mask[i], mask[j]) for i in range(4) for j in range(i))
         assert not mask.requires_grad
