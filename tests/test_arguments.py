@@ -73,6 +73,9 @@ CAUSAL = dict(type='mmrazor.CausalATLoss')
 REGRESSOR = dict(type='mmrazor.ConvModuleConnector', in_channel=64, out_channel=64)
 
 
+PACK = [dict(type='PackInputs')]
+
+
 def transfer(**kwargs):
     return dict(transfers=dict(loss_x=dict(dict(loss=AT, at='stages'), **kwargs)))
 
@@ -194,6 +197,7 @@ CASES = {
     'GradientDetachStudent': [],
     'InMemory': [],
     'LAKD': [
+        (dict(transfers=KD), 'give either transfers or a distiller', {}),
         *(
             (
                 dict(distiller=LOGITS, **kwargs),
@@ -309,9 +313,9 @@ CASES = {
     'class_share': [
         (dict(share=1, seed=2), 'seed=2 would be ignored with share=1', dict(share=1)),
         (
-            dict(dataset=dict(type='mmrazor.Digits', pipeline=[]), pipeline=[]),
+            dict(dataset=dict(type='mmrazor.Digits', pipeline=[]), pipeline=PACK),
             'pipeline would be ignored',
-            dict(pipeline=[]),
+            dict(pipeline=PACK),
         ),
     ],
     'whole_batch': [],

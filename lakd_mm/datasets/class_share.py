@@ -48,7 +48,7 @@ def class_share(
         raise ConfigError(f'class_share: share is {share}; give a number above 0 and at most 1.')
     if share == 1 and not rest:
         refuse_ignored(class_share, 'with share=1, which keeps all images', seed=seed)
-    if pipeline is not None and (not isinstance(dataset, dict) or 'pipeline' in dataset):
+    if pipeline and (not isinstance(dataset, dict) or 'pipeline' in dataset):
         raise ConfigError(
             'class_share: pipeline would be ignored, the data set has its own; change that one'
         )
