@@ -1,4 +1,4 @@
-"""What the person at the keyboard is told."""
+"""Errors for the person at the keyboard."""
 
 import difflib
 import inspect
@@ -10,7 +10,7 @@ class ConfigError(ValueError):
     """A mistake in a config or on the command line: what, where, and what to do."""
 
 
-# Checkpoints that cannot be loaded; each is also what Python or PyTorch would raise.
+# Errors of checkpoints. Each is also of the type that Python or PyTorch would raise.
 
 
 class MissingCheckpointError(ConfigError, FileNotFoundError):
@@ -26,7 +26,7 @@ class RefusedCheckpointError(ConfigError, UnpicklingError):
 
 
 class DamagedCheckpointError(ConfigError, RuntimeError):
-    """A file that is truncated, or no checkpoint at all."""
+    """A file that is truncated or is not a checkpoint at all."""
 
 
 def check_positive(owner: str, **values):
@@ -37,12 +37,12 @@ def check_positive(owner: str, **values):
 
 
 def refuse_ignored(owner: Callable, why: str, **values):
-    """Raise a ConfigError for arguments that change nothing beside the others.
+    """Raise a ConfigError for arguments that have no effect in combination with the others.
 
     Args:
-        owner (Callable): The class or function whose arguments they are.
-        why (str): Beside what they change nothing, and what to do.
-        **values: The arguments. One that has its default value is no mistake.
+        owner (Callable): The class or function that takes the arguments.
+        why (str): Why they have no effect, and what to do.
+        **values: The arguments. One with its default value is not a mistake.
     """
     parameters = inspect.signature(owner).parameters
     given = []
@@ -56,7 +56,7 @@ def refuse_ignored(owner: Callable, why: str, **values):
 
 
 def near_names(name: str, names: Iterable[str]) -> str:
-    """A half sentence that names what ``name`` may have meant."""
+    """Suggest in half a sentence what ``name`` may have meant."""
     names = [known for known in names if known]
     near = difflib.get_close_matches(name, names, n=3, cutoff=0.5)
     return f'did you mean {" or ".join(map(repr, near))}?' if near else f'there are: {names[:12]} …'
