@@ -260,7 +260,7 @@ class TestBadInput:
 
     def test_records_of_another_place(self):
         for source, from_student in (('backbone.layer2', False), (TAP, True)):
-            with pytest.raises(ValueError, match=f'behind a recorder of the .* {source!r}'):
+            with pytest.raises(ValueError, match=f'follows a recorder of the .* {source!r}'):
                 SaliencyMask(TAP).check_record(source, from_student)
 
     def test_captum_is_named(self, monkeypatch):
