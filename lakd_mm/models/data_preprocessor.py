@@ -1,4 +1,4 @@
-"""Augmenting whole batches in the data preprocessor."""
+"""A data preprocessor that augments whole batches."""
 
 from typing import Any
 
@@ -11,9 +11,9 @@ from ..errors import ConfigError
 
 
 def crop_flip(images: torch.Tensor, padding: int, flip_prob: float) -> torch.Tensor:
-    """Crop each image at random out of its zero-padded self, and flip some, each on its own.
+    """Pad each image with zeros, crop it at random and flip some, each independently.
 
-    What ``RandomCrop(padding=…)`` and ``RandomFlip`` do image by image.
+    ``RandomCrop(padding=…)`` and ``RandomFlip`` do the same image by image.
 
     Args:
         images (torch.Tensor): Shape (N, C, H, W).
@@ -45,9 +45,9 @@ def with_default_type(data_preprocessor: Any) -> Any:
 
 @MODELS.register_module()
 class CropFlipDataPreprocessor(ClsDataPreprocessor):
-    """MMPretrain's preprocessor, which crops and flips training batches before it normalises them.
+    """Crop and flip training batches, then normalise them as MMPretrain's preprocessor does.
 
-    For batches that are one tensor, as :class:`InMemory` gives.
+    It takes batches that are one tensor, as :class:`InMemory` makes them.
 
     Args:
         padding (int): Zero padding on every side before cropping. Defaults to 4.
@@ -69,14 +69,14 @@ class CropFlipDataPreprocessor(ClsDataPreprocessor):
         self.flip_prob = flip_prob
 
     def forward(self, data: dict, training: bool = False) -> dict:
-        """Augment, if training, and normalise.
+        """Augment a training batch, and normalise any batch.
 
         Args:
             data (dict): ``inputs``, shape (N, C, H, W), and ``data_samples``.
             training (bool): Whether to augment. Defaults to False.
 
         Returns:
-            dict: The same with float inputs on the model's device.
+            dict: The same, with float inputs on the model's device.
         """
         inputs = self.cast_data(data['inputs'])
         if training:
@@ -86,7 +86,7 @@ class CropFlipDataPreprocessor(ClsDataPreprocessor):
         in_place = 'gt_label' not in sample or sample.gt_label.device == inputs.device
         if self.batch_augments or self.to_onehot or self.pad_size_divisor > 1 or not in_place:
             return super().forward(data, training)
-        # The rest is normalisation; upstream's way through every label costs more than all else.
+        # Only normalisation is left. Upstream also visits each label, which costs more than that.
         if self.to_rgb and inputs.size(1) == 3:
             inputs = inputs.flip(1)
         inputs = (inputs - self.mean).div_(self.std) if self._enable_normalize else inputs.float()
