@@ -1,4 +1,4 @@
-"""A share of each class of a data set."""
+"""Reduction of a data set to a share of each class."""
 
 import math
 from collections.abc import Sequence
@@ -20,18 +20,19 @@ def class_share(
     rest: bool = False,
     pipeline: Optional[Sequence] = None,
 ) -> BaseDataset:
-    """Reduces a data set to a share of each class, the same images for the same seed.
+    """Reduce a data set to a share of each class; the same seed gives the same images.
 
     Args:
-        dataset (dict | BaseDataset): The data set; it is changed.
-        share (float): How much of each class is kept, above 0 and at most 1; rounded up to images.
-        seed (int): Which images are drawn. A smaller share of the same seed is part of a larger.
-        rest (bool): Whether the other images are kept instead, such as those to validate on, that
-            a share of the same seed leaves over. Defaults to False.
-        pipeline (Sequence, optional): That of a data set whose dict names none.
+        dataset (dict | BaseDataset): The data set; an instance is changed.
+        share (float): The part of each class to keep, above 0 and at most 1; rounded up to images.
+        seed (int): Seed of the drawing. With one seed, a larger share contains a smaller one.
+            Defaults to 0.
+        rest (bool): Whether to keep the other images instead: those that a share with the same
+            seed leaves out, for instance to validate on. Defaults to False.
+        pipeline (Sequence, optional): The pipeline of a data set whose dict names none.
 
     Returns:
-        BaseDataset: The same data set, with fewer images in their old order.
+        BaseDataset: The same data set with fewer images, in their old order.
 
     Raises:
         ConfigError: If ``share`` is out of range, no image of some class is left, or an argument
