@@ -1,4 +1,4 @@
-"""Distributed data parallel training of students that learn module by module."""
+"""Distributed data parallel training for students that learn module by module."""
 
 from typing import Union
 
@@ -10,7 +10,7 @@ from mmrazor.registry import MODEL_WRAPPERS
 
 from ..errors import ConfigError
 
-# What acts in the wrapper's own forward, or in the one backward that follows it.
+# Arguments for the wrapper's own forward, or for the one backward that follows it.
 _OF_ONE_BACKWARD = (
     'broadcast_buffers',
     'bucket_cap_mb',
@@ -27,12 +27,13 @@ class LocalDistributedDataParallel(MMDistributedDataParallel):
 
     PyTorch averages gradients over processes during one backward of one loss. Here each module of
     the student has its own backward inside the forward (:class:`Distill` with
-    ``backward='local'``). Its gradients are sent off as soon as that is over, while the next module
-    runs, and waited for before the optimizer steps. With gradient accumulation only the last
-    backwards before a step are followed by that.
+    ``backward='local'``). After this backward the wrapper sends the module's gradients while the
+    next module runs, and it waits for all of them before the optimizer steps. With gradient
+    accumulation it sends them only in the last iteration before a step.
 
-    Any other model, and ``backward='joint'``, gets what ``MMDistributedDataParallel`` does. Under
-    that wrapper in turn LAKD trains with the joint backward: the same gradients, more memory.
+    For any other model, and for ``backward='joint'``, it works as ``MMDistributedDataParallel``.
+    With the latter wrapper LAKD trains with the joint backward: the same gradients, but more
+    memory.
 
     Args:
         module (nn.Module): The model.
@@ -64,20 +65,20 @@ class LocalDistributedDataParallel(MMDistributedDataParallel):
     def train_step(
         self, data: Union[dict, tuple, list], optim_wrapper: OptimWrapper
     ) -> dict[str, torch.Tensor]:
-        """Forward, backward and update.
+        """Run the forward and the backward, and update the parameters.
 
         Args:
             data (dict | tuple | list): A batch from the data loader.
-            optim_wrapper (OptimWrapper): Updates the parameters.
+            optim_wrapper (OptimWrapper): The wrapper that updates the parameters.
 
         Returns:
-            Dict[str, torch.Tensor]: What is logged.
+            Dict[str, torch.Tensor]: The values to log.
         """
         if getattr(self.module, 'backward', None) != 'local':
             return super().train_step(data, optim_wrapper)
         self._averaging = optim_wrapper.should_sync()
         try:
-            # PyTorch's own averaging waits for a forward of this wrapper, which is not called.
+            # PyTorch's own averaging would need this wrapper's forward, which is not called.
             with optim_wrapper.optim_context(self), self.module.local_backward(optim_wrapper):
                 data = self.module.data_preprocessor(data, training=True)
                 losses = self.module._run_forward(data, mode='loss')
@@ -92,14 +93,14 @@ class LocalDistributedDataParallel(MMDistributedDataParallel):
         return log_vars
 
     def _collect(self, parameter: torch.nn.Parameter):
-        """Note a gradient that is complete; with the first of a backward, plan to send them."""
+        """Note a complete gradient; the first one of a backward also schedules the sending."""
         if self._averaging:
             if not self._ready:
                 _at_the_end_of_this_backward(self._send)
             self._ready.append(parameter)
 
     def _send(self):
-        """Start to sum the gradients that are ready over the processes."""
+        """Start to sum the ready gradients over the processes."""
         if not self._ready:
             return
         parameters = sorted(self._ready, key=self._position.get)
@@ -121,5 +122,5 @@ class LocalDistributedDataParallel(MMDistributedDataParallel):
 
 
 def _at_the_end_of_this_backward(function):
-    """Have autograd call a function when the backward that is running has ended."""
+    """Have autograd call a function at the end of the running backward."""
     torch.autograd.Variable._execution_engine.queue_callback(function)

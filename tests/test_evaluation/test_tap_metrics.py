@@ -105,7 +105,7 @@ def test_networks_are_left_as_they_were(resnet, batches, teacher):
 
 
 def test_mistakes(algorithm, resnet, batches):
-    with pytest.raises(ConfigError, match='every=0 is no positive'):
+    with pytest.raises(ConfigError, match='every=0 is not a positive'):
         TapDistances(every=0)
     with pytest.raises(ConfigError, match='must pair up, but there are 3 .* and 1 '):
         TapDistances(teacher_taps=[1]).use_model(algorithm, batches[0])

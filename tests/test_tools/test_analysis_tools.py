@@ -182,7 +182,7 @@ def test_cka(tool, config, tmp_path):
             ['--student', 'a', 'other_data.py', 'scratch.pth'],
             'a was trained on images normalised by',
         ),
-        ('tap_distances', ['--run', 'a', 'none'], 'none is no folder'),
+        ('tap_distances', ['--run', 'a', 'none'], 'none is not a folder'),
         ('tap_distances', ['--run', 'a', '.'], 'neither distances in its log nor any epoch_'),
         ('tap_distances', ['--run', 'a', '.', '--source', 'log'], 'no distances in its log'),
         ('tap_distances', ['--run', 'a', 'plain'], 'has no teacher to compare with'),
