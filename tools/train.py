@@ -1,9 +1,9 @@
-"""Trains what a config describes."""
+"""Train the model of a config."""
 
 import argparse
 import os
 
-# Before torch: threads that wait by spinning are 10 times slower where cores are shared.
+# Set before torch is imported: with spinning threads, shared cores are 10 times slower.
 os.environ.setdefault('OMP_WAIT_POLICY', 'passive')
 
 import lakd_mm  # noqa: F401  (first: it repairs what the lines below import)
@@ -26,7 +26,7 @@ from lakd_mm.engine import (
 
 
 def parse_args() -> argparse.Namespace:
-    """Reads the command line."""
+    """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__)
     add_common_arguments(parser)
     parser.add_argument(
@@ -34,14 +34,16 @@ def parse_args() -> argparse.Namespace:
         nargs='?',
         const='auto',
         metavar='CHECKPOINT',
-        help='go on from this checkpoint; without one, from the latest in the work folder',
+        help='resume from this checkpoint; without one, from the latest in the work folder',
     )
     parser.add_argument('--amp', action='store_true', help='automatic mixed precision (GPU)')
     parser.add_argument(
         '--auto-scale-lr', action='store_true', help='scale the learning rate to the batch size'
     )
-    parser.add_argument('--no-validate', action='store_true', help='do not evaluate meanwhile')
-    parser.add_argument('--seed', type=int, help='seed of every random number (randomness.seed)')
+    parser.add_argument(
+        '--no-validate', action='store_true', help='do not validate during training'
+    )
+    parser.add_argument('--seed', type=int, help='seed of all random numbers (randomness.seed)')
     args = parser.parse_args()
     check_common_arguments(parser, args)
     if args.resume:
@@ -55,7 +57,7 @@ def parse_args() -> argparse.Namespace:
 
 
 def merge_args(cfg: Config, args: argparse.Namespace) -> None:
-    """Writes the options of the command line into the config.
+    """Write the options of the command line into the config.
 
     Raises:
         ConfigError: If an option does not fit the config or the machine.
@@ -88,7 +90,7 @@ def merge_args(cfg: Config, args: argparse.Namespace) -> None:
 
 
 def main() -> None:
-    """Checks everything, then trains."""
+    """Check everything, then train."""
     args = parse_args()
     with clear_errors():
         cfg = load_config(args)

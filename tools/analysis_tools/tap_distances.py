@@ -1,4 +1,4 @@
-"""Draws how far students' features are from their teacher's over training, tap by tap."""
+"""Draw distances between student and teacher features over training, tap by tap."""
 
 import argparse
 import json
@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 from typing import Optional
 
-# Before torch: threads that wait by spinning are 10 times slower where cores are shared.
+# Set before torch is imported: with spinning threads, shared cores are 10 times slower.
 os.environ.setdefault('OMP_WAIT_POLICY', 'passive')
 
 import lakd_mm  # noqa: F401  (first: it repairs what the lines below import)
@@ -40,7 +40,7 @@ MEASURING = (
 
 
 def parse_args() -> argparse.Namespace:
-    """Reads the command line."""
+    """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument(
         '--run',
@@ -48,21 +48,21 @@ def parse_args() -> argparse.Namespace:
         action='append',
         required=True,
         metavar=('NAME', 'WORK_DIR'),
-        help='a curve: the work folder of a training; any number of times',
+        help='a curve: the work folder of a training; may be repeated',
     )
     parser.add_argument(
         '--source',
         choices=['auto', 'log', 'checkpoints'],
         default='auto',
-        help='what mmrazor.TapDistances logged, or the epoch_*.pth that were kept, measured now '
-        '(default: the log where it has distances)',
+        help='distances that mmrazor.TapDistances logged, or distances of the saved epoch_*.pth, '
+        'measured now (default: the log if it has distances)',
     )
     measure = parser.add_argument_group('measuring checkpoints')
     measure.add_argument(
         '--teacher',
         nargs=2,
         metavar=('CONFIG', 'CHECKPOINT'),
-        help="a teacher for all runs, not each distillation's own",
+        help="a teacher for all runs, instead of each distillation's own",
     )
     measure.add_argument('--student-taps', nargs='+', help='module names or numbers of blocks')
     measure.add_argument('--teacher-taps', nargs='+', help="(default: the run's, or stage ends)")
@@ -78,17 +78,17 @@ def parse_args() -> argparse.Namespace:
 
 
 def main() -> None:
-    """Reads or measures every run, then draws."""
+    """Read or measure every run, then draw."""
     args = parse_args()
     with clear_errors():
         draw(args)
 
 
 def draw(args: argparse.Namespace) -> None:
-    """Does the work.
+    """Draw the distances of all runs.
 
     Raises:
-        ConfigError: If a run has neither a log nor checkpoints that serve.
+        ConfigError: If a run has neither distances in its log nor usable checkpoints.
     """
     check_names('--run', [name for name, _ in args.run])
     visualizer = make_visualizer(args.out, args.vis_backends)
@@ -110,9 +110,9 @@ def draw(args: argparse.Namespace) -> None:
 
 
 def distances(work_dir: Path, args: argparse.Namespace) -> dict:
-    """One run: where its distances are from, what was compared, and they by tap and epoch."""
+    """Return a run's distances by tap and epoch, their source, and what was compared."""
     if not work_dir.is_dir():
-        raise ConfigError(f'--run: {work_dir} is no folder')
+        raise ConfigError(f'--run: {work_dir} is not a folder')
     found = {} if args.source == 'checkpoints' else logged_distances(work_dir)
     if found and args.measuring:
         options = ', '.join(f'--{name.replace("_", "-")}' for name in args.measuring)
@@ -126,7 +126,7 @@ def distances(work_dir: Path, args: argparse.Namespace) -> dict:
     if args.source == 'log':
         raise ConfigError(
             f'{work_dir}: no distances in its log; train with mmrazor.TapDistances in '
-            f'val_evaluator, or take --source checkpoints'
+            f'val_evaluator, or use --source checkpoints'
         )
     checkpoints = epoch_checkpoints(work_dir)
     if not checkpoints:
@@ -152,10 +152,12 @@ def distances(work_dir: Path, args: argparse.Namespace) -> dict:
 
 
 def run_config(work_dir: Path) -> Config:
-    """The config that a training left in its work folder."""
+    """Read the config that a training wrote into its work folder."""
     paths = sorted(work_dir.glob('*.py'))
     if len(paths) != 1:
-        raise ConfigError(f'{work_dir}: it holds {len(paths)} configs (*.py), one is needed')
+        raise ConfigError(
+            f'{work_dir}: it holds {len(paths)} configs (*.py), but needs exactly one'
+        )
     return read_config(str(paths[0]))
 
 
