@@ -1,4 +1,4 @@
-"""A frozen teacher: loading it, and running no more of it than distillation needs."""
+"""A frozen teacher: load it, and run only the part that distillation needs."""
 
 import copy
 from collections.abc import Callable, Collection
@@ -23,16 +23,16 @@ from .trial import run_network, sources_of
 
 
 def load_teacher(teacher: BaseModel, checkpoint: str):
-    """Load a teacher's checkpoint, which has to fit exactly.
+    """Load a teacher's checkpoint, which must fit exactly.
 
     Args:
         teacher (BaseModel): The network.
         checkpoint (str): Path or URL.
 
     Raises:
-        ConfigError: If keys are missing or unexpected or shapes differ; they are named.
-        MissingCheckpointError: If the file is not there; for one in ``work_dirs`` with the command
-            that trains it.
+        ConfigError: If keys are missing or unexpected, or shapes differ; the message names them.
+        MissingCheckpointError: If the file does not exist; for one in ``work_dirs`` the message
+            names the command that trains it.
     """
     try:
         load_checkpoint(teacher, checkpoint, map_location='cpu', strict=True)
@@ -55,12 +55,12 @@ def load_teacher(teacher: BaseModel, checkpoint: str):
             f'a {described}. Give one that is, or change model.teacher to what it was trained '
             f'with.\n{error}'
         ) from None
-    # Or MMEngine would initialise the weights again at the start of training.
+    # Otherwise MMEngine would initialise the weights again at the start of training.
     teacher._is_init = True
 
 
 def keep_teacher_out(algorithm: nn.Module):
-    """Have the checkpoints of an algorithm hold no ``teacher``, and those without it load."""
+    """Keep the ``teacher`` out of an algorithm's checkpoints, and let them load without it."""
     algorithm._register_state_dict_hook(_leave_out_teacher)
     algorithm.register_load_state_dict_post_hook(_do_not_miss_teacher)
 
@@ -73,31 +73,31 @@ def _leave_out_teacher(module, state_dict, prefix, local_metadata):
 
 
 def _do_not_miss_teacher(module, incompatible_keys):
-    """Accept a checkpoint without the teacher's weights, which are in place already."""
+    """Accept a checkpoint without the teacher's weights, which are loaded already."""
     missing = incompatible_keys.missing_keys
-    # Moving averages hold the model as `module`.
+    # Moving averages name the model `module`.
     teacher = ('teacher.', 'module.teacher.')
     missing[:] = [key for key in missing if not key.startswith(teacher)]
 
 
 class _Enough(Exception):
-    """Raised in a forward when everything that is recorded has been."""
+    """Raised in a forward as soon as all records are complete."""
 
 
 class LeanTeacher:
-    """Runs a copy of a frozen teacher that is made for nothing but being recorded.
+    """Run a copy of a frozen teacher that only has to be recorded.
 
-    The copy records into the teacher's own recorders, and is made anew whenever the teacher's
-    weights, device, type or hooks have changed (not through ``.data``, which leaves no trace).
+    The copy fills the teacher's own recorders. It is made again whenever the teacher's weights,
+    device, type or hooks have changed (except through ``.data``, which leaves no trace).
 
     Args:
         teacher (BaseModel): The teacher, in eval mode; it is not changed.
-        recorders (RecorderManager): What is recorded of it, initialized.
+        recorders (RecorderManager): Its initialized recorders.
         sample (torch.Tensor): Images to try it on, shape (N, C, H, W).
         fold_batchnorm (bool): Whether BatchNorm is folded into the convolution before it. Defaults
             to True.
-        inplace (bool): Whether activations work in place. Defaults to True. Both are left out,
-            saying so, where they would change a record.
+        inplace (bool): Whether activations work in place. Defaults to True. If one of these two
+            would change a record, it is not applied, and the log says so.
         channels_last (bool): Whether to compute in channels-last memory format. Defaults to True.
         stop_early (bool): Whether to stop at the last record: no neck, no head, no later stage.
             Defaults to True.
@@ -146,8 +146,8 @@ class LeanTeacher:
 
         Args:
             inputs (torch.Tensor): Images, shape (N, C, H, W).
-            awaited (Collection[str], optional): Names of the recorders to stop behind, if it stops
-                early. Defaults to None, all of them.
+            awaited (Collection[str], optional): Names of the recorders after which to stop, if it
+                stops early. Defaults to None, all of them.
         """
         state = [*self.teacher.parameters(), *self.teacher.buffers()]
         now = [(id(tensor), tensor._version, tensor.device, tensor.dtype) for tensor in state]
@@ -161,14 +161,14 @@ class LeanTeacher:
         self._run(self._copy, inputs, awaited)
 
     def _make_copy(self) -> nn.Module:
-        # The hooks of the copy are to fill the recorders themselves, so these are not copied.
+        # The hooks of the copy must fill the original recorders, so these are not copied.
         shared = {id(recorder): recorder for recorder in self.recorders.recorders.values()}
         network = copy.deepcopy(self.teacher, shared)
         for change in self.changes:
             change(network)
         if self.channels_last:
             network = network.to(memory_format=torch.channels_last)
-        # Whoever else looks into the teacher is to see all of it.
+        # With other hooks on the teacher, all of it has to run.
         if len(_hooks(self.teacher)) == self._num_hooks:
             for name in self._calls:
                 hook = partial(self._count_down, name)
@@ -198,11 +198,11 @@ class LeanTeacher:
     def _gives(self, expected: list, sample: torch.Tensor) -> bool:
         try:
             return _close(expected, self._records(sample)[0])
-        except RuntimeError:  # of a convolution and a BatchNorm that do not belong together
+        except RuntimeError:  # a convolution and a BatchNorm that do not belong together
             return False
 
     def _records(self, sample: torch.Tensor) -> tuple[list, dict[str, int]]:
-        """All records, in float64 so that only real changes show, and how many of each module."""
+        """Return all records, in float64 to show only real changes, and their number by module."""
         self._run(self._make_copy().double(), sample.double())
         records, counts = [], {}
         for recorder in self.recorders.recorders.values():
@@ -214,14 +214,14 @@ class LeanTeacher:
 
 
 def _hooks(network: nn.Module) -> list:
-    """The ids of all forward hooks in a network."""
+    """List the ids of all forward hooks in a network."""
     return [i for m in network.modules() for i in (*m._forward_hooks, *m._forward_pre_hooks)]
 
 
 def fold_batchnorms(network: nn.Module):
-    """Fold each BatchNorm that stands directly behind a convolution into it, in place."""
-    # Not MMCV's fuse_conv_bn: it would fold the BatchNorm that ends a pre-activation network into
-    # the stem, the last convolution beside it.
+    """Fold each BatchNorm that directly follows a convolution into it, in place."""
+    # Not MMCV's fuse_conv_bn: it would fold the last BatchNorm of a pre-activation network into
+    # the stem, the last convolution among its siblings.
     for parent in network.modules():
         children = list(parent.named_children())
         for (conv_name, conv), (norm_name, norm) in zip(children, children[1:]):
@@ -237,7 +237,7 @@ def _work_in_place(network: nn.Module):
 
 
 def _close(expected: list, found: list, tolerance: float = 1e-5) -> bool:
-    """Whether two lists of records hold the same tensors up to a relative error."""
+    """Return whether two lists of records hold the same tensors, up to a relative error."""
     expected, found = tensors_in(expected), tensors_in(found)
     return len(expected) == len(found) and all(
         e.shape == f.shape and (e - f).norm() <= tolerance * e.norm()
