@@ -51,7 +51,7 @@ def class_share(
         refuse_ignored(class_share, 'with share=1, which keeps all images', seed=seed)
     if pipeline and (not isinstance(dataset, dict) or 'pipeline' in dataset):
         raise ConfigError(
-            'class_share: pipeline would be ignored, the data set has its own; change that one'
+            'class_share: pipeline would be ignored, since the data set has its own; change that'
         )
     if isinstance(dataset, dict):
         default = {} if pipeline is None else dict(pipeline=pipeline)

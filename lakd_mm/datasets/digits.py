@@ -35,8 +35,8 @@ class Digits(BaseDataset):
         for name in ('data_root', 'data_prefix', 'filter_cfg'):
             if kwargs.get(name):
                 raise ConfigError(
-                    f'Digits: {name}={kwargs[name]!r} would be ignored, the images come with '
-                    f'scikit-learn; leave it out'
+                    f'Digits: {name}={kwargs[name]!r} would be ignored, since the images come '
+                    f'with scikit-learn; leave it out'
                 )
         self.split = split
         super().__init__(ann_file='', **kwargs)

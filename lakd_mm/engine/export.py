@@ -1,4 +1,4 @@
-"""A distillation's student on its own: checkpoint, config and ONNX."""
+"""Export of a distillation's student: checkpoint, config and ONNX."""
 
 import io
 import os.path as osp
@@ -119,7 +119,7 @@ def check_outputs(source: str, files: list[Path], force: bool):
         if file.is_dir():
             raise ConfigError(f'{file} is a folder; name a file, such as {file / "student.pth"}')
         if file.exists() and osp.exists(source) and file.samefile(source):
-            raise ConfigError(f'{file} is the checkpoint that is to be read; name another file')
+            raise ConfigError(f'{file} is the checkpoint to read; name another file')
         if file.exists() and not force:
             raise ConfigError(f'{file} exists; name another file, or replace it with --force')
     if len(set(files)) < len(files):

@@ -59,7 +59,7 @@ def export_onnx(
     check_onnx_packages()
     if type(network).__module__.partition('.')[0] in EXTRAS:
         raise ConfigError(
-            f'ONNX: {type(network).__name__} is no classifier; MMDeploy takes the exported student'
+            f'ONNX: {type(network).__name__} is not a classifier; export the student with MMDeploy'
         )
     import onnx
     import onnxruntime

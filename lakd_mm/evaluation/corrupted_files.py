@@ -49,7 +49,7 @@ class CorruptedFiles:
             if not fits or len(images) % len(SEVERITIES) or self.labels.shape != images.shape[:1]:
                 raise ConfigError(
                     f'{folder / name}.npy: it holds {images.dtype} of shape {images.shape} for '
-                    f'{len(self.labels)} labels; a test set five times is wanted, uint8 of shape '
+                    f'{len(self.labels)} labels; it must hold a test set five times, uint8, shape '
                     f'(5n, H, W, 3), with 5n labels'
                 )
 
@@ -84,4 +84,4 @@ def _load(path: Path) -> np.ndarray:
         # A file is 150 MB, so it is read only when needed.
         return np.load(path, mmap_mode='r', allow_pickle=False)
     except (OSError, ValueError) as error:
-        raise ConfigError(f'{path} is no array that NumPy can read: {error}') from None
+        raise ConfigError(f'{path} is not an array that NumPy can read: {error}') from None

@@ -61,7 +61,7 @@ def record(
     if absent:
         raise ConfigError(
             f'{type(network).__name__}: {", ".join(absent)} gave no tensor when the network ran. '
-            f'Name other layers (a block that torch.compile has compiled cannot be looked into)'
+            f'Name other layers (not layers inside a block that torch.compile has compiled)'
         )
     return {layer: results[layer] for layer in layers}
 

@@ -114,8 +114,8 @@ def scores(
             probabilities = network(inputs, mode='tensor').double().softmax(dim=1)
             if labels.max() >= probabilities.size(1):
                 raise ConfigError(
-                    f'{name} tells {probabilities.size(1)} classes apart, but there is an image of '
-                    f'class {labels.max().item()}; name images and configs of the same data'
+                    f'{name} has {probabilities.size(1)} classes, but there is an image of class '
+                    f'{labels.max().item()}; use images and configs of the same data'
                 )
             confidences, classes = probabilities.max(dim=1)
             found[name].setdefault(key, []).append(torch.stack([confidences, classes == labels]))

@@ -70,7 +70,7 @@ def class_names(loader: DataLoader, networks: Mapping[str, nn.Module]) -> list[s
     for name, number in numbers.items():
         if number != len(classes):
             raise ConfigError(
-                f'{name} tells {number} classes apart, the test images are of {len(classes)}; name '
+                f'{name} has {number} classes, but the test images have {len(classes)}; use '
                 f'configs of the same data'
             )
     return [str(name).replace('_', ' ') for name in classes]
@@ -95,7 +95,7 @@ def check_normalization(preprocessor: nn.Module, other: nn.Module, name: str):
     if numbers(preprocessor) != numbers(other):
         raise ConfigError(
             f'{name} was trained on images normalised by {numbers(other)}, but the images here are '
-            f'normalised by {numbers(preprocessor)}; name configs of the same data'
+            f'normalised by {numbers(preprocessor)}; use configs of the same data'
         )
 
 

@@ -169,7 +169,7 @@ def test_files(tool, tmp_path):
         ((*SMALL, '--model', 'a', 'big.py', 'small.pth'), 'checkpoint small.pth does not fit'),
         (
             (*SMALL, '--model', 'a', 'other.py', 'other.pth'),
-            'a tells 3 classes apart, the test images are of 10',
+            'a has 3 classes, but the test images have 10',
         ),
     ],
 )

@@ -46,7 +46,7 @@ def parse_args() -> argparse.Namespace:
     )
     parser.add_argument('--teacher-layers', nargs='+', help='module names or numbers of blocks')
     parser.add_argument('--student-layers', nargs='+', help='(default: stem and residual blocks)')
-    add_picture(parser, 'work_dirs/cka.png', '; a .json goes along')
+    add_picture(parser, 'work_dirs/cka.png', '; writes a .json too')
     args = parser.parse_args()
     if args.linear:
         refuse_ignored_options(

@@ -82,7 +82,7 @@ def parse_args() -> argparse.Namespace:
     )
     parser.add_argument('--latency', action='store_true', help='also measure the time for an image')
     add_test_images(parser, "the first model's config")
-    add_picture(parser, 'work_dirs/robustness.png', '; a .md and a .json go along')
+    add_picture(parser, 'work_dirs/robustness.png', '; writes a .md and a .json too')
     return parser.parse_args()
 
 

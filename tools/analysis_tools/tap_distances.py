@@ -69,7 +69,7 @@ def parse_args() -> argparse.Namespace:
     measure.add_argument('--images', type=int, default=1000, help='test images (default: 1000)')
     measure.add_argument('--batch-size', type=int, default=250)
     add_test_images(measure, "the runs' configs")
-    add_picture(parser, 'work_dirs/tap_distances.png', '; a .json goes along')
+    add_picture(parser, 'work_dirs/tap_distances.png', '; writes a .json too')
     args = parser.parse_args()
     if args.source == 'log':
         refuse_ignored_options(parser, args, MEASURING, 'with --source log; leave it out')

@@ -74,8 +74,8 @@ def lakd_distiller(
             )
         if modules[-1] in connectors:
             raise ConfigError(
-                f'connectors.{modules[-1]} would be ignored with feature_at_last=False, the last '
-                f'tap has no feature loss; leave it out'
+                f'connectors.{modules[-1]} would be ignored with feature_at_last=False, since the '
+                f'last tap then has no feature loss; leave it out'
             )
 
     transfers = {

@@ -75,8 +75,8 @@ def measure(network: nn.Module, places: Sequence[dict], input_shape: Sequence[in
         predicted = isinstance(output, torch.Tensor) and 'is_output_of' in place
         if predicted and (record.shape != output.shape or not torch.allclose(record, output)):
             raise ConfigError(
-                f'{place["is_output_of"]}: what it predicts with is not what its last linear layer '
-                f'{place["recorder"]["source"]!r} gives; give a distiller with recorders instead'
+                f'{place["is_output_of"]}: it does not predict with the output of its last linear '
+                f'layer {place["recorder"]["source"]!r}; give a distiller with recorders instead'
             )
         place['shape'] = record.shape
 

@@ -41,8 +41,8 @@ def run_network(
     has_proposals = hasattr(network, 'roi_head')
     if behind and has_proposals:
         raise ConfigError(
-            f'{type(network).__name__}: {behind[0]!r} works on proposals; of a two-stage detector '
-            f'record only modules of its backbone and neck'
+            f'{type(network).__name__}: {behind[0]!r} works on proposals; record only modules of '
+            f'the backbone and neck of a two-stage detector'
         )
     if not behind and hasattr(network, 'extract_feat') and (has_proposals or not whole):
         return network.extract_feat(images)

@@ -139,8 +139,8 @@ class _WithCBAM:
         """Make a stage."""
         if not issubclass(block, Bottleneck) and kwargs.get('style', 'pytorch') != 'pytorch':
             raise ConfigError(
-                f'{type(self).__name__}: style={kwargs["style"]!r} would be ignored, only '
-                f'bottlenecks have it; leave it out'
+                f'{type(self).__name__}: style={kwargs["style"]!r} would be ignored, since '
+                f'only bottlenecks use it; leave it out'
             )
         block = CBAMBottleneck if issubclass(block, Bottleneck) else CBAMBasicBlock
         return super().make_res_layer(block=block, reduction=self.reduction, **kwargs)

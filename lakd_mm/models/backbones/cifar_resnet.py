@@ -57,8 +57,8 @@ class CIFARResNet(ResNet_CIFAR):
             raise ConfigError(f'CIFARResNet: widen_factor={widen_factor!r} is neither 1 nor 4')
         if kwargs.get('style', 'pytorch') != 'pytorch':
             raise ConfigError(
-                f'CIFARResNet: style={kwargs["style"]!r} would be ignored, only bottlenecks '
-                f'have it; leave it out'
+                f'CIFARResNet: style={kwargs["style"]!r} would be ignored, since only '
+                f'bottlenecks use it; leave it out'
             )
         if zero_init_residual and 'Pretrained' in str(kwargs.get('init_cfg')):
             raise ConfigError(

@@ -42,7 +42,7 @@ def softmax_attention(
         query (torch.Tensor): Shape (N, L, D).
         key (torch.Tensor): Shape (N, M, D).
         value (torch.Tensor): Shape (N, M, D').
-        max_scores (int): How many scores of the batch memory may hold at once.
+        max_scores (int): How many scores of a batch to hold in memory at once.
 
     Returns:
         torch.Tensor: Shape (N, L, D').

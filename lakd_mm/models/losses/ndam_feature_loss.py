@@ -150,13 +150,13 @@ class NDAMFeatureLoss(nn.Module):
         if not avg_weight and not max_weight:
             refuse_ignored(
                 NDAMFeatureLoss,
-                'with avg_weight=0 and max_weight=0, there is no mapping; leave it out',
+                'with avg_weight=0 and max_weight=0, which make no mapping; leave it out',
                 kernel_size=kernel_size,
                 use_abs=use_abs,
                 apply=apply,
             )
         if not avg_weight or kernel_size == 1:
-            reason = 'kernel_size=1, there is no padding' if avg_weight else 'avg_weight=0'
+            reason = 'kernel_size=1, which needs no padding' if avg_weight else 'avg_weight=0'
             refuse_ignored(
                 NDAMFeatureLoss,
                 f'with {reason}; leave it out',
@@ -195,7 +195,7 @@ class NDAMFeatureLoss(nn.Module):
         if s_feature.shape != t_feature.shape:
             raise ConfigError(
                 f'NDAMFeatureLoss: the student feature has shape {tuple(s_feature.shape)}, the '
-                f'teacher feature {tuple(t_feature.shape)}; name a connector that makes them equal'
+                f'teacher feature {tuple(t_feature.shape)}; give a connector that makes them equal'
             )
         t_feature = t_feature.detach()
         # All channels have the same weight, so sum them before it is applied.

@@ -297,7 +297,7 @@ def test_a_network_that_needs_contiguous_features(build):
                 teacher=ARCFACE,
                 transfers=dict(loss_kd=dict(loss=dict(type='mmrazor.KLDivergence'), at='logits')),
             ),
-            "at='logits' of the teacher: what it predicts with is not what .* gives",
+            "at='logits' of the teacher: it does not predict with the output of .*'head",
         ),
         (
             dict(
