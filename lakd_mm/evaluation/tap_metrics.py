@@ -58,9 +58,10 @@ class TapMetric(NetworkMetric):
         for part, taps, default in zip(('student', 'teacher'), self.taps, own):
             network = getattr(self, part)
             key = f'{self.name}.{part}_taps'
-            taps = taps or default or stage_end_taps(network)
-            if not taps:
-                raise ConfigError(f'{key}: {part} has no stages; name the modules to compare')
+            if taps is None:
+                taps = default or stage_end_taps(network)
+                if not taps:
+                    raise ConfigError(f'{key}: {part} has no stages; name the modules to compare')
             names.append(resolve_taps(network, taps, key))
         if len(names[0]) != len(names[1]):
             raise ConfigError(

@@ -118,8 +118,8 @@ class LAKD(Distill):
             refuse_ignored(
                 LAKD,
                 'beside a distiller, which is given in full; write it into the distiller',
-                teacher_taps=teacher_taps or None,
-                feature_loss=feature_loss or None,
+                teacher_taps=teacher_taps,
+                feature_loss=feature_loss,
                 attention_loss=attention_loss,
                 connectors=connectors or None,
                 feature_at_last=feature_at_last,
@@ -139,14 +139,17 @@ class LAKD(Distill):
                 attention_loss = dict(attention_loss, loss_weight=weight)
         teacher_tap_names = None
         if distiller is None:
-            teacher_taps = teacher_taps or stage_end_taps(teacher)
+            if teacher_taps is None:
+                teacher_taps = stage_end_taps(teacher)
+            if feature_loss is None:
+                feature_loss = dict(type='mmrazor.NDAMFeatureLoss')
             teacher_tap_names = resolve_taps(teacher, teacher_taps, 'teacher_taps')
             distiller = lakd_distiller(
                 architecture.architecture,
                 teacher,
                 student_taps=architecture.tap_names,
                 teacher_taps=teacher_tap_names,
-                feature_loss=feature_loss or dict(type='mmrazor.NDAMFeatureLoss'),
+                feature_loss=feature_loss,
                 attention_loss=attention_loss,
                 connectors=connectors or {},
                 feature_at_last=feature_at_last,

@@ -176,6 +176,10 @@ class FGDLoss(nn.Module):
             )
         if not alpha and not beta:
             refuse_ignored(FGDLoss, 'with alpha=0 and beta=0; leave it out', frame=frame)
+        if not (alpha or beta or gamma):
+            refuse_ignored(
+                FGDLoss, 'with alpha=beta=gamma=0; leave it out', temperature=temperature
+            )
         self.in_channels = in_channels
         self.temperature = temperature
         self.alpha, self.beta, self.gamma, self.lambda_ = alpha, beta, gamma, lambda_
