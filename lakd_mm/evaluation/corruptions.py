@@ -1,6 +1,6 @@
 """Corrupted images: seven corruptions in five severities, made for small images.
 
-The kinds are occlusion and kinds of `Benchmarking Neural Network Robustness to Common Corruptions
+All kinds but occlusion are from `Benchmarking Neural Network Robustness to Common Corruptions
 and Perturbations <https://arxiv.org/abs/1903.12261>`_. The implementations and the table of levels
 are ours, made for 32x32, so results are not those on CIFAR-10-C, whose files
 :mod:`.corrupted_files` reads. Lengths in pixels grow with the shorter side of the image.

@@ -47,7 +47,7 @@ def paired_places(
 
 
 def measure(network: nn.Module, places: Sequence[dict], input_shape: Sequence[int]):
-    """Add the ``shape`` of each record to its place, by running a copy on noise.
+    """Add the ``shape`` of each record to its place, by running a copy, with its hooks, on noise.
 
     Args:
         network (nn.Module): The network.
