@@ -22,7 +22,7 @@ class BuildWithMim(build_py):
     """
 
     def run(self):
-        """Builds, then adds the files."""
+        """Build, then add the files."""
         super().run()
         if self.editable_mode:
             self._link(ROOT / 'lakd_mm' / '.mim')
@@ -53,13 +53,13 @@ class BuildWithMim(build_py):
 
 
 def read_requirements(name: str) -> list:
-    """Reads the requirements of ``requirements/<name>.txt``."""
+    """Read the requirements of ``requirements/<name>.txt``."""
     lines = (ROOT / 'requirements' / f'{name}.txt').read_text(encoding='utf-8').splitlines()
     return [line for line in lines if line and not line.startswith(('#', '-r'))]
 
 
 def read_sections(name: str) -> dict:
-    """Reads the requirements below each comment that begins ``# [section]``."""
+    """Read the requirements below each comment that begins ``# [section]``."""
     sections = {}
     for line in (ROOT / 'requirements' / f'{name}.txt').read_text(encoding='utf-8').splitlines():
         if line.startswith('# ['):

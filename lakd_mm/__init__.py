@@ -1,11 +1,11 @@
-"""LAKD and its kin for MMRazor and MMPretrain.
+"""LAKD and related methods for MMRazor and MMPretrain.
 
-Importing the package is all that a config needs
-(``custom_imports = dict(imports=['lakd_mm'])``): it checks the installed releases, repairs what is
-broken between them, and registers everything below into MMRazor's registries.
+A config only needs to import the package (``custom_imports = dict(imports=['lakd_mm'])``). The
+import checks the installed releases, repairs what is broken between them, and registers everything
+below in MMRazor's registries.
 """
 
-# ruff: noqa: E402  (nothing of the others may be imported before the check and the repairs)
+# ruff: noqa: E402  (the check and the repairs come before all other imports)
 from .compat.versions import check_versions
 from .version import REQUIREMENTS, __version__
 

@@ -1,7 +1,8 @@
-"""What the person at the keyboard is told."""
+"""Errors for the person at the keyboard."""
 
 import difflib
-from collections.abc import Iterable
+import inspect
+from collections.abc import Callable, Iterable
 from pickle import UnpicklingError
 
 
@@ -9,7 +10,7 @@ class ConfigError(ValueError):
     """A mistake in a config or on the command line: what, where, and what to do."""
 
 
-# Checkpoints that cannot be loaded; each is also what Python or PyTorch would raise.
+# Errors of checkpoints. Each is also of the type that Python or PyTorch would raise.
 
 
 class MissingCheckpointError(ConfigError, FileNotFoundError):
@@ -25,7 +26,7 @@ class RefusedCheckpointError(ConfigError, UnpicklingError):
 
 
 class DamagedCheckpointError(ConfigError, RuntimeError):
-    """A file that is truncated, or no checkpoint at all."""
+    """A file that is truncated or is not a checkpoint at all."""
 
 
 def check_positive(owner: str, **values):
@@ -35,8 +36,27 @@ def check_positive(owner: str, **values):
             raise ConfigError(f'{owner}: {name}={value!r} is not a positive number')
 
 
+def refuse_ignored(owner: Callable, why: str, **values):
+    """Raise a ConfigError for arguments that have no effect in combination with the others.
+
+    Args:
+        owner (Callable): The class or function that takes the arguments.
+        why (str): Why they have no effect, and what to do.
+        **values: The arguments. One with its default value is not a mistake.
+    """
+    parameters = inspect.signature(owner).parameters
+    given = []
+    for name, value in values.items():
+        value = tuple(value) if isinstance(value, list) else value
+        if value != parameters[name].default:
+            short = value is None or isinstance(value, (bool, int, float, str))
+            given.append(f'{name}={value!r}' if short else name)
+    if given:
+        raise ConfigError(f'{owner.__name__}: {", ".join(given)} would be ignored {why}')
+
+
 def near_names(name: str, names: Iterable[str]) -> str:
-    """A half sentence that names what ``name`` may have meant."""
+    """Suggest in half a sentence what ``name`` may have meant."""
     names = [known for known in names if known]
     near = difflib.get_close_matches(name, names, n=3, cutoff=0.5)
     return f'did you mean {" or ".join(map(repr, near))}?' if near else f'there are: {names[:12]} …'

@@ -1,8 +1,8 @@
-"""The version of the package and the releases of others that it works with."""
+"""The version of the package, and the releases of other packages that it works with."""
 
 __version__ = '0.1.0'
 
-# Ranges that `lakd_mm.compat` covers; `requirements/runtime.txt` pins what is tested.
+# Ranges that `lakd_mm.compat` covers; `requirements/runtime.txt` pins the tested releases.
 REQUIREMENTS = (
     'torch>=2.6,<3',
     'torchvision>=0.21,<1',

@@ -1,6 +1,6 @@
-"""Trains a small teacher, a student from scratch and the same student with LAKD, on digits.
+"""Train a small teacher, a student from scratch and the same student with LAKD, on digits.
 
-Called again it goes on where it was stopped, and skips what is done.
+Called again, it resumes where it was stopped and skips finished trainings.
 """
 
 import argparse
@@ -31,15 +31,18 @@ VALIDATED = re.compile(r'Epoch\(val\) \[(\d+)\].*accuracy/top1: (\S+)')
 
 
 def parse_args() -> argparse.Namespace:
-    """Reads the command line."""
+    """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument('--work-dir', type=Path, default=Path('work_dirs/demo'))
-    parser.add_argument('--epochs', type=int, help='instead of the number in each config')
-    return parser.parse_args()
+    parser.add_argument('--epochs', type=int, help='number of epochs (default: as in each config)')
+    args = parser.parse_args()
+    if args.epochs is not None and args.epochs < 1:
+        parser.error(f'--epochs {args.epochs}: give a whole number of at least 1')
+    return args
 
 
 def count_parameters(cfg: Config) -> int:
-    """Counts the parameters of the network that predicts: of a pair, the student's."""
+    """Count the parameters of the network that predicts; of a pair this is the student."""
     init_default_scope(cfg.default_scope)
     model = MODELS.build(
         {**cfg.model, **({'teacher_ckpt': None} if 'teacher' in cfg.model else {})}
@@ -48,7 +51,7 @@ def count_parameters(cfg: Config) -> int:
 
 
 def read_record(work_dir: Path, epochs: int) -> dict:
-    """Returns what is known of an earlier call for as many epochs."""
+    """Read the record of an earlier call with the same number of epochs, or start a new one."""
     path = work_dir / 'demo.json'
     if path.exists():
         record = json.loads(path.read_text(encoding='utf-8'))
@@ -58,7 +61,7 @@ def read_record(work_dir: Path, epochs: int) -> dict:
 
 
 def train(config: Path, work_dir: Path, epochs: int, options: list) -> dict:
-    """Trains in a process of its own; prints a line an epoch.
+    """Train in a separate process, and print a line for each epoch.
 
     Returns:
         dict: epochs, epoch (the last one), accuracy (%), seconds and checkpoint.
@@ -92,14 +95,14 @@ def train(config: Path, work_dir: Path, epochs: int, options: list) -> dict:
     if record['epoch'] == epochs:
         return record
     if resumed and 'resumed epoch' in ''.join(output):
-        # Stopped between the last checkpoint and its validation: nothing was left to train.
+        # It was stopped between the last checkpoint and its validation: no training was left.
         (work_dir / 'demo.json').unlink()
         return train(config, work_dir, epochs, options)
     raise SystemExit(f'{"".join(output[-25:])}\nerror: the command above failed.')
 
 
 def run(command: list) -> Iterator[str]:
-    """Yields the lines that a command prints; it ends with this program."""
+    """Yield the lines that a command prints; end the command with this program."""
     with subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     ) as process:
@@ -111,7 +114,7 @@ def run(command: list) -> Iterator[str]:
 
 
 def format_table(results: list) -> str:
-    """Formats the results as a Markdown table."""
+    """Format the results as a Markdown table."""
     lines = [
         '| network                | accuracy (%) | parameters | seconds |',
         '|------------------------|-------------:|-----------:|--------:|',
@@ -125,9 +128,9 @@ def format_table(results: list) -> str:
 
 
 def main() -> None:
-    """Runs the three trainings and sums them up."""
+    """Run the three trainings and summarise them."""
     args = parse_args()
-    # Unwinds, so that the training is stopped too.
+    # Exit normally, so that the training is stopped too.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit('error: terminated'))
     results, teacher_option = [], []
     for network, name in RUNS.items():

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Tests in several processes: one a GPU, or on the CPU where there is none.
+# Test in several processes: one per GPU, or on the CPU if there is none.
 # Usage: bash tools/dist_test.sh CONFIG CHECKPOINT GPUS [options of tools/test.py]
 # Environment: NNODES, NODE_RANK, MASTER_ADDR, PORT, PYTHON
 

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Trains in several processes: one a GPU, or on the CPU where there is none.
+# Train in several processes: one per GPU, or on the CPU if there is none.
 # Usage: bash tools/dist_train.sh CONFIG GPUS [options of tools/train.py]
 # Environment: NNODES, NODE_RANK, MASTER_ADDR, PORT, PYTHON
 

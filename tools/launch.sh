@@ -1,4 +1,4 @@
-# Sourced by the other scripts. PYTHON is the caller's, else the checkout's own environment.
+# The other scripts source this file. PYTHON is the caller's, else that of the checkout's environment.
 
 TOOLS="$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)"
 if [ -z "${PYTHON:-}" ]; then
@@ -8,7 +8,7 @@ if [ -z "${PYTHON:-}" ]; then
     fi
 fi
 
-# Prints the first comment block of the calling script and ends it, if arguments are missing.
+# Print the first comment block of the calling script and end it, if arguments are missing.
 need_arguments() {  # need_arguments COUNT "$@"
     if [ $(($# - 1)) -lt "$1" ]; then
         sed -n '2,/^$/s/^# \?//p' "$0" >&2
@@ -16,7 +16,7 @@ need_arguments() {  # need_arguments COUNT "$@"
     fi
 }
 
-# Runs a tool in several processes. On several machines set NNODES, NODE_RANK, MASTER_ADDR, PORT.
+# Run a tool in several processes. On several machines set NNODES, NODE_RANK, MASTER_ADDR, PORT.
 launch() {  # launch TOOL PROCESSES [ARGUMENTS]
     "$PYTHON" -m torch.distributed.run \
         --nnodes="${NNODES:-1}" \

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Trains on a Slurm cluster.
+# Train on a Slurm cluster.
 # Usage: GPUS=8 bash tools/slurm_train.sh PARTITION JOB_NAME CONFIG WORK_DIR [options of train.py]
 # Environment: GPUS, GPUS_PER_NODE, CPUS_PER_TASK, SRUN_ARGS, PORT, PYTHON
 
@@ -10,7 +10,7 @@ GPUS=${GPUS:-8}
 GPUS_PER_NODE=${GPUS_PER_NODE:-$((GPUS < 8 ? GPUS : 8))}
 [ -z "${PORT:-}" ] || export MASTER_PORT="$PORT"
 
-# SRUN_ARGS holds several options: it is split on purpose.
+# SRUN_ARGS holds several options, so it is split on purpose.
 srun -p "$1" \
     --job-name="$2" \
     --gres=gpu:"$GPUS_PER_NODE" \

@@ -1,10 +1,10 @@
-"""Evaluates a checkpoint on the test set of a config."""
+"""Evaluate a checkpoint on the test set of a config."""
 
 import argparse
 import os
 from functools import partial
 
-# Before torch: threads that wait by spinning are 10 times slower where cores are shared.
+# Set before torch is imported: with spinning threads, shared cores are 10 times slower.
 os.environ.setdefault('OMP_WAIT_POLICY', 'passive')
 
 import lakd_mm  # noqa: F401  (first: it repairs what the lines below import)
@@ -18,34 +18,44 @@ from mmengine.runner import Runner
 from lakd_mm.engine import (
     ConfigError,
     add_common_arguments,
+    check_common_arguments,
     check_data_folders,
     clear_errors,
     load_config,
+    refuse_ignored_options,
+    refuse_overridden_keys,
 )
 
 
 def parse_args() -> argparse.Namespace:
-    """Reads the command line."""
+    """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__)
     add_common_arguments(parser)
     parser.add_argument('checkpoint', help='checkpoint file or URL')
-    parser.add_argument('--out', help='file (.pkl, .json) to write results to')
+    parser.add_argument('--out', help='file (.pkl, .json) for the results')
     parser.add_argument(
         '--out-item',
         choices=['metrics', 'pred'],
         default='pred',
         help='what --out holds: the metrics, or the predictions (default)',
     )
-    return parser.parse_args()
+    args = parser.parse_args()
+    check_common_arguments(parser, args)
+    refuse_overridden_keys(
+        parser, args, dict.fromkeys(('load_from', 'model.teacher_ckpt'), 'the checkpoint')
+    )
+    if not args.out:
+        refuse_ignored_options(parser, args, ['out_item'], 'without --out; add that')
+    return args
 
 
 def evaluate(runner: Runner) -> dict:
-    """Tests with a checkpoint that has to fit, and returns the metrics.
+    """Test with a checkpoint that must fit, and return the metrics.
 
     Raises:
-        ConfigError: If the checkpoint is one of another network.
+        ConfigError: If the checkpoint is of another network.
     """
-    # MMEngine would warn and go on with random weights.
+    # Without this, MMEngine would only warn and test random weights.
     runner.load_checkpoint = partial(runner.load_checkpoint, strict=True)
     try:
         return runner.test()
@@ -59,14 +69,14 @@ def evaluate(runner: Runner) -> dict:
 
 
 def main() -> None:
-    """Checks everything, then tests."""
+    """Check everything, then test."""
     args = parse_args()
     with clear_errors():
         cfg = load_config(args)
         check_data_folders(cfg, splits=['test'])
         cfg.load_from = args.checkpoint
         if cfg.model.get('teacher_ckpt'):
-            # The student predicts alone; the teacher is in the checkpoint anyway.
+            # Only the student predicts, and the teacher is in the checkpoint anyway.
             cfg.model.teacher_ckpt = None
         runner = RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
         if args.out and args.out_item == 'pred':

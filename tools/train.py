@@ -1,9 +1,9 @@
-"""Trains what a config describes."""
+"""Train the model of a config."""
 
 import argparse
 import os
 
-# Before torch: threads that wait by spinning are 10 times slower where cores are shared.
+# Set before torch is imported: with spinning threads, shared cores are 10 times slower.
 os.environ.setdefault('OMP_WAIT_POLICY', 'passive')
 
 import lakd_mm  # noqa: F401  (first: it repairs what the lines below import)
@@ -18,14 +18,16 @@ from lakd_mm.engine import (
     add_common_arguments,
     best_half,
     check_amp,
+    check_common_arguments,
     check_data_folders,
     clear_errors,
     load_config,
+    refuse_overridden_keys,
 )
 
 
 def parse_args() -> argparse.Namespace:
-    """Reads the command line."""
+    """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__)
     add_common_arguments(parser)
     parser.add_argument(
@@ -33,7 +35,7 @@ def parse_args() -> argparse.Namespace:
         nargs='?',
         const='auto',
         metavar='CHECKPOINT',
-        help='go on from this checkpoint; without one, from the latest in the work folder',
+        help='resume from this checkpoint; without one, from the latest in the work folder',
     )
     parser.add_argument(
         '--amp',
@@ -45,13 +47,24 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         '--auto-scale-lr', action='store_true', help='scale the learning rate to the batch size'
     )
-    parser.add_argument('--no-validate', action='store_true', help='do not evaluate meanwhile')
-    parser.add_argument('--seed', type=int, help='seed of every random number (randomness.seed)')
-    return parser.parse_args()
+    parser.add_argument(
+        '--no-validate', action='store_true', help='do not validate during training'
+    )
+    parser.add_argument('--seed', type=int, help='seed of all random numbers (randomness.seed)')
+    args = parser.parse_args()
+    check_common_arguments(parser, args)
+    if args.resume:
+        refuse_overridden_keys(parser, args, {'resume': '--resume', 'load_from': '--resume'})
+    if args.seed is not None:
+        refuse_overridden_keys(parser, args, {'randomness.seed': '--seed'})
+    if args.no_validate:
+        keys = ('val_cfg', 'val_dataloader', 'val_evaluator')
+        refuse_overridden_keys(parser, args, dict.fromkeys(keys, '--no-validate'))
+    return args
 
 
 def merge_args(cfg: Config, args: argparse.Namespace) -> None:
-    """Writes the options of the command line into the config.
+    """Write the options of the command line into the config.
 
     Raises:
         ConfigError: If an option does not fit the config or the machine.
@@ -77,8 +90,9 @@ def merge_args(cfg: Config, args: argparse.Namespace) -> None:
 
     if args.resume == 'auto':
         cfg.resume = find_latest_checkpoint(cfg.work_dir) is not None
-        cfg.load_from = None
-        if not cfg.resume and os.environ.get('RANK', '0') == '0':
+        if cfg.resume:
+            cfg.load_from = None
+        elif os.environ.get('RANK', '0') == '0':
             print(f'--resume: no checkpoint in {cfg.work_dir}, training starts anew.')
     elif args.resume:
         cfg.resume = True
@@ -86,7 +100,7 @@ def merge_args(cfg: Config, args: argparse.Namespace) -> None:
 
 
 def main() -> None:
-    """Checks everything, then trains."""
+    """Check everything, then train."""
     args = parse_args()
     with clear_errors():
         cfg = load_config(args)

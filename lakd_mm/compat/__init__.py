@@ -1,14 +1,14 @@
 """Repairs of what is broken between the OpenMMLab releases of 2023 and today's torch.
 
-One module per upstream package. Each repair is a small function that says what it repairs and since
-which release, and does nothing where upstream is healthy. Nothing of this is needed elsewhere in
-the package: ``import lakd_mm`` applies everything.
+There is one module per upstream package. Each repair is a small function that says what it repairs
+and since which release, and does nothing where upstream is healthy. ``import lakd_mm`` applies
+everything, so the rest of the package needs none of this.
 """
 
 import importlib
 import warnings
 
-# Those above let those below be imported.
+# Later modules cannot be imported before the earlier ones are applied.
 REPAIRS = (
     'torch_ao',
     'mmengine_packages',
@@ -27,9 +27,9 @@ REPAIRS = (
 
 
 def apply() -> None:
-    """Applies every repair, in the order in which they depend on each other."""
+    """Apply every repair, in order of their dependencies."""
     with warnings.catch_warnings():
-        # What upstream imports is deprecated, and mmcv-lite lacks an op that nothing here uses.
+        # Upstream imports deprecated names, and mmcv-lite lacks an op that nothing here uses.
         warnings.simplefilter('ignore', DeprecationWarning)
         warnings.filterwarnings('ignore', 'Fail to import ``MultiScaleDeformableAttention``')
         for name in REPAIRS:

@@ -1,4 +1,4 @@
-"""Checks that what detection and segmentation need is installed."""
+"""Checks that the packages for detection and segmentation are installed."""
 
 import importlib.util
 from collections.abc import Mapping
@@ -6,19 +6,19 @@ from typing import Any
 
 from ..errors import ConfigError
 
-# By package: what it is called, and the extra of ours that installs it.
+# By package: its name, and our extra that installs it.
 EXTRAS = {'mmdet': ('MMDetection', 'detection'), 'mmseg': ('MMSegmentation', 'segmentation')}
 
 
 def check_dense_package(package: str, what: str) -> None:
-    """Checks that MMDetection or MMSegmentation can be imported, if that is what a config names.
+    """Check that MMDetection or MMSegmentation can be imported, if a config names it.
 
     Args:
-        package (str): A package; any but ``mmdet`` and ``mmseg`` is let through.
-        what (str): What needs it, for the message.
+        package (str): A package; all but ``mmdet`` and ``mmseg`` pass.
+        what (str): The part that needs it, for the message.
 
     Raises:
-        ConfigError: If it is not installed, or MMCV is there without its compiled ops.
+        ConfigError: If it is not installed, or MMCV is installed without its compiled ops.
     """
     if package not in EXTRAS:
         return
@@ -26,7 +26,7 @@ def check_dense_package(package: str, what: str) -> None:
     if importlib.util.find_spec(package) is None:
         problem = f'{name} ({package}), which is not installed'
     elif importlib.util.find_spec('mmcv._ext') is None:
-        problem = f'{name}, which needs the full mmcv, and here is mmcv-lite, without compiled ops'
+        problem = f'{name}, which needs the full mmcv; the installed mmcv-lite has no compiled ops'
     else:
         return
     raise ConfigError(
@@ -37,7 +37,7 @@ def check_dense_package(package: str, what: str) -> None:
 
 
 def check_dense_network(cfg: Any, what: str) -> None:
-    """Checks the same for the config of a network, by its scope, type or ``cfg_path``."""
+    """Check a network's config in the same way, by its scope, type or ``cfg_path``."""
     if isinstance(cfg, Mapping):
         for key in ('_scope_', 'type', 'cfg_path'):
             value = cfg.get(key)

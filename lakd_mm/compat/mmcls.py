@@ -1,9 +1,9 @@
-"""Resolves ``mmcls`` to mmpretrain, its name since mmpretrain 1.0.
+"""Repairs that resolve ``mmcls`` to mmpretrain, its name since mmpretrain 1.0.
 
-MMRazor was never moved to the new name: its parts that import ``mmcls`` become placeholders that
-fail when used (``KDSoftCELoss``, the searchable backbones), and its configs say ``mmcls::``,
-``mmcls.X`` and ``_scope_='mmcls'``. Here all of these reach the very objects of mmpretrain. Nothing
-is done where a real mmcls is installed.
+MMRazor never moved to the new name: its parts that import ``mmcls`` become placeholders that fail
+when used (``KDSoftCELoss``, the searchable backbones), and its configs say ``mmcls::``, ``mmcls.X``
+and ``_scope_='mmcls'``. Here all of these lead to the same objects as mmpretrain. Nothing happens
+if a real mmcls is installed.
 """
 
 import functools
@@ -24,7 +24,7 @@ OLD, NEW = 'mmcls', 'mmpretrain'
 
 
 class _AliasFinder:
-    """Finds and loads ``mmcls`` and its sub-modules: each is the mmpretrain module of that name."""
+    """Find and load ``mmcls`` and its sub-modules: each is the mmpretrain module of that name."""
 
     @classmethod
     def find_spec(
@@ -40,18 +40,18 @@ class _AliasFinder:
 
     @staticmethod
     def exec_module(module: ModuleType) -> None:
-        # The import system hands out what it finds under the name after this call.
+        # The import system then returns the module that is registered under this name.
         sys.modules[module.__name__] = importlib.import_module(NEW + module.__name__[len(OLD) :])
 
 
 def alias_modules() -> None:
-    """Makes ``import mmcls`` give mmpretrain."""
-    # First in line: otherwise `mmcls.models` is found in mmpretrain's folder and imported twice.
+    """Make ``import mmcls`` import mmpretrain."""
+    # First in line: else `mmcls.models` would be found in mmpretrain's folder, imported twice.
     sys.meta_path.insert(0, _AliasFinder)
 
 
 def alias_renamed_names() -> None:
-    """Restores the two public names that changed with the package."""
+    """Restore the two public names that changed with the package."""
     if not hasattr(structures, 'ClsDataSample'):
         structures.ClsDataSample = structures.DataSample
     if not hasattr(formatting, 'PackClsInputs'):
@@ -60,7 +60,7 @@ def alias_renamed_names() -> None:
 
 
 def alias_scope() -> None:
-    """Makes the scope ``mmcls``, ``type='mmcls.X'`` and ``mmcls::`` bases mean mmpretrain."""
+    """Make the scope ``mmcls``, ``type='mmcls.X'`` and ``mmcls::`` bases mean mmpretrain."""
     init_scope, get = DefaultScope.__init__, Registry.get
 
     @functools.wraps(init_scope)
@@ -79,7 +79,7 @@ def alias_scope() -> None:
 
 
 def apply() -> None:
-    """Applies every repair of this module, unless mmcls is installed."""
+    """Apply every repair of this module, unless mmcls is installed."""
     if importlib.util.find_spec(OLD) is None:
         alias_modules()
         alias_renamed_names()

@@ -6,9 +6,9 @@ from .mmpretrain import repair_train
 
 
 def apply() -> None:
-    """Applies every repair of this module, where MMDetection is installed.
+    """Apply every repair of this module, if MMDetection is installed.
 
-    MMRazor has imported it then; nothing of ours does before a config asks for it.
+    If it is installed, MMRazor has imported it already; we do so only when a config asks for it.
     """
     if 'mmdet' in sys.modules:
         repair_train('mmdet')

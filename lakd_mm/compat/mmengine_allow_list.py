@@ -2,12 +2,12 @@
 
 ``torch.load`` reads with ``weights_only=True`` since release 2.6 and refuses every name that is not
 on its allow-list. MMEngine stores its log history beside the weights (``HistoryBuffer``, of NumPy
-arrays), so that none of its checkpoints could be resumed.
+arrays), so without this module none of its checkpoints can be resumed.
 
-The real classes must not be on the list. ``numpy.dtype`` takes its memory layout from the file, and
-with it numbers become pointers of the file's choice; ``getattr`` reaches everything. So each name
-gets a stand-in that builds plain data after checking what it is given. A stand-in raises
-``UnpicklingError`` for anything else, as ``torch.load`` does.
+The real classes must not be on the list. ``numpy.dtype`` takes its memory layout from the file, so
+the file could turn numbers into pointers; ``getattr`` reaches everything. So each name gets a
+stand-in that checks its arguments and builds plain data. For anything else it raises
+``UnpicklingError``, as ``torch.load`` does.
 """
 
 import re
@@ -24,13 +24,13 @@ STATISTICS = ('min', 'max', 'mean', 'current')
 
 
 def check(condition: bool, message: str) -> None:
-    """Refuses the checkpoint unless ``condition`` holds."""
+    """Refuse the checkpoint unless ``condition`` holds."""
     if not condition:
         raise UnpicklingError(f'refused: {message}')
 
 
 class PlainDtype:
-    """Stands in for ``numpy.dtype``: a data type without Python objects, fields or metadata.
+    """Stand in for ``numpy.dtype``: a data type without Python objects, fields or metadata.
 
     Args:
         code (str): The code of the type, such as ``'f8'``.
@@ -50,17 +50,17 @@ class PlainDtype:
 
 
 class PlainArray(np.ndarray):
-    """Stands in for ``numpy.ndarray``; saved again, it is a plain ``numpy.ndarray``."""
+    """Stand in for ``numpy.ndarray``, and become one when it is saved again."""
 
     def __new__(cls, *args) -> 'PlainArray':
-        """Refuses the direct call: NumPy's own pickles go through ``reconstruct``."""
+        """Refuse the direct call: NumPy's own pickles use ``reconstruct``."""
         raise UnpicklingError('refused: a call of numpy.ndarray')
 
     def __setstate__(self, state: tuple) -> None:
         _, shape, dtype, is_fortran, data = state
         check(isinstance(dtype, PlainDtype), 'numpy.ndarray of an unknown data type')
         check(isinstance(data, bytes), 'numpy.ndarray whose data is not bytes')
-        # Memory that a tensor may share is never given back.
+        # A tensor may share the memory, so it is never freed.
         check(self.size == 0, 'numpy.ndarray filled twice')
         super().__setstate__((1, shape, dtype.dtype, is_fortran, data))
 
@@ -69,20 +69,20 @@ class PlainArray(np.ndarray):
 
 
 def reconstruct(array_type: type, shape: tuple, code: bytes) -> PlainArray:
-    """Stands in for NumPy's ``_reconstruct``: an empty array, which the file then fills."""
+    """Stand in for NumPy's ``_reconstruct``: an empty array, which the file then fills."""
     check(array_type is PlainArray, f'an array of the class {array_type!r}')
     return np.ndarray.__new__(PlainArray, 0, np.int8)
 
 
 def scalar(dtype: PlainDtype, data: bytes) -> np.generic:
-    """Stands in for NumPy's ``scalar``."""
+    """Stand in for NumPy's ``scalar``."""
     check(isinstance(dtype, PlainDtype), 'a NumPy scalar of an unknown data type')
     check(isinstance(data, bytes), 'a NumPy scalar whose data is not bytes')
     return np.frombuffer(data, dtype.dtype, count=1)[0]
 
 
 class PlainHistory(HistoryBuffer):
-    """Stands in for ``HistoryBuffer`` and becomes one once it is filled."""
+    """Stand in for ``HistoryBuffer``, and become one once it is filled."""
 
     def __init__(self, *args) -> None:
         raise UnpicklingError('refused: a call of HistoryBuffer')
@@ -94,12 +94,12 @@ class PlainHistory(HistoryBuffer):
             setattr(self, name, state[name].view(np.ndarray))
         check(isinstance(state.get('max_length'), int), 'HistoryBuffer.max_length is no number')
         self.max_length = state['max_length']
-        # Upstream takes its statistics from the file, for all buffers of the process.
+        # Upstream would take the statistics from the file, for all buffers of the process.
         self._set_default_statistics()
 
 
 def get_statistic(owner: type, name: str) -> Callable:
-    """Stands in for ``getattr``: gives the statistics of ``HistoryBuffer`` and nothing else."""
+    """Stand in for ``getattr``: return the statistics of ``HistoryBuffer`` and nothing else."""
     owner_name = getattr(owner, '__name__', type(owner).__name__)
     allowed = owner is PlainHistory and isinstance(name, str) and name in STATISTICS
     check(allowed, f'builtins.getattr({owner_name}, {name!r})')
@@ -122,5 +122,5 @@ STAND_INS = {
 
 
 def apply() -> None:
-    """Adds the stand-ins to the allow-list of ``torch.load`` (needed since torch 2.6)."""
+    """Add the stand-ins to the allow-list of ``torch.load`` (needed since torch 2.6)."""
     torch.serialization.add_safe_globals([(value, name) for name, value in STAND_INS.items()])

@@ -25,14 +25,14 @@ from ..errors import (
     UnreachableCheckpointError,
 )
 
-# Modules that hold `find_latest_checkpoint`, three of them by `from ... import`.
+# Modules that hold `find_latest_checkpoint`; three of them import it by name.
 HOLDERS = (
     mmengine.runner.checkpoint,
     mmengine.runner,
     mmengine.runner.runner,
     mmengine.runner._flexible_runner,
 )
-# What torch.load raises for bytes that are no checkpoint, or not all of one.
+# Errors of torch.load for bytes that are not a checkpoint, or only a part of one.
 DAMAGE = (
     AssertionError,
     AttributeError,
@@ -44,12 +44,12 @@ DAMAGE = (
     struct.error,
 )
 DAMAGE_TEXT = re.compile(r'PytorchStreamReader|[Cc]orrupt|magic number|unexpected EOF')
-# How torch.load names what is not on its allow-list, and how our stand-ins do.
+# How torch.load and our stand-ins name a type that is not on the allow-list.
 REFUSAL = re.compile(r'GLOBAL (\S+) |refused: (.+)|(Can only .+|Trying to call .+)')
 
 
 def missing(filename: str) -> MissingCheckpointError:
-    """Returns the error for a checkpoint that does not exist."""
+    """Return the error for a checkpoint that does not exist."""
     return MissingCheckpointError(
         f"checkpoint '{filename}' does not exist. Check the path that load_from, --resume, "
         'teacher_ckpt or init_cfg.checkpoint names.'
@@ -57,7 +57,7 @@ def missing(filename: str) -> MissingCheckpointError:
 
 
 def unreachable(filename: str, error: OSError) -> UnreachableCheckpointError:
-    """Returns the error for a checkpoint that cannot be downloaded."""
+    """Return the error for a checkpoint that cannot be downloaded."""
     return UnreachableCheckpointError(
         f"checkpoint '{filename}' cannot be downloaded ({error}). Download it where there is a "
         'connection, and name the local file instead of the address.'
@@ -65,7 +65,7 @@ def unreachable(filename: str, error: OSError) -> UnreachableCheckpointError:
 
 
 def refused(filename: str, what: str) -> RefusedCheckpointError:
-    """Returns the error for a checkpoint that holds more than data."""
+    """Return the error for a checkpoint that holds more than data."""
     return RefusedCheckpointError(
         f"checkpoint '{filename}' is refused: it holds more than data, {what}, and reading it "
         'could run code. Save it again with only tensors, numbers, strings, lists and dicts, such '
@@ -75,12 +75,12 @@ def refused(filename: str, what: str) -> RefusedCheckpointError:
 
 
 def damaged(filename: str, error: Exception) -> DamagedCheckpointError:
-    """Returns the error for a file that is truncated, or is no checkpoint at all."""
+    """Return the error for a file that is truncated or is not a checkpoint at all."""
     advice = 'Copy or download it again, or name an earlier checkpoint.'
     if re.match('https?://', filename):
         cached = osp.join(torch.hub.get_dir(), 'checkpoints', osp.basename(filename))
         advice = f"Delete '{cached}' to download it again."
-    # Torch explains every UnpicklingError with advice to switch the protection off.
+    # Leave torch's text out: for every UnpicklingError it advises to switch the protection off.
     cause = '' if isinstance(error, UnpicklingError) else f' ({type(error).__name__}: {error})'
     return DamagedCheckpointError(
         f"checkpoint '{filename}' cannot be read: the file is truncated, or no checkpoint{cause}. "
@@ -89,9 +89,9 @@ def damaged(filename: str, error: Exception) -> DamagedCheckpointError:
 
 
 def distrust_downloads() -> None:
-    """Reads a download as a local file is read: tensors and data, unless the user lifts the rule.
+    """Read a download like a local file: tensors and data only, unless the user lifts the rule.
 
-    ``torch.hub``, which MMEngine downloads with, trusts what it downloads (all releases to 2.11).
+    ``torch.hub``, MMEngine's downloader, trusts every download (all releases to 2.11).
     """
     load_url = mmengine.runner.checkpoint.load_url
     if inspect.signature(load_url).parameters['weights_only'].default is False:
@@ -99,10 +99,10 @@ def distrust_downloads() -> None:
 
 
 def explain_errors() -> None:
-    """Gives one clear error for each checkpoint that cannot be loaded, whoever asks for it.
+    """Raise one clear error for each checkpoint that cannot be loaded, whoever asks for it.
 
     Every path of MMEngine, MMPretrain and MMRazor (``resume``, ``load_from``, ``load_checkpoint``,
-    ``Pretrained``, ``teacher_ckpt``; local files and addresses) leads through this method.
+    ``Pretrained``, ``teacher_ckpt``; local files and addresses) uses this method.
     """
     load = CheckpointLoader.load_checkpoint.__func__
 
@@ -138,10 +138,10 @@ def explain_errors() -> None:
 
 
 def write_whole_files() -> None:
-    """Writes each file beside its place and then moves it there, all or nothing.
+    """Write each file under another name and then rename it, so that it is whole or absent.
 
-    All releases write in place: a kill while a checkpoint is saved leaves half of one under the
-    name that a resumed run looks for, or spoils the one that was there.
+    All releases write in place: a kill while a checkpoint is saved leaves half a checkpoint under
+    the name that a resumed run looks for, or spoils an existing one.
     """
     put = LocalBackend.put
 
@@ -155,7 +155,7 @@ def write_whole_files() -> None:
 
 
 def find_newest(work_dir: str) -> Optional[str]:
-    """Returns the checkpoint of the most steps in ``work_dir``, or None."""
+    """Return the checkpoint with the most steps in ``work_dir``, or None."""
     steps = {}
     for file in Path(work_dir).glob('*.pth'):
         match = re.fullmatch(r'(?:epoch|iter)_(\d+)', file.stem)
@@ -165,10 +165,10 @@ def find_newest(work_dir: str) -> Optional[str]:
 
 
 def survive_kills() -> None:
-    """Resumes from the newest checkpoint where ``last_checkpoint`` is absent, empty or outdated.
+    """Resume from the newest checkpoint where ``last_checkpoint`` is absent, empty or outdated.
 
-    All releases delete an old checkpoint, write the new one and then the file that names it; a kill
-    in between leaves a name that leads nowhere. So does moving the work directory.
+    All releases delete an old checkpoint, write the new one and then the file that names it. A kill
+    in between leaves the name of a file that does not exist. So does moving the work directory.
     """
     find_latest = mmengine.runner.checkpoint.find_latest_checkpoint
 
@@ -177,7 +177,7 @@ def survive_kills() -> None:
         latest = find_latest(path)
         if latest and osp.exists(latest):
             return latest
-        # A name left empty, with no checkpoint beside it: nothing was saved yet.
+        # An empty name without a checkpoint beside it means that nothing was saved yet.
         return find_newest(path) or latest or None
 
     for holder in HOLDERS:
@@ -185,7 +185,7 @@ def survive_kills() -> None:
 
 
 def apply() -> None:
-    """Applies every repair of this module."""
+    """Apply every repair of this module."""
     distrust_downloads()
     explain_errors()
     write_whole_files()

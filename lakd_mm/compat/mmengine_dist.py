@@ -17,7 +17,7 @@ from torch import nn
 
 @contextmanager
 def without_set_device() -> Iterator[None]:
-    """Turns ``torch.cuda.set_device``, which fails without a GPU, into nothing for a while."""
+    """Disable ``torch.cuda.set_device``, which fails without a GPU, inside this context."""
     set_device = torch.cuda.set_device
     torch.cuda.set_device = lambda device: None
     try:
@@ -27,7 +27,7 @@ def without_set_device() -> Iterator[None]:
 
 
 def fall_back_to_gloo(init_dist: Callable) -> Callable:
-    """Lets processes meet over gloo where there is no GPU for nccl, under any launcher."""
+    """Let processes communicate over gloo if there is no GPU for nccl, under any launcher."""
 
     @functools.wraps(init_dist)
     def init_dist_anywhere(backend: str, **kwargs) -> None:
@@ -41,10 +41,10 @@ def fall_back_to_gloo(init_dist: Callable) -> Callable:
 
 
 def leave() -> None:
-    """Lets gloo's threads finish before the interpreter ends (all releases of torch).
+    """Let gloo's threads finish before the interpreter ends (all releases of torch).
 
-    One that still has to give back the tensors of the last exchange needs the interpreter's lock
-    for that, and aborts the process if it is refused because the interpreter is ending.
+    A thread that still has to free the tensors of the last exchange needs the interpreter's lock.
+    It aborts the process if it cannot get the lock because the interpreter is ending.
     """
     time.sleep(0.5)  # without the lock
     if dist.is_initialized():
@@ -52,14 +52,14 @@ def leave() -> None:
 
 
 def repair_launchers() -> None:
-    """Repairs the three launchers (all releases choose a GPU before they ask for one)."""
+    """Repair the three launchers (all releases choose a GPU before they look for one)."""
     for launcher in ('pytorch', 'mpi', 'slurm'):
         name = f'_init_dist_{launcher}'
         setattr(mmengine.dist.utils, name, fall_back_to_gloo(getattr(mmengine.dist.utils, name)))
 
 
 def repair_model_wrapper() -> None:
-    """Drops the GPU number that the Runner names for a model on the CPU (all releases)."""
+    """Drop the GPU number that the Runner passes for a model on the CPU (all releases)."""
     init = MMDistributedDataParallel.__init__
 
     @functools.wraps(init)
@@ -72,6 +72,6 @@ def repair_model_wrapper() -> None:
 
 
 def apply() -> None:
-    """Applies every repair of this module."""
+    """Apply every repair of this module."""
     repair_launchers()
     repair_model_wrapper()

@@ -1,4 +1,4 @@
-"""Repairs of MMEngine's look-up of packages, which is behind ``_base_ = 'package::config'``."""
+"""Repairs of MMEngine's look-up of packages, which resolves ``_base_ = 'package::config'``."""
 
 import difflib
 import functools
@@ -18,7 +18,7 @@ from .dense import check_dense_package
 
 OURS = 'lakd_mm'
 OUR_FOLDER = Path(__file__).resolve().parents[1]
-# Modules that hold the look-up functions, two of them by `from ... import`.
+# Modules that hold the look-up functions; two of them import these by name.
 HOLDERS = (
     mmengine.utils.package_utils,
     mmengine.utils,
@@ -28,7 +28,7 @@ HOLDERS = (
 
 
 def is_installed(package: str) -> bool:
-    """Tells whether ``package``, the name of a distribution or of a module, is installed."""
+    """Return whether ``package``, the name of a distribution or of a module, is installed."""
     try:
         metadata.distribution(package)
     except metadata.PackageNotFoundError:
@@ -38,7 +38,7 @@ def is_installed(package: str) -> bool:
 
 
 def get_installed_path(package: str) -> str:
-    """Returns the folder of ``package``, the name of a distribution or of a module.
+    """Return the folder of ``package``, the name of a distribution or of a module.
 
     Raises:
         importlib.metadata.PackageNotFoundError: If it is not installed.
@@ -46,7 +46,7 @@ def get_installed_path(package: str) -> str:
     """
     spec = importlib.util.find_spec(package)
     if spec is None:
-        # A distribution of another name than its module, such as mmcv-full.
+        # The name of the distribution differs from its module, as for mmcv-full.
         modules = (metadata.distribution(package).read_text('top_level.txt') or '').split()
         spec = importlib.util.find_spec(modules[0]) if modules else None
     if spec is None or spec.origin is None:
@@ -55,7 +55,7 @@ def get_installed_path(package: str) -> str:
 
 
 def do_without_pkg_resources() -> None:
-    """Looks packages up without ``pkg_resources`` where it is absent (since setuptools 82)."""
+    """Look packages up without ``pkg_resources`` if it is absent (since setuptools 82)."""
 
     def prefer(upstream: Callable, substitute: Callable) -> Callable:
         @functools.wraps(upstream)
@@ -78,12 +78,12 @@ def do_without_pkg_resources() -> None:
 
 
 def find_our_config(path: str) -> str:
-    """Returns the file of ``lakd_mm::path``.
+    """Return the file of ``lakd_mm::path``.
 
-    Configs lie in ``lakd_mm/.mim/`` once installed, and beside the package in a bare checkout.
+    Configs are in ``lakd_mm/.mim/`` if installed, and beside the package in a bare checkout.
 
     Raises:
-        FileNotFoundError: If there is no such config. The message names those of similar names.
+        FileNotFoundError: If there is no such config. The message suggests similar names.
     """
     installed, checkout = OUR_FOLDER / '.mim' / 'configs', OUR_FOLDER.parent / 'configs'
     folder = installed if installed.is_dir() else checkout
@@ -98,7 +98,7 @@ def find_our_config(path: str) -> str:
 
 
 def resolve_our_configs() -> None:
-    """Makes ``_base_ = 'lakd_mm::lakd/...'`` known to MMEngine, which keeps a fixed list."""
+    """Make ``_base_ = 'lakd_mm::lakd/...'`` known to MMEngine, which keeps a fixed list."""
     MODULE2PACKAGE.setdefault(OURS, OURS)
     get_cfg_path = Config._get_cfg_path
 
@@ -106,7 +106,7 @@ def resolve_our_configs() -> None:
     def get_our_cfg_path(cfg_path: str, filename: str) -> tuple[str, Optional[str]]:
         package, separator, path = cfg_path.partition('::')
         if separator and package == OURS:
-            # No scope: we register into MMRazor's registries, there is none of the name lakd_mm.
+            # No scope: we register into MMRazor's registries, and none is named lakd_mm.
             return find_our_config(path), None
         check_dense_package(package, f'config {filename}: {cfg_path}')
         return get_cfg_path(cfg_path, filename)
@@ -115,6 +115,6 @@ def resolve_our_configs() -> None:
 
 
 def apply() -> None:
-    """Applies every repair of this module."""
+    """Apply every repair of this module."""
     do_without_pkg_resources()
     resolve_our_configs()

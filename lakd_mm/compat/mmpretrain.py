@@ -10,7 +10,7 @@ from torch import nn
 
 
 def return_self(train: Callable) -> Callable:
-    """Makes a ``train`` that returns nothing return the module, as ``nn.Module.train`` does."""
+    """Wrap a ``train`` that returns nothing, so that it returns the module as PyTorch's does."""
 
     @functools.wraps(train)
     def train_and_return(self: nn.Module, mode: bool = True) -> nn.Module:
@@ -21,17 +21,17 @@ def return_self(train: Callable) -> Callable:
 
 
 def subclasses(base: type) -> Iterator[type]:
-    """Yields every class below ``base``, some of them more than once."""
+    """Yield every class below ``base``, some of them more than once."""
     for cls in base.__subclasses__():
         yield cls
         yield from subclasses(cls)
 
 
 def repair_train(package: str) -> None:
-    """Makes ``train()`` and ``eval()`` of all modules of ``package`` return the module.
+    """Make ``train()`` and ``eval()`` of all modules of ``package`` return the module.
 
-    All releases of MMPretrain and of MMRazor override ``train`` without a return value, so that
-    ``net = net.eval()`` gives None.
+    All releases of MMPretrain and of MMRazor override ``train`` without a return value, so
+    ``net = net.eval()`` sets ``net`` to None.
     """
     for cls in set(subclasses(BaseModule)):
         if 'train' in vars(cls) and cls.__module__.startswith(f'{package}.'):
@@ -39,5 +39,5 @@ def repair_train(package: str) -> None:
 
 
 def apply() -> None:
-    """Applies every repair of this module."""
+    """Apply every repair of this module."""
     repair_train('mmpretrain')

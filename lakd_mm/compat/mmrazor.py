@@ -11,16 +11,16 @@ from .mmpretrain import repair_train
 
 
 def clear_inplace(self: BaseAlgorithm, architecture: nn.Module, varstr: str) -> None:
-    """Clears the ``inplace`` of every module, so that recorders see what a module returned."""
+    """Clear the ``inplace`` of every module, so that recorders see its original output."""
     for module in architecture.modules():
         if hasattr(module, 'inplace'):
             module.inplace = False
 
 
 def restore_inplace_guard() -> None:
-    """Restores ``set_module_inplace_false`` (since torch 2.5 it stops at the first module).
+    """Restore ``set_module_inplace_false``, which stops at the first module since torch 2.5.
 
-    It descends into ``OrderedDict`` only, and ``Module._modules`` became a plain ``dict``.
+    It descends into ``OrderedDict`` only, but ``Module._modules`` became a plain ``dict``.
     """
     probe = SimpleNamespace(architecture=nn.Sequential(nn.ReLU(inplace=True)))
     probe.set_module_inplace_false = functools.partial(
@@ -32,7 +32,7 @@ def restore_inplace_guard() -> None:
 
 
 def freeze_teacher() -> None:
-    """Puts a frozen teacher wholly in eval mode (all releases leave dropout and drop-path on).
+    """Put all of a frozen teacher in eval mode (all releases leave dropout and drop-path on).
 
     ``teacher_norm_eval=False`` still means that its normalization layers follow the student's mode.
     """
@@ -53,7 +53,7 @@ def freeze_teacher() -> None:
 
 
 def apply() -> None:
-    """Applies every repair of this module."""
+    """Apply every repair of this module."""
     restore_inplace_guard()
     repair_train('mmrazor')
     freeze_teacher()

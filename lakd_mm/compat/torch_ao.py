@@ -1,7 +1,7 @@
 """Repairs of ``torch.ao.quantization``, whose removed names MMRazor imports.
 
 ``mmrazor.structures`` builds its quantization backends when imported, and nearly all of MMRazor
-imports it. Where one name is missing, ``mmrazor.models`` fails with ``torch>=1.13 is not installed
+imports it. If one name is missing, ``mmrazor.models`` fails with ``torch>=1.13 is not installed
 properly``. Nothing here runs during distillation.
 """
 
@@ -20,10 +20,10 @@ LOST_SETTERS = {
 
 
 def restore_fuser_helpers() -> None:
-    """Restores three wrappers of fuser methods (since torch 2.0, which reversed patterns itself).
+    """Restore three wrappers of fuser methods (removed in torch 2.0, which reverses patterns).
 
-    They turn a method over modules in the order of execution into one over MMRazor's patterns,
-    which are written last module first.
+    They adapt a method that takes modules in order of execution to MMRazor's patterns, which name
+    the last module first.
     """
 
     def reverse2(fuse: Callable) -> Callable:
@@ -41,7 +41,7 @@ def restore_fuser_helpers() -> None:
 
 
 def restore_pattern_setters() -> None:
-    """Restores the setters that ``BackendPatternConfig`` lost (since torch 2.0)."""
+    """Restore the setters that ``BackendPatternConfig`` lost in torch 2.0."""
 
     def make_setter(attribute: str) -> Callable:
         def setter(self: BackendPatternConfig, value: object) -> BackendPatternConfig:
@@ -56,12 +56,12 @@ def restore_pattern_setters() -> None:
 
 
 def import_backend_utils() -> None:
-    """Imports a sub-module that ``BackendConfig`` uses as an attribute but never imports."""
+    """Import a sub-module that ``BackendConfig`` uses as an attribute but never imports."""
     importlib.import_module('torch.ao.quantization.backend_config.utils')
 
 
 def apply() -> None:
-    """Applies every repair of this module."""
+    """Apply every repair of this module."""
     restore_fuser_helpers()
     restore_pattern_setters()
     import_backend_utils()

@@ -1,4 +1,4 @@
-"""Checks the installed releases before anything of them is imported."""
+"""A check of the installed releases, before any of them is imported."""
 
 import sys
 from collections.abc import Iterable
@@ -6,12 +6,12 @@ from importlib import metadata
 
 from packaging.requirements import Requirement
 
-# The full mmcv holds the same files as mmcv-lite, and the compiled ops beside them.
+# The full mmcv holds the files of mmcv-lite, and the compiled ops.
 ALTERNATIVES = {'mmcv-lite': ('mmcv-lite', 'mmcv')}
 
 
 def installed_version(package: str) -> str:
-    """Returns the installed release of ``package``.
+    """Return the installed release of ``package``.
 
     Raises:
         importlib.metadata.PackageNotFoundError: If it is not installed.
@@ -25,15 +25,15 @@ def installed_version(package: str) -> str:
 
 
 def check_versions(requirements: Iterable[str]) -> None:
-    """Checks that every requirement is installed in the wanted range.
+    """Check that every required package is installed in the wanted range.
 
     Args:
         requirements (Iterable[str]): Requirements as pip reads them, such as
             ``'torch>=2.6,<3'``.
 
     Raises:
-        ImportError: If one is missing or out of range. The message names each of them, the release
-            that was found, the wanted range and the command that installs it.
+        ImportError: If one is missing or out of range. The message gives for each the release that
+            was found, the wanted range and the command that installs it.
     """
     problems, to_install = [], []
     for text in requirements:

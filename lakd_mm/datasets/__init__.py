@@ -1,4 +1,4 @@
-"""Data sets, registered into MMRazor's ``DATASETS``."""
+"""Data sets, registered in MMRazor's ``DATASETS``."""
 
 from .class_share import class_share
 from .digits import Digits

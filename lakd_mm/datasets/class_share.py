@@ -1,4 +1,4 @@
-"""A share of each class of a data set."""
+"""Reduction of a data set to a share of each class."""
 
 import math
 from collections.abc import Sequence
@@ -9,7 +9,7 @@ from mmengine.dataset import BaseDataset
 from mmpretrain.registry import DATASETS as MMPRETRAIN_DATASETS
 from mmrazor.registry import DATASETS
 
-from ..errors import ConfigError
+from ..errors import ConfigError, refuse_ignored
 
 
 @DATASETS.register_module()
@@ -20,21 +20,23 @@ def class_share(
     rest: bool = False,
     pipeline: Optional[Sequence] = None,
 ) -> BaseDataset:
-    """Reduces a data set to a share of each class, the same images for the same seed.
+    """Reduce a data set to a share of each class; the same seed gives the same images.
 
     Args:
-        dataset (dict | BaseDataset): The data set; it is changed.
-        share (float): How much of each class is kept, above 0 and at most 1; rounded up to images.
-        seed (int): Which images are drawn. A smaller share of the same seed is part of a larger.
-        rest (bool): Whether the other images are kept instead, such as those to validate on, that
-            a share of the same seed leaves over. Defaults to False.
-        pipeline (Sequence, optional): That of a data set whose dict names none.
+        dataset (dict | BaseDataset): The data set; an instance is changed.
+        share (float): The part of each class to keep, above 0 and at most 1; rounded up to images.
+        seed (int): Seed of the drawing. With one seed, a larger share contains a smaller one.
+            Defaults to 0.
+        rest (bool): Whether to keep the other images instead: those that a share with the same
+            seed leaves out, for instance to validate on. Defaults to False.
+        pipeline (Sequence, optional): The pipeline of a data set whose dict names none.
 
     Returns:
-        BaseDataset: The same data set, with fewer images in their old order.
+        BaseDataset: The same data set with fewer images, in their old order.
 
     Raises:
-        ConfigError: If ``share`` is out of range, or no image of some class is left.
+        ConfigError: If ``share`` is out of range, no image of some class is left, or an argument
+            would be ignored.
 
     Examples:
         >>> train_dataloader = dict(
@@ -45,6 +47,12 @@ def class_share(
     """
     if not 0 < share <= 1:
         raise ConfigError(f'class_share: share is {share}; give a number above 0 and at most 1.')
+    if share == 1 and not rest:
+        refuse_ignored(class_share, 'with share=1, which keeps all images', seed=seed)
+    if pipeline and (not isinstance(dataset, dict) or 'pipeline' in dataset):
+        raise ConfigError(
+            'class_share: pipeline would be ignored, since the data set has its own; change that'
+        )
     if isinstance(dataset, dict):
         default = {} if pipeline is None else dict(pipeline=pipeline)
         dataset = MMPRETRAIN_DATASETS.build({**default, **dataset})

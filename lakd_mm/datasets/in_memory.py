@@ -15,7 +15,7 @@ from torch.utils.data import Dataset
 
 @FUNCTIONS.register_module()
 def whole_batch(batch: Any) -> Any:
-    """A ``collate_fn`` for data sets that give whole batches."""
+    """Return a batch as it is: a ``collate_fn`` for data sets that make whole batches."""
     return batch
 
 
@@ -23,17 +23,16 @@ def whole_batch(batch: Any) -> Any:
 class InMemory(Dataset):
     """Any classification data set of small images, as one uint8 tensor on the device.
 
-    Reading a batch is one indexing, without worker processes. Cropping, flipping and normalising
-    are the data preprocessor's (:class:`CropFlipDataPreprocessor`), for the whole batch at once.
-    Sampling stays the data loader's: any sampler works, shuffling and sharding included. The
-    loader needs ``num_workers=0``, ``pin_memory=False`` and
-    ``collate_fn=dict(type='whole_batch')``.
+    One index operation reads a batch, without worker processes. The data preprocessor
+    (:class:`CropFlipDataPreprocessor`) crops, flips and normalises the whole batch at once. The
+    data loader still samples: any sampler works, with shuffling and sharding. The loader needs
+    ``num_workers=0``, ``pin_memory=False`` and ``collate_fn=dict(type='whole_batch')``.
 
     Args:
         dataset (dict | Dataset): The data set, such as MMPretrain's ``CIFAR100`` or
-            ``CustomDataset``, with no more in its pipeline than loading.
-        device (str, optional): Where the images are held. Defaults to the GPU of this process, or
-            the CPU where there is none.
+            ``CustomDataset``, whose pipeline may only load images.
+        device (str, optional): The device that holds the images. Defaults to the GPU of this
+            process, or the CPU if there is none.
 
     Raises:
         ValueError: If images differ in size or are not uint8.
@@ -55,7 +54,7 @@ class InMemory(Dataset):
             dataset = MMPRETRAIN_DATASETS.build(dict(dict(pipeline=[]), **dataset))
         self.metainfo = dataset.metainfo
         self.images = self._load(dataset).to(device or get_device())
-        # Made once: there are as many as images, and making them is what a batch costs otherwise.
+        # Make the samples once: making them anew would cost more than the rest of a batch.
         self.samples = [
             DataSample(metainfo=dict(sample_idx=i)).set_gt_label(int(label)).to(self.images.device)
             for i, label in enumerate(dataset.get_gt_labels())
@@ -65,10 +64,10 @@ class InMemory(Dataset):
         return len(self.images)
 
     def __getitems__(self, indices: Sequence[int]) -> dict:
-        """A batch.
+        """Return a batch.
 
         Args:
-            indices (Sequence[int]): Which images.
+            indices (Sequence[int]): Indices of the images.
 
         Returns:
             dict: ``inputs``, uint8 of shape (N, C, H, W), and ``data_samples``, a list of N.
@@ -81,7 +80,7 @@ class InMemory(Dataset):
 
     @staticmethod
     def _load(dataset: Dataset) -> torch.Tensor:
-        """All images as one tensor of shape (N, C, H, W)."""
+        """Load all images as one tensor of shape (N, C, H, W)."""
         images, shape = None, None
         for i in range(len(dataset)):
             image = np.asarray(dataset[i]['img'])

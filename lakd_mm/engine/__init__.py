@@ -1,7 +1,15 @@
 """Hooks, checks of configs, and what the command line tools share."""
 
 from .cohort import CohortEvaluator, CohortOptimWrapperConstructor, cohort_config
-from .command_line import OptionsAction, add_common_arguments, clear_errors, load_config
+from .command_line import (
+    OptionsAction,
+    add_common_arguments,
+    check_common_arguments,
+    clear_errors,
+    load_config,
+    refuse_ignored_options,
+    refuse_overridden_keys,
+)
 from .config_checks import (
     ConfigError,
     best_half,
@@ -35,6 +43,7 @@ __all__ = [
     'add_common_arguments',
     'best_half',
     'check_amp',
+    'check_common_arguments',
     'check_data_folders',
     'check_options',
     'clear_errors',
@@ -43,4 +52,6 @@ __all__ = [
     'load_config',
     'load_network',
     'near_name',
+    'refuse_ignored_options',
+    'refuse_overridden_keys',
 ]

@@ -1,9 +1,9 @@
-"""What ``tools/train.py`` and ``tools/test.py`` have in common."""
+"""What the command lines of the tools share."""
 
 import os
 import os.path as osp
 from argparse import ArgumentParser, Namespace
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from urllib.error import URLError
@@ -16,10 +16,10 @@ from .config_checks import ConfigError, check_options
 
 
 class OptionsAction(DictAction):
-    """MMEngine's ``--cfg-options``, with an error of its own for the dicts that it cannot read."""
+    """MMEngine's ``--cfg-options``, with a clear error for dicts, which it cannot read."""
 
     def __call__(self, parser, namespace, values, option_string=None):
-        """Reads the options."""
+        """Read the options."""
         try:
             super().__call__(parser, namespace, values, option_string)
         except RecursionError:
@@ -30,7 +30,7 @@ class OptionsAction(DictAction):
 
 
 def add_common_arguments(parser: ArgumentParser) -> None:
-    """Adds the options that every OpenMMLab tool has."""
+    """Add the options that every OpenMMLab tool has."""
     parser.add_argument('config', help='config file, or package::config, as lakd_mm::lakd/….py')
     parser.add_argument(
         '--work-dir', help='folder of logs and checkpoints (default: work_dirs/<config name>)'
@@ -49,17 +49,62 @@ def add_common_arguments(parser: ArgumentParser) -> None:
         default='none',
         help='what started the processes (default: none)',
     )
-    # Under both spellings: torch.distributed.launch has changed its own.
-    parser.add_argument('--local_rank', '--local-rank', type=int, default=0, help='for launchers')
+    # Both spellings, since torch.distributed.launch has changed its own.
+    parser.add_argument('--local_rank', '--local-rank', type=int, help='for launchers')
+
+
+def refuse_ignored_options(
+    parser: ArgumentParser, args: Namespace, names: Sequence[str], why: str
+) -> None:
+    """End the program if options are given that have no effect in combination with the others.
+
+    Args:
+        parser (ArgumentParser): The tool's parser.
+        args (Namespace): The tool's arguments.
+        names (Sequence[str]): The options' names in ``args``.
+        why (str): Why they have no effect, and what to do.
+    """
+    given = [name for name in names if getattr(args, name) != parser.get_default(name)]
+    if given:
+        options = ', '.join(f'--{name.replace("_", "-")}' for name in given)
+        parser.error(f'{options} would be ignored {why}')
+
+
+def refuse_overridden_keys(parser: ArgumentParser, args: Namespace, keys: dict[str, str]) -> None:
+    """End the program if ``--cfg-options`` set a key that another option overrides.
+
+    Args:
+        parser (ArgumentParser): The tool's parser.
+        args (Namespace): The tool's arguments.
+        keys (Dict[str, str]): Config keys, each with the option that overrides it.
+    """
+    for key, option in keys.items():
+        for name in args.cfg_options:
+            if name == key or name.startswith(f'{key}.'):
+                parser.error(f'--cfg-options {name} would be ignored beside {option}; give one')
+
+
+def check_common_arguments(parser: ArgumentParser, args: Namespace) -> None:
+    """End the program if an option of :func:`add_common_arguments` would be ignored.
+
+    Args:
+        parser (ArgumentParser): The tool's parser.
+        args (Namespace): The tool's arguments.
+    """
+    refuse_overridden_keys(parser, args, {'launcher': '--launcher'})
+    if args.work_dir:
+        refuse_overridden_keys(parser, args, {'work_dir': '--work-dir'})
+    if args.launcher != 'pytorch':
+        refuse_ignored_options(parser, args, ['local_rank'], 'without --launcher pytorch; add that')
 
 
 def load_config(args: Namespace) -> Config:
-    """Reads the config that the options of :func:`add_common_arguments` describe.
+    """Read the config that the options of :func:`add_common_arguments` name.
 
     Raises:
         ConfigError: If a file does not exist or ``--cfg-options`` do not fit the config.
     """
-    os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
+    os.environ.setdefault('LOCAL_RANK', str(args.local_rank or 0))
     try:
         path = args.config
         if '::' in path:
@@ -76,7 +121,7 @@ def load_config(args: Namespace) -> Config:
     for split in ('train', 'val', 'test'):
         dataloader = cfg.get(f'{split}_dataloader')
         if dataloader:
-            # MMPretrain's defaults, which its own _base_ configs count on.
+            # MMPretrain's _base_ configs rely on these defaults of its tools.
             dataloader.setdefault('pin_memory', torch.cuda.is_available())
             dataloader.setdefault('persistent_workers', dataloader.get('num_workers', 0) > 0)
             if cfg.get('default_scope') not in EXTRAS:
@@ -85,7 +130,7 @@ def load_config(args: Namespace) -> Config:
 
 
 def public_path(path: str) -> str:
-    """A path as it can be shown to others: without the folders of this machine."""
+    """Shorten a path for others to see: without the folders of this machine."""
     if not path.startswith('/'):
         return path
     absolute, here = Path(path), Path.cwd()
@@ -94,7 +139,7 @@ def public_path(path: str) -> str:
 
 @contextmanager
 def clear_errors() -> Iterator[None]:
-    """Ends the program with a message alone for a :class:`ConfigError` or a failed download."""
+    """End the program with only a message on a :class:`ConfigError` or a failed download."""
     try:
         yield
     except ConfigError as error:

@@ -1,4 +1,4 @@
-"""Checks of a config that cost nothing and come before anything is built."""
+"""Cheap checks of a config, before anything is built."""
 
 import difflib
 import inspect
@@ -17,18 +17,18 @@ from ..errors import ConfigError
 
 
 def near_name(name: str, known: Sequence[str]) -> Optional[str]:
-    """Returns the known name that ``name`` seems to be a misspelling of, or None.
+    """Return the known name that ``name`` seems to misspell, or None.
 
-    Names that differ in digits alone (``loss_1``, ``loss_2``) are no misspellings of each other.
+    Names that differ only in digits (``loss_1``, ``loss_2``) do not misspell each other.
     """
     near = difflib.get_close_matches(name, known, n=1, cutoff=0.85)
-    # Swapped letters weigh much in a short name: detph, depth.
+    # In a short name swapped letters make a large difference: detph, depth.
     near += [other for other in known if sorted(other) == sorted(name)]
     return next((other for other in near if _without_digits(other) != _without_digits(name)), None)
 
 
 def check_options(cfg: Config, options: dict) -> None:
-    """Checks ``--cfg-options`` against the config that they are about to change.
+    """Check ``--cfg-options`` against the config that they will change.
 
     A new key is allowed, as everywhere in OpenMMLab, unless it looks like a misspelling.
 
@@ -37,28 +37,29 @@ def check_options(cfg: Config, options: dict) -> None:
         options (dict): New values by dotted keys, such as ``{'train_cfg.max_epochs': 2}``.
 
     Raises:
-        ConfigError: If a key goes through something that has no keys, looks misspelt, or has a
-            value of another kind (dict, list, string, number, bool) than the config's.
+        ConfigError: If a key leads through a value without keys, looks misspelt, or gets a value of
+            another kind (dict, list, string, number, bool) than it has in the config.
     """
     if 'data_root' in options and 'data_root' in cfg:
         raise ConfigError(
-            '--cfg-options data_root: the data sets have taken it over already, so it would change '
-            'nothing. Set the environment variable of the data set (CIFAR100_ROOT, CIFAR10_ROOT), '
-            'or train_dataloader.dataset.data_root and the same of val_ and test_dataloader.'
+            '--cfg-options data_root: the data sets have copied it already, so it would have no '
+            'effect. Set the environment variable of the data set (CIFAR100_ROOT, CIFAR10_ROOT), '
+            'or train_dataloader.dataset.data_root, and the same for val_ and test_dataloader.'
         )
     for key, value in options.items():
         _check_option(cfg._cfg_dict, key, value)
 
 
 def check_data_folders(cfg: Config, splits: Sequence[str] = ('train', 'val')) -> None:
-    """Checks that the data that the data sets of the config name exist.
+    """Check that the files of the config's data sets exist.
 
     Args:
         cfg (Config): The config.
-        splits (Sequence[str]): Which of 'train', 'val', 'test' to look at.
+        splits (Sequence[str]): Which of 'train', 'val', 'test' to check.
 
     Raises:
-        ConfigError: If a folder or an annotation file is absent and the data set does not download.
+        ConfigError: If a folder or an annotation file is absent and the data set cannot download
+            it.
     """
     for split in splits:
         dataloader = cfg.get(f'{split}_dataloader') or {}
@@ -68,11 +69,11 @@ def check_data_folders(cfg: Config, splits: Sequence[str] = ('train', 'val')) ->
 
 
 def check_amp(cfg: Config, source: str) -> None:
-    """Check that mixed precision, if asked for, can work here, and warn where it does not pay.
+    """Check that mixed precision can work here, if the config uses it; warn where it does not pay.
 
     Args:
         cfg (Config): The config.
-        source (str): What asked for it, for the message.
+        source (str): The option or key that asks for it, for the message.
 
     Raises:
         ConfigError: If this machine has no mixed precision of the type that is asked for.
@@ -121,7 +122,7 @@ def _without_digits(name: str) -> str:
 
 
 def _kind(value: Any) -> Optional[str]:
-    """Names the kind of a config value; None for None and for classes, which clash with nothing."""
+    """Name the kind of a config value; return None for None and classes, which fit anything."""
     if isinstance(value, bool):
         return 'a bool'
     for kind, types in {
@@ -136,7 +137,7 @@ def _kind(value: Any) -> Optional[str]:
 
 
 def _check_option(node: Any, key: str, value: Any) -> None:
-    """Walks down the config along ``key``, as far as the config goes."""
+    """Follow ``key`` into the config, as far as the config goes."""
     walked = ''
     for name in key.split('.'):
         where = walked or 'the config'
@@ -172,7 +173,7 @@ def _check_option(node: Any, key: str, value: Any) -> None:
 
 
 def _check_kind(old: Any, key: str, new: Any) -> None:
-    """Raises if ``new`` is of another kind than ``old``."""
+    """Raise a ConfigError if ``new`` is of another kind than ``old``."""
     kind, new_kind = _kind(old), _kind(new)
     if kind is None or new_kind is None or kind == new_kind:
         return
@@ -191,7 +192,7 @@ def _check_kind(old: Any, key: str, new: Any) -> None:
 
 
 def _plain_datasets(dataset: Any, key: str) -> Iterator[tuple[str, dict]]:
-    """Yields the data sets inside wrappers (``RepeatDataset``, ``ConcatDataset``…), with keys."""
+    """Yield the data sets inside wrappers (``RepeatDataset``, ``ConcatDataset``…), with keys."""
     if not isinstance(dataset, dict):
         return
     if 'dataset' in dataset:
@@ -204,7 +205,7 @@ def _plain_datasets(dataset: Any, key: str) -> Iterator[tuple[str, dict]]:
 
 
 def _downloads(dataset: dict) -> bool:
-    """Tells whether a data set fetches what is absent (MMPretrain's CIFAR and MNIST do)."""
+    """Return whether a data set downloads absent files, as MMPretrain's CIFAR and MNIST do."""
     kind = dataset.get('type')
     kind = DATASETS.get(kind) if isinstance(kind, str) else kind
     default = kind is not None and inspect.signature(kind).parameters.get('download')
@@ -212,7 +213,7 @@ def _downloads(dataset: dict) -> bool:
 
 
 def _check_dataset(key: str, dataset: dict) -> None:
-    """Checks ``data_root``, then what lies under it."""
+    """Check ``data_root``, then the paths below it."""
     if _downloads(dataset):
         return
     root = dataset.get('data_root') or ''

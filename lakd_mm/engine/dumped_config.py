@@ -14,18 +14,18 @@ _NUMBERS = {'inf': float('inf'), 'nan': float('nan')}
 def config_in_checkpoint(checkpoint: dict, name: str) -> Config:
     """Read the config with which a checkpoint was trained.
 
-    ``Config.fromstring`` would run the text as Python, so that reading a checkpoint of unknown
-    origin would run what its author likes. A dumped config is nothing but assignments of values.
+    ``Config.fromstring`` would run the text as Python, so a checkpoint of unknown origin could run
+    any code. A dumped config only assigns values.
 
     Args:
         checkpoint (dict): The loaded checkpoint.
         name (str): Its path, for messages.
 
     Returns:
-        Config: The config; modules that its ``custom_imports`` name are imported.
+        Config: The config; its ``custom_imports`` are imported.
 
     Raises:
-        ConfigError: If there is none, or it is no dumped config.
+        ConfigError: If there is none, or it is not a dumped config.
     """
     text = checkpoint.get('meta', {}).get('cfg')
     advice = f'checkpoint {name}: the config of its training is {{}}; name it with --config'
@@ -54,7 +54,7 @@ def _assigned_values(text: str) -> dict:
 
 
 def _value(node: ast.expr) -> Any:
-    """What a literal, or a ``dict(…)`` of literals, stands for."""
+    """Evaluate a literal, or a ``dict(…)`` of literals."""
     if isinstance(node, ast.Call):
         if not isinstance(node.func, ast.Name) or node.func.id != 'dict':
             raise ValueError(f'line {node.lineno} calls {ast.unparse(node.func)}')

@@ -1,4 +1,4 @@
-"""A distillation's student on its own: checkpoint, config and ONNX."""
+"""Export of a distillation's student: checkpoint, config and ONNX."""
 
 import io
 import os.path as osp
@@ -27,16 +27,16 @@ _KEPT_META = ('epoch', 'iter', 'seed', 'mmengine_version')
 
 
 class Export(NamedTuple):
-    """What :func:`export_student` made.
+    """Result of :func:`export_student`.
 
     Attributes:
-        source (str): The checkpoint that the student was taken from.
-        averaged (bool): Whether the weights are moving averages of the training's.
+        source (str): The checkpoint that contained the student.
+        averaged (bool): Whether the weights are moving averages over the training.
         network (BaseModel): The student in eval mode.
-        image_shape (tuple): Shape (C, H, W) of an image, as far as the config tells.
+        image_shape (tuple): Shape (C, H, W) of an image, according to the config.
         classes (tuple): Names of its classes; empty if the checkpoint does not hold them.
-        files (List[Path]): What was written: the checkpoint and the config.
-        note (str, optional): What the user of image files has to know.
+        files (List[Path]): The written files: the checkpoint and the config.
+        note (str, optional): What users of image files must know.
     """
 
     source: str
@@ -57,25 +57,25 @@ def export_student(
 ) -> Export:
     """Write a distillation's student as a plain classifier's checkpoint, and its config beside it.
 
-    The checkpoint holds the student's weights and its classes, nothing that was for training, and
-    loads with ``weights_only=True``. MMPretrain's tools and inferencers take the two files.
+    The checkpoint holds the student's weights and its classes, but nothing that only training
+    needs, and loads with ``weights_only=True``. MMPretrain's tools and inferencers accept the two
+    files.
 
     Args:
-        source (str | Path): The distillation's checkpoint, or a work folder: its best checkpoint,
-            else its last.
+        source (str | Path): The distillation's checkpoint, or a work folder, which stands for its
+            best checkpoint, or its last if there is no best one.
         out (str | Path): The file to write, ``student.pth``; the config becomes ``student.py``.
         config (str | Config, optional): The distillation's. Defaults to the one in the checkpoint.
-        averaged (bool, optional): Whether to take the moving averages of the weights that an
-            ``EMAHook`` kept, or the weights that it averaged. Defaults to the averages where there
-            are any.
-        force (bool): Whether files may be replaced. Defaults to False.
+        averaged (bool, optional): Whether to use the moving averages of an ``EMAHook``, or the
+            weights that it averaged. Defaults to the averages if there are any.
+        force (bool): Whether to replace existing files. Defaults to False.
 
     Returns:
-        Export: What was made.
+        Export: What was exported.
 
     Raises:
-        ConfigError: If the checkpoint has no student, its config is unknown or does not fit, there
-            are no moving averages to choose, or a file exists.
+        ConfigError: If the checkpoint has no student, its config is unknown or does not fit, it has
+            no moving averages although ``averaged`` is True, or a file exists.
     """
     source, out = choose_checkpoint(str(source)), Path(out)
     files = [out, out.with_suffix('.py')]
@@ -86,7 +86,7 @@ def export_student(
         config = config_in_checkpoint(checkpoint, source)
     cfg = read_config(config)
     plain = plain_config(cfg)
-    text = plain.pretty_text  # before building fills in defaults
+    text = plain.pretty_text  # before the build fills in defaults
     network = build_network(plain)
     weights = select_part(state, 'student', source)
     fit_weights(network, weights, source, 'student', cfg.filename)
@@ -98,7 +98,7 @@ def export_student(
     if classes:
         kept['dataset_meta'] = dict(classes=classes)
         if described.get('palette'):
-            # Inferencers of detectors and segmenters colour what they show by it.
+            # Inferencers of detectors and segmenters take their colours from it.
             kept['dataset_meta']['palette'] = [tuple(map(int, c)) for c in described['palette']]
     weights = {name: tensor.contiguous() for name, tensor in network.state_dict().items()}
     lines = [f'The student of {osp.basename(source)}.', *([note] if note else [])]
@@ -110,16 +110,16 @@ def export_student(
 
 
 def check_outputs(source: str, files: list[Path], force: bool):
-    """Refuse to write over files.
+    """Check that the files may be written.
 
     Raises:
-        ConfigError: If a file exists and ``force`` is not set, or is no file or the source itself.
+        ConfigError: If a file exists and ``force`` is False, or is a folder or the source itself.
     """
     for file in files:
         if file.is_dir():
             raise ConfigError(f'{file} is a folder; name a file, such as {file / "student.pth"}')
         if file.exists() and osp.exists(source) and file.samefile(source):
-            raise ConfigError(f'{file} is the checkpoint that is to be read; name another file')
+            raise ConfigError(f'{file} is the checkpoint to read; name another file')
         if file.exists() and not force:
             raise ConfigError(f'{file} exists; name another file, or replace it with --force')
     if len(set(files)) < len(files):
@@ -127,7 +127,7 @@ def check_outputs(source: str, files: list[Path], force: bool):
 
 
 def _weights(checkpoint: dict, averaged: Optional[bool], source: str) -> tuple[dict, bool]:
-    """A distillation's weights, and whether they are moving averages."""
+    """Return a distillation's weights, and whether they are moving averages."""
     state = checkpoint.get('state_dict', checkpoint)
     if not holds_distillation(state):
         raise ConfigError(
@@ -140,7 +140,7 @@ def _weights(checkpoint: dict, averaged: Optional[bool], source: str) -> tuple[d
             raise ConfigError(f'checkpoint {source} holds no moving averages (no EMAHook)')
         return state, False
     if averaged is False:
-        # MMEngine saves the averages as the weights, and the weights in their place.
+        # MMEngine saves the averages as the weights, and the weights as the averages.
         prefix = 'module.'
         own = {k[len(prefix) :]: v for k, v in averages.items() if k.startswith(prefix)}
         return {**state, **own}, False

@@ -1,4 +1,4 @@
-"""Distributed data parallel training of students that learn module by module."""
+"""Distributed data parallel training for students that learn module by module."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -10,6 +10,18 @@ from mmengine.model import MMDistributedDataParallel
 from mmengine.optim import OptimWrapper, OptimWrapperDict
 from mmrazor.registry import MODEL_WRAPPERS
 
+from ..errors import ConfigError
+
+# Arguments for the wrapper's own forward, or for the one backward that follows it.
+_OF_ONE_BACKWARD = (
+    'broadcast_buffers',
+    'bucket_cap_mb',
+    'detect_anomalous_params',
+    'find_unused_parameters',
+    'gradient_as_bucket_view',
+    'static_graph',
+)
+
 
 @MODEL_WRAPPERS.register_module()
 class LocalDistributedDataParallel(MMDistributedDataParallel):
@@ -17,16 +29,20 @@ class LocalDistributedDataParallel(MMDistributedDataParallel):
 
     PyTorch averages gradients over processes during one backward of one loss. Here each module of
     the student has its own backward inside the forward (:class:`Distill` with
-    ``backward='local'``). Its gradients are sent off as soon as that is over, while the next module
-    runs, and waited for before the optimizer steps. With gradient accumulation only the last
-    backwards before a step are followed by that.
+    ``backward='local'``). After this backward the wrapper sends the module's gradients while the
+    next module runs, and it waits for all of them before the optimizer steps. With gradient
+    accumulation it sends them only in the last iteration before a step.
 
-    Any other model, and ``backward='joint'``, gets what ``MMDistributedDataParallel`` does. Under
-    that wrapper in turn LAKD trains with the joint backward: the same gradients, more memory.
+    For any other model, and for ``backward='joint'``, it works as ``MMDistributedDataParallel``.
+    With the latter wrapper LAKD trains with the joint backward: the same gradients, but more
+    memory.
 
     Args:
         module (nn.Module): The model.
         **kwargs: Arguments of ``MMDistributedDataParallel``.
+
+    Raises:
+        ConfigError: If an argument would be ignored.
 
     Examples:
         >>> model_wrapper_cfg = dict(
@@ -34,6 +50,12 @@ class LocalDistributedDataParallel(MMDistributedDataParallel):
     """
 
     def __init__(self, module: torch.nn.Module, **kwargs):
+        ignored = [f'{name}={kwargs[name]!r}' for name in _OF_ONE_BACKWARD if kwargs.get(name)]
+        if ignored and getattr(module, 'backward', None) == 'local':
+            raise ConfigError(
+                f'LocalDistributedDataParallel: {", ".join(ignored)} would be ignored with '
+                f"backward='local'; leave it out, or set model.backward='joint'"
+            )
         super().__init__(module, **kwargs)
         self._averaging = False
         self._position = {p: i for i, p in enumerate(module.parameters()) if p.requires_grad}
@@ -45,14 +67,14 @@ class LocalDistributedDataParallel(MMDistributedDataParallel):
     def train_step(
         self, data: Union[dict, tuple, list], optim_wrapper: OptimWrapper
     ) -> dict[str, torch.Tensor]:
-        """Forward, backward and update.
+        """Run the forward and the backward, and update the parameters.
 
         Args:
             data (dict | tuple | list): A batch from the data loader.
-            optim_wrapper (OptimWrapper): Updates the parameters.
+            optim_wrapper (OptimWrapper): The wrapper that updates the parameters.
 
         Returns:
-            Dict[str, torch.Tensor]: What is logged.
+            Dict[str, torch.Tensor]: The values to log.
         """
         if isinstance(optim_wrapper, OptimWrapperDict):
             return self.module.train_step(data, optim_wrapper, self.averaging)
@@ -91,14 +113,14 @@ class LocalDistributedDataParallel(MMDistributedDataParallel):
             self._under_way.clear()
 
     def _collect(self, parameter: torch.nn.Parameter):
-        """Note a gradient that is complete; with the first of a backward, plan to send them."""
+        """Note a complete gradient; the first one of a backward also schedules the sending."""
         if self._averaging:
             if not self._ready:
                 _at_the_end_of_this_backward(self._send)
             self._ready.append(parameter)
 
     def _send(self):
-        """Start to sum the gradients that are ready over the processes."""
+        """Start to sum the ready gradients over the processes."""
         if not self._ready:
             return
         parameters = sorted(self._ready, key=self._position.get)
@@ -120,5 +142,5 @@ class LocalDistributedDataParallel(MMDistributedDataParallel):
 
 
 def _at_the_end_of_this_backward(function):
-    """Have autograd call a function when the backward that is running has ended."""
+    """Have autograd call a function at the end of the running backward."""
     torch.autograd.Variable._execution_engine.queue_callback(function)

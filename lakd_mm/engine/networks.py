@@ -1,4 +1,4 @@
-"""A network out of a config and a checkpoint."""
+"""Networks from a config and a checkpoint."""
 
 import os.path as osp
 import re
@@ -15,27 +15,28 @@ from mmrazor.registry import MODELS
 from ..errors import ConfigError
 from ..models.data_preprocessor import with_default_type
 
-# What a distillation's checkpoint calls them.
+# Their prefixes in a distillation's checkpoint.
 _PREFIXES = {'student': 'architecture.', 'teacher': 'teacher.'}
 
 
 def load_network(
     config: Union[str, Config], checkpoint: str, part: str = 'student'
 ) -> tuple[BaseModel, Config]:
-    """Load a plain classifier, ready to predict, from what a training left.
+    """Load a plain classifier, ready to predict, from a training's config and checkpoint.
 
     Args:
         config (str | Config): Config of a classifier or of a distillation; a path or
             ``package::path``.
-        checkpoint (str): Path or URL of a checkpoint of that config, or of the network alone. Where
-            moving averages were kept, MMEngine saves them as the weights, so these are loaded.
-        part (str): Of a distillation, the 'student' or the 'teacher'. Defaults to 'student'.
+        checkpoint (str): Path or URL of a checkpoint of that config, or of the network alone. If
+            the training kept moving averages, MMEngine saves them as the weights, so these are
+            loaded.
+        part (str): The 'student' or the 'teacher' of a distillation. Defaults to 'student'.
 
     Returns:
         tuple: The classifier in eval mode, with the config's data preprocessor, and the config.
 
     Raises:
-        ConfigError: If the config describes no such part, or the checkpoint does not fit exactly.
+        ConfigError: If the config has no such part, or the checkpoint does not fit exactly.
     """
     cfg = read_config(config)
     network = build_network(cfg, part)
@@ -44,10 +45,10 @@ def load_network(
 
 
 def read_config(config: Union[str, Config]) -> Config:
-    """Read a config file, ``package::path`` or path, and set its default scope.
+    """Read a config from a path or ``package::path``, and set its default scope.
 
     Raises:
-        ConfigError: If there is no such file.
+        ConfigError: If the file does not exist.
     """
     if not isinstance(config, Config):
         try:
@@ -62,14 +63,14 @@ def read_config(config: Union[str, Config]) -> Config:
 
 
 def build_network(cfg: Config, part: str = 'student') -> BaseModel:
-    """Build a classifier out of its config or out of a distillation's, with random weights.
+    """Build a classifier from its config or from a distillation's, with random weights.
 
     Args:
         cfg (Config): The config.
-        part (str): Of a distillation, the 'student' or the 'teacher'. Defaults to 'student'.
+        part (str): The 'student' or the 'teacher' of a distillation. Defaults to 'student'.
 
     Raises:
-        ConfigError: If the config describes no such part.
+        ConfigError: If the config has no such part.
     """
     if part not in _PREFIXES:
         raise ConfigError(f'part={part!r} is neither {" nor ".join(map(repr, _PREFIXES))}')
@@ -82,11 +83,11 @@ def build_network(cfg: Config, part: str = 'student') -> BaseModel:
             )
         model = model.teacher
     else:
-        # An algorithm and a student's wrapper hold the classifier under the same name.
+        # An algorithm and a student's wrapper have the same name for the classifier.
         while 'architecture' in model:
             model = model.architecture
     network = MODELS.build(model) if isinstance(model, dict) else model
-    # An algorithm prepares the images for both of its networks.
+    # An algorithm prepares the images for both networks.
     preprocessor = next(filter(None, preprocessors), None)
     if preprocessor is not None:
         network.data_preprocessor = MODELS.build(with_default_type(preprocessor))
@@ -102,7 +103,7 @@ def load_weights(
         network (BaseModel): A classifier.
         checkpoint (str): Path or URL, see :func:`part_of_state`.
         part (str): 'student' or 'teacher'. Defaults to 'student'.
-        config (str, optional): Where the network is from, for the message.
+        config (str, optional): Where the network comes from, for the message.
 
     Raises:
         ConfigError: If the weights do not fit exactly; the keys are named.
@@ -113,7 +114,7 @@ def load_weights(
 def fit_weights(
     network: BaseModel, weights: dict, checkpoint: str, part: str, config: Optional[str] = None
 ):
-    """Load weights by the network's own names; the rest as :func:`load_weights`."""
+    """Load weights that have the network's own names, otherwise like :func:`load_weights`."""
     try:
         load_state_dict(network, weights, strict=True)
     except RuntimeError as error:
@@ -125,30 +126,30 @@ def fit_weights(
             f'{type(backbone).__name__} (depth={getattr(backbone, "depth", "?")}). Name the '
             f'config that it was trained with.\n{error}'
         ) from None
-    # Or MMEngine would initialise the weights again where the network is trained on.
+    # Otherwise MMEngine would initialise the weights again if training continues.
     network._is_init = True
 
 
 def part_of_state(checkpoint: str, part: str = 'student') -> dict:
-    """Read one network's weights out of a checkpoint.
+    """Read one network's weights from a checkpoint.
 
     Args:
         checkpoint (str): Path or URL of a distillation's checkpoint, or of a plain classifier's,
-            which is returned as it is.
+            whose weights are returned unchanged.
         part (str): 'student' or 'teacher'. Defaults to 'student'.
 
     Returns:
         dict: Weights by the classifier's own names.
 
     Raises:
-        ConfigError: If the checkpoint cannot be read or is of a distillation without this part.
+        ConfigError: If the checkpoint cannot be read, or its distillation has no such part.
     """
     state = CheckpointLoader.load_checkpoint(checkpoint, map_location='cpu')
     return select_part(state.get('state_dict', state), part, checkpoint)
 
 
 def select_part(state: dict, part: str, checkpoint: str) -> dict:
-    """Pick one network's weights, see :func:`part_of_state`."""
+    """Select one network's weights, see :func:`part_of_state`."""
     if not holds_distillation(state):
         return state
     prefix = _PREFIXES[part]
@@ -162,7 +163,7 @@ def select_part(state: dict, part: str, checkpoint: str) -> dict:
 
 
 def holds_distillation(state: dict) -> bool:
-    """Whether weights are a distillation's, not a plain classifier's."""
+    """Return whether weights are a distillation's, not a plain classifier's."""
     return any(key.startswith(_PREFIXES['student']) for key in state)
 
 
@@ -170,13 +171,13 @@ def choose_checkpoint(path: str) -> str:
     """Find a training's checkpoint.
 
     Args:
-        path (str): A checkpoint, which is returned as it is, or a work folder.
+        path (str): A checkpoint, which is returned unchanged, or a work folder.
 
     Returns:
-        str: Of a work folder the best checkpoint, without one the last.
+        str: The best checkpoint of a work folder, or the last if there is no best one.
 
     Raises:
-        ConfigError: If a work folder has no checkpoint, or best ones by several metrics.
+        ConfigError: If a work folder has no checkpoint, or has best ones by several metrics.
     """
     if not osp.isdir(path):
         return path

@@ -1,4 +1,4 @@
-"""A classifier as ONNX, checked against PyTorch."""
+"""Export of a classifier as ONNX, checked against PyTorch."""
 
 import json
 import logging
@@ -16,12 +16,12 @@ from ..compat.dense import EXTRAS
 from ..errors import ConfigError
 
 _PACKAGES = ('onnx', 'onnxruntime', 'onnxscript')
-# Of what the largest logit is.
+# Relative to the largest logit.
 TOLERANCE = 1e-4
 
 
 def check_onnx_packages():
-    """Make sure that ONNX can be written and checked.
+    """Check that the packages to write and check ONNX are installed.
 
     Raises:
         ConfigError: If a package is missing.
@@ -39,27 +39,27 @@ def export_onnx(
 ) -> float:
     """Write a classifier as ONNX, and compare onnxruntime's logits with PyTorch's.
 
-    The input ``images`` (N, C, H, W) are prepared images, N is free; the output is ``logits``
-    (N, K). The file's metadata say how images are prepared (``mean``, ``std``, in RGB order) and
-    what the ``classes`` are, each in JSON.
+    The input ``images`` (N, C, H, W) are prepared images with any N; the output is ``logits`` (N,
+    K). The file's metadata hold the preparation of images (``mean``, ``std``, in RGB order) and the
+    ``classes``, each in JSON.
 
     Args:
         network (BaseModel): The classifier in eval mode, with its data preprocessor.
         out (str | Path): The file to write.
-        shape (Sequence[int]): C, H, W.
+        shape (Sequence[int]): Shape (C, H, W) of an image.
         classes (Sequence[str]): Names of the classes. Defaults to none.
 
     Returns:
-        float: The largest difference of a logit, in units of the largest logit.
+        float: The largest difference of a logit, relative to the largest logit.
 
     Raises:
-        ConfigError: If a package is missing, the network does not take such images, or the
+        ConfigError: If a package is missing, the network cannot run on such images, or the
             difference is above 1e-4.
     """
     check_onnx_packages()
     if type(network).__module__.partition('.')[0] in EXTRAS:
         raise ConfigError(
-            f'ONNX: {type(network).__name__} is no classifier; MMDeploy takes the exported student'
+            f'ONNX: {type(network).__name__} is not a classifier; export the student with MMDeploy'
         )
     import onnx
     import onnxruntime
@@ -92,7 +92,7 @@ def export_onnx(
     onnx.helper.set_model_props(model, {key: json.dumps(value) for key, value in facts.items()})
     written = model.SerializeToString()
     session = onnxruntime.InferenceSession(written, providers=['CPUExecutionProvider'])
-    # Of another number than the one that it was traced with.
+    # Use another number of images than in tracing.
     (found,) = session.run(None, {'images': images[:2].numpy()})
     difference = (torch.from_numpy(found) - expected).abs().max() / expected.abs().max()
     if not difference <= TOLERANCE:

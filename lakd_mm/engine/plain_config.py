@@ -1,4 +1,4 @@
-"""The config of a distillation's student alone, for MMPretrain."""
+"""The config of a distillation's student by itself, for MMPretrain."""
 
 from collections.abc import Iterator
 from typing import Any, Optional
@@ -10,26 +10,26 @@ from ..compat.dense import EXTRAS
 from ..errors import ConfigError
 from ..models.data_preprocessor import with_default_type
 
-# What matters in training only.
+# Keys that only training needs.
 _TRAINING_KEYS = {'train_cfg', 'pretrained'}
 _CROP_AND_FLIP = 'mmrazor.CropFlipDataPreprocessor'
 
 
 def plain_config(cfg: Config) -> Config:
-    """Write the config with which MMPretrain, MMDetection or MMSegmentation tests the student.
+    """Write a config to test the student with MMPretrain, MMDetection or MMSegmentation.
 
-    It needs no base and, unless the student or the test data are of this package, neither
-    ``lakd_mm`` nor MMRazor. Metrics that MMRazor's registry holds are left out: they look at
-    the distillation.
+    It needs no base config. It needs ``lakd_mm`` and MMRazor only if the student or the test data
+    come from this package. Metrics from MMRazor's registry are left out, since they need the
+    distillation.
 
     Args:
-        cfg (Config): The distillation's.
+        cfg (Config): The distillation's config.
 
     Returns:
-        Config: A plain classifier with its data preprocessor, and the test data, if there are any.
+        Config: A plain classifier with its data preprocessor, and the test data if there are any.
 
     Raises:
-        ConfigError: If the model is no distillation.
+        ConfigError: If the model is not a distillation.
     """
     if 'architecture' not in cfg.model:
         raise ConfigError(
@@ -52,7 +52,7 @@ def plain_config(cfg: Config) -> Config:
 
 
 def note_on_colours(cfg: Config) -> Optional[str]:
-    """What a user of image files has to know where the test data are arrays in RGB order."""
+    """Write what users of image files must know if the test data are arrays in RGB order."""
     pipeline = cfg.get('test_dataloader', {}).get('dataset', {}).get('pipeline', [])
     preprocessor = cfg.model.get('data_preprocessor', {})
     reads = any(str(step.get('type')).endswith('LoadImageFromFile') for step in pipeline)
@@ -60,7 +60,7 @@ def note_on_colours(cfg: Config) -> Optional[str]:
     if not pipeline or reads or preprocessor.get('to_rgb') or colours != 3:
         return None
     return (
-        'The test data are arrays in RGB order, image files are read in BGR order: for these use '
+        'The test data are arrays in RGB order; image files are read in BGR order: for files use '
         'ImageClassificationInferencer(…, data_preprocessor=dict(to_rgb=True)).'
     )
 
@@ -68,8 +68,8 @@ def note_on_colours(cfg: Config) -> Optional[str]:
 def image_shape(cfg: Config) -> tuple[int, int, int]:
     """Find the shape (C, H, W) of a classifier's images.
 
-    The size is that of the last crop or resize of the test pipeline, else of ``input_shape`` of the
-    model, else 32x32 as everywhere in this project.
+    The size comes from the last crop or resize of the test pipeline, else from the model's
+    ``input_shape``; the default is 32x32, as everywhere in this project.
 
     Args:
         cfg (Config): A classifier's or a distillation's config.
@@ -89,7 +89,7 @@ def image_shape(cfg: Config) -> tuple[int, int, int]:
 
 
 def _student(cfg: dict) -> dict:
-    """The student's config, with the data preprocessor that the algorithm uses."""
+    """Return the student's config, with the data preprocessor that the algorithm uses."""
     model = cfg['model']
     while 'architecture' in model:
         model = model['architecture']
@@ -115,13 +115,13 @@ def _student(cfg: dict) -> dict:
 
 
 def _test_keys(cfg: dict) -> dict:
-    """What testing needs: data, metrics, and the hook that MMPretrain's test tool asks for."""
+    """Return the keys for testing: data, metrics, and the hook for MMPretrain's test tool."""
     loader = cfg.get('test_dataloader') or cfg.get('val_dataloader')
     if not loader:
         return {}
     dataset = loader['dataset']
     if dataset.get('type') == 'mmrazor.InMemory':
-        # One image after the other again, as any data set.
+        # Read the images one by one again, as from any data set.
         dataset = dataset['dataset']
         steps = [*dataset.get('pipeline', []), dict(type='PackInputs')]
         dataset = dict(dataset, pipeline=steps)
@@ -139,7 +139,7 @@ def _test_keys(cfg: dict) -> dict:
 
 
 def _dense_test_keys(cfg: dict) -> dict:
-    """The same for a detector or segmenter, whose own config has all of it."""
+    """Return the keys for testing a detector or segmenter, whose own config has all of them."""
     # MMSegmentation's inference reads test_pipeline.
     names = ('test_dataloader', 'test_evaluator', 'test_cfg', 'test_pipeline', 'visualizer')
     keys = {name: cfg[name] for name in names if cfg.get(name) is not None}
@@ -148,7 +148,7 @@ def _dense_test_keys(cfg: dict) -> dict:
 
 
 def _without_pretrained(value: Any) -> Any:
-    """Drop the checkpoints from which training began; they may lie anywhere."""
+    """Drop the checkpoints from which training started, wherever they are in the config."""
     if isinstance(value, dict):
         return {
             key: _without_pretrained(item)
@@ -161,7 +161,7 @@ def _without_pretrained(value: Any) -> Any:
 
 
 def _without_scope(value: Any, scope: str) -> Any:
-    """Drop ``_scope_`` where it says what holds anyway, and MMPretrain's old name."""
+    """Drop ``_scope_`` where it equals the default, and replace MMPretrain's old name."""
     if isinstance(value, dict):
         value = {key: _without_scope(item, scope) for key, item in value.items()}
         if value.get('_scope_') == 'mmcls':
@@ -177,7 +177,7 @@ def _without_scope(value: Any, scope: str) -> Any:
 
 
 def _types(value: Any) -> Iterator[str]:
-    """Every ``type`` in nested dicts and lists."""
+    """Yield every ``type`` in nested dicts and lists."""
     if isinstance(value, dict):
         if isinstance(value.get('type'), str):
             yield value['type']

@@ -1,4 +1,4 @@
-"""Metrics: the student beside its teacher, calibration, corrupted images, efficiency."""
+"""Metrics: student against teacher, calibration, corrupted images, efficiency."""
 
 from .calibration import CalibrationError
 from .cka import CKASums, cka, gram

@@ -1,4 +1,4 @@
-"""Whether a classifier is as often right as it is sure."""
+"""Calibration: whether a classifier is right as often as its confidence says."""
 
 from collections.abc import Sequence
 from importlib.util import find_spec
@@ -23,48 +23,49 @@ def check_torchmetrics():
 def expected_calibration_error(
     confidences: torch.Tensor, correct: torch.Tensor, bins: int = 15
 ) -> float:
-    """Expected calibration error (L1), `On Calibration of Modern Neural Networks
-    <https://arxiv.org/abs/1706.04599>`_, Eq. 3.
+    """Compute the expected calibration error (L1).
 
     ``sum over bins of |B| / N * |mean correct in B - mean confidence in B|``, with bins of equal
-    width. It is torchmetrics' ``MulticlassCalibrationError``, which reduces predictions to these
-    two first, but for one thing: a confidence of exactly 1 is in the last bin, not in one more.
+    width, from `On Calibration of Modern Neural Networks <https://arxiv.org/abs/1706.04599>`_, Eq.
+    3. It equals torchmetrics' ``MulticlassCalibrationError``, which first reduces predictions to
+    these two, with one difference: a confidence of exactly 1 is in the last bin, not in an extra
+    one.
 
     Args:
         confidences (torch.Tensor): Probability of the predicted class, shape (N,).
-        correct (torch.Tensor): Whether that is the true one, shape (N,).
-        bins (int): Defaults to 15.
+        correct (torch.Tensor): Whether that class is the true one, shape (N,).
+        bins (int): Number of bins. Defaults to 15.
 
     Returns:
         float: 0 to 1; not a number if there are no images.
 
     Raises:
         ConfigError: If torchmetrics is not installed.
-    """  # noqa: D205
+    """
     check_torchmetrics()
     from torchmetrics.functional.classification import binary_calibration_error
 
     if not len(confidences):
         return float('nan')
-    # Outside 0 to 1, by rounding, torchmetrics would take all of them for logits.
+    # If rounding puts one outside 0 to 1, torchmetrics takes all of them for logits.
     confidences = confidences.double().clamp(0, 1 - 2.0**-53)
     return binary_calibration_error(confidences, correct.long(), n_bins=bins, norm='l1').item()
 
 
 @METRICS.register_module()
 class CalibrationError(BaseMetric):
-    """Expected calibration error, as ``calibration/ece`` in percent.
+    """Expected calibration error, reported as ``calibration/ece`` in percent.
 
-    See :func:`expected_calibration_error`; needs ``pip install torchmetrics``.
+    See :func:`expected_calibration_error`. It needs ``pip install torchmetrics``.
 
     Args:
-        bins (int): Of confidence, of equal width. Defaults to 15.
-        collect_device (str): Where results of several processes meet, 'cpu' or 'gpu'. Defaults to
-            'cpu'.
-        prefix (str, optional): Stands before the name instead of ``calibration``.
+        bins (int): Number of bins of confidence, of equal width. Defaults to 15.
+        collect_device (str): Where results of several processes are collected, 'cpu' or 'gpu'.
+            Defaults to 'cpu'.
+        prefix (str, optional): Prefix of the name, instead of ``calibration``.
 
     Raises:
-        ConfigError: If torchmetrics is not installed, or there is no bin.
+        ConfigError: If torchmetrics is not installed, or ``bins`` is not positive.
 
     Examples:
         >>> test_evaluator = [
@@ -76,7 +77,7 @@ class CalibrationError(BaseMetric):
     def __init__(self, bins: int = 15, collect_device: str = 'cpu', prefix: Optional[str] = None):
         super().__init__(collect_device=collect_device, prefix=prefix)
         if not isinstance(bins, int) or bins < 1:
-            raise ConfigError(f'CalibrationError: bins={bins!r} is no positive whole number')
+            raise ConfigError(f'CalibrationError: bins={bins!r} is not a positive whole number')
         check_torchmetrics()
         self.bins = bins
 
@@ -97,10 +98,10 @@ class CalibrationError(BaseMetric):
             self.results.append((confidence.item(), label.item() == sample['gt_label'].item()))
 
     def compute_metrics(self, results: list) -> dict:
-        """Compute what is reported.
+        """Compute the reported value.
 
         Args:
-            results (List[tuple]): Confidence, and whether it is right, of each image.
+            results (List[tuple]): For each image the confidence, and whether the class is right.
         """
         confidences, correct = zip(*results) if results else ((), ())
         error = expected_calibration_error(

@@ -1,8 +1,8 @@
-"""Centered kernel alignment: how alike two layers arrange the same images.
+"""Centered kernel alignment: how similarly two layers arrange the same images.
 
 Linear CKA is from `Similarity of Neural Network Representations Revisited
-<https://arxiv.org/abs/1905.00414>`_, its unbiased form summed over batches from `Do Wide and Deep
-Networks Learn the Same Things? <https://arxiv.org/abs/2010.15327>`_, section 2.
+<https://arxiv.org/abs/1905.00414>`_. Its unbiased form, summed over batches, is from `Do Wide and
+Deep Networks Learn the Same Things? <https://arxiv.org/abs/2010.15327>`_, section 2.
 """
 
 from collections.abc import Sequence
@@ -11,15 +11,15 @@ import torch
 
 from ..errors import ConfigError
 
-# Below, the unbiased estimator divides by zero.
+# With fewer images the unbiased estimator divides by zero.
 MIN_IMAGES = 4
 
 
 def gram(features: torch.Tensor) -> torch.Tensor:
-    """Inner products of all pairs of images.
+    """Compute the inner products of all pairs of images.
 
     Args:
-        features (torch.Tensor): Shape (N, …); everything behind N is one vector.
+        features (torch.Tensor): Shape (N, …); all dimensions after N form one vector.
 
     Returns:
         torch.Tensor: Shape (N, N), float64.
@@ -29,12 +29,12 @@ def gram(features: torch.Tensor) -> torch.Tensor:
 
 
 def centered(grams: torch.Tensor, unbiased: bool = True) -> torch.Tensor:
-    """Center Gram matrices, so that inner products of them are multiples of HSIC.
+    """Center Gram matrices, so that their inner products are multiples of HSIC.
 
     Args:
         grams (torch.Tensor): Shape (…, N, N).
-        unbiased (bool): Whether to leave out the diagonal and center what is left ("U-centering"),
-            for HSIC_1, or to center plainly, for HSIC_0. Defaults to True.
+        unbiased (bool): Whether to leave out the diagonal and center the rest ("U-centering"), for
+            HSIC_1, or to center all of it, for HSIC_0. Defaults to True.
 
     Returns:
         torch.Tensor: The same shape.
@@ -56,13 +56,13 @@ def centered(grams: torch.Tensor, unbiased: bool = True) -> torch.Tensor:
 
 
 def hsic(grams_x: torch.Tensor, grams_y: torch.Tensor, unbiased: bool = True) -> torch.Tensor:
-    """Hilbert-Schmidt independence criterion of all pairs of Gram matrices.
+    """Compute the Hilbert-Schmidt independence criterion of all pairs of Gram matrices.
 
     Args:
         grams_x (torch.Tensor): Shape (L, N, N).
         grams_y (torch.Tensor): Shape (M, N, N).
-        unbiased (bool): HSIC_1, which does not depend on N in expectation, or the plain HSIC_0.
-            Defaults to True.
+        unbiased (bool): Whether to compute HSIC_1, whose expectation does not depend on N, or the
+            plain HSIC_0. Defaults to True.
 
     Returns:
         torch.Tensor: Shape (L, M).
@@ -73,13 +73,15 @@ def hsic(grams_x: torch.Tensor, grams_y: torch.Tensor, unbiased: bool = True) ->
 
 
 class CKASums:
-    """CKA of all pairs of layers over many batches: sums first, divided at the end.
+    """CKA of all pairs of layers over many batches: sums that are divided at the end.
 
-    A batch counts by its number of images; batches of fewer than 4 are left out where ``unbiased``.
+    A batch has the weight of its number of images. If ``unbiased``, batches of fewer than 4 images
+    are left out.
 
     Args:
-        unbiased (bool): Whether to use HSIC_1, for batches. With HSIC_0 the result is linear CKA
-            if one batch holds all images, and depends on the batches otherwise. Defaults to True.
+        unbiased (bool): Whether to use HSIC_1, which suits batches. With HSIC_0 the result is
+            linear CKA if one batch holds all images; otherwise it depends on the batches. Defaults
+            to True.
     """
 
     def __init__(self, unbiased: bool = True):
@@ -91,7 +93,7 @@ class CKASums:
 
         Args:
             grams_x (Sequence[torch.Tensor]): A Gram matrix for each layer, shape (N, N).
-            grams_y (Sequence[torch.Tensor]): The other network's, of the same images.
+            grams_y (Sequence[torch.Tensor]): The other network's, for the same images.
         """
         x, y = (torch.stack(tuple(grams)) for grams in (grams_x, grams_y))
         n = x.size(-1)
@@ -102,10 +104,10 @@ class CKASums:
         self.sums = new if self.sums is None else [a + b for a, b in zip(self.sums, new)]
 
     def matrix(self) -> torch.Tensor:
-        """CKA so far, shape (L, M).
+        """Compute the CKA so far, shape (L, M).
 
-        1 for layers that are equal up to rotation and scale; the unbiased estimate can fall
-        slightly below 0. Not a number where a layer is the same for all images.
+        It is 1 for layers that are equal up to rotation and scale. The unbiased estimate can be
+        slightly below 0. It is not a number if a layer is the same for all images.
 
         Raises:
             ConfigError: If no batch has been added.
@@ -117,7 +119,7 @@ class CKASums:
 
 
 def cka(x: torch.Tensor, y: torch.Tensor, unbiased: bool = False) -> torch.Tensor:
-    """CKA of two layers on one batch, linear CKA unless ``unbiased``.
+    """Compute the CKA of two layers on one batch: linear CKA unless ``unbiased``.
 
     Args:
         x (torch.Tensor): Features of shape (N, …).
@@ -133,5 +135,5 @@ def cka(x: torch.Tensor, y: torch.Tensor, unbiased: bool = False) -> torch.Tenso
 
 
 def _with_itself(grams: torch.Tensor, unbiased: bool) -> torch.Tensor:
-    """HSIC of each Gram matrix with itself, shape (L,)."""
+    """Compute the HSIC of each Gram matrix with itself, shape (L,)."""
     return torch.cat([hsic(one[None], one[None], unbiased).flatten() for one in grams])

@@ -1,4 +1,4 @@
-"""What the tools share that compare networks on test images."""
+"""What tools share that compare networks on test images."""
 
 from argparse import ArgumentParser, Namespace
 from collections.abc import Sequence
@@ -16,11 +16,11 @@ from .sample_images import check_normalization
 
 
 def add_teacher_and_students(parser: ArgumentParser, required: bool) -> None:
-    """Adds the options that :func:`load_teacher_and_students` takes.
+    """Add the options that :func:`load_teacher_and_students` takes.
 
     Args:
-        parser (ArgumentParser): Of the tool.
-        required (bool): Whether there has to be a student.
+        parser (ArgumentParser): The tool's parser.
+        required (bool): Whether a student is required.
     """
     parser.add_argument('config', help="the teacher's config, or one of a distillation with it")
     parser.add_argument('checkpoint', help="the teacher's checkpoint, a path or URL")
@@ -31,18 +31,18 @@ def add_teacher_and_students(parser: ArgumentParser, required: bool) -> None:
         default=[],
         required=required,
         metavar=('NAME', 'CONFIG', 'CHECKPOINT'),
-        help='a student, out of a distillation or trained alone; any number of times',
+        help='a student, distilled or trained alone; may be repeated',
     )
 
 
 def add_test_images(parser: ArgumentParser, config: str = "the teacher's config") -> None:
-    """Adds the options of the images to look at.
+    """Add the options that choose the test images.
 
     Args:
-        parser (ArgumentParser): Of the tool.
-        config (str): Whose test images are used, for the help.
+        parser (ArgumentParser): The tool's parser.
+        config (str): The config with the test images, for the help.
     """
-    parser.add_argument('--seed', type=int, default=0, help='draws the images')
+    parser.add_argument('--seed', type=int, default=0, help='for drawing the images (default: 0)')
     parser.add_argument(
         '--cfg-options',
         nargs='+',
@@ -54,36 +54,39 @@ def add_test_images(parser: ArgumentParser, config: str = "the teacher's config"
 
 
 def add_picture(parser: ArgumentParser, out: str, along: str = '') -> None:
-    """Adds the options of the picture that a tool draws.
+    """Add the options of the picture that a tool draws.
 
     Args:
-        parser (ArgumentParser): Of the tool.
-        out (str): Its default name.
-        along (str): What else is written, for the help.
+        parser (ArgumentParser): The tool's parser.
+        out (str): The picture's default name.
+        along (str): What else the tool writes, for the help.
     """
     parser.add_argument(
         '--out', type=Path, default=Path(out), help=f'picture{along} (default: {out})'
     )
     parser.add_argument(
-        '--vis-backends', nargs='+', default=[], help='also give it to, as TensorboardVisBackend'
+        '--vis-backends',
+        nargs='+',
+        default=[],
+        help='more backends for it, such as TensorboardVisBackend',
     )
 
 
 def check_names(option: str, names: Sequence[str]) -> None:
-    """Raise a ConfigError if two of the names that were given by an option are the same."""
+    """Raise a ConfigError if an option got the same name twice."""
     if len(set(names)) < len(names):
         raise ConfigError(f'{option}: the names {", ".join(names)} must differ')
 
 
 def read_test_config(config: str, options: dict) -> Config:
-    """Read the config whose test images are used.
+    """Read the config with the test images.
 
     Args:
         config (str): Path or ``package::path``.
-        options (dict): Of ``--cfg-options``.
+        options (dict): The ``--cfg-options``.
 
     Raises:
-        ConfigError: If there is no such file, an option does not fit, or the images are absent.
+        ConfigError: If the file does not exist, an option does not fit, or the images are absent.
     """
     cfg = read_config(config)
     check_options(cfg, options)
@@ -93,12 +96,12 @@ def read_test_config(config: str, options: dict) -> Config:
 
 
 def load_others(models: Sequence[Sequence[str]], preprocessor, cfg: Config) -> dict[str, BaseModel]:
-    """Load networks that are to see another config's test images.
+    """Load networks that will see another config's test images.
 
     Args:
-        models (Sequence): Name, config and checkpoint of each; of a distillation it is the student.
-        preprocessor (nn.Module): That config's, which is to normalise as theirs do.
-        cfg (Config): That config; its default scope is set again.
+        models (Sequence): Name, config and checkpoint of each; a distillation gives its student.
+        preprocessor (nn.Module): The other config's; it must normalise like theirs.
+        cfg (Config): The other config; its default scope is set again.
 
     Returns:
         Dict[str, BaseModel]: By name, in eval mode, on the device.
@@ -118,8 +121,8 @@ def load_teacher_and_students(args: Namespace) -> tuple[Config, BaseModel, dict[
     """Load the networks that the options of :func:`add_teacher_and_students` name.
 
     Returns:
-        tuple: The config whose test images are used, the teacher, and the students by name; in
-        eval mode, on the device.
+        tuple: The config with the test images, the teacher, and the students by name; in eval mode,
+        on the device.
 
     Raises:
         ConfigError: If configs, checkpoints or data do not fit.

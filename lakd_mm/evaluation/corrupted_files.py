@@ -1,4 +1,4 @@
-"""Corrupted images out of the files of CIFAR-10-C and CIFAR-100-C."""
+"""Corrupted images from the files of CIFAR-10-C and CIFAR-100-C."""
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -15,19 +15,19 @@ _LABELS = 'labels'
 
 
 class CorruptedFiles:
-    """A folder of ``<corruption>.npy`` and ``labels.npy``, as CIFAR-10-C is published.
+    """A folder of ``<corruption>.npy`` and ``labels.npy``, as published for CIFAR-10-C.
 
-    Each file holds the test set five times, from severity 1 to 5: uint8 of shape (5n, H, W, 3),
-    RGB, n being 10,000. Source of the format: `Benchmarking Neural Network Robustness to Common
+    Each file holds the test set five times, for severities 1 to 5: uint8 of shape (5n, H, W, 3),
+    RGB, where n is 10,000. Source of the format: `Benchmarking Neural Network Robustness to Common
     Corruptions and Perturbations <https://arxiv.org/abs/1903.12261>`_ and its data sets
     (doi 10.5281/zenodo.2535967).
 
     Args:
         folder (str | Path): The folder.
-        names (Sequence[str], optional): Which corruptions. Defaults to all in the folder.
+        names (Sequence[str], optional): The corruptions. Defaults to all in the folder.
 
     Raises:
-        ConfigError: If a file is absent or is not of that kind.
+        ConfigError: If a file is missing or has another format.
     """
 
     def __init__(self, folder: Union[str, Path], names: Optional[Sequence[str]] = None):
@@ -49,24 +49,24 @@ class CorruptedFiles:
             if not fits or len(images) % len(SEVERITIES) or self.labels.shape != images.shape[:1]:
                 raise ConfigError(
                     f'{folder / name}.npy: it holds {images.dtype} of shape {images.shape} for '
-                    f'{len(self.labels)} labels; a test set five times is wanted, uint8 of shape '
+                    f'{len(self.labels)} labels; it must hold a test set five times, uint8, shape '
                     f'(5n, H, W, 3), with 5n labels'
                 )
 
     def batches(
         self, name: str, severity: int, count: int, batch_size: int = 250, seed: int = 0
     ) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-        """Read images of one corruption and severity, the same ones of each.
+        """Read images of one corruption and severity, the same images for each.
 
-        They are drawn as :func:`sample_images` draws, so that of a test set in the published order
-        they are the same ones as without corruption.
+        They are drawn as in :func:`sample_images`. If the test set is in the published order, they
+        are the same images as without corruption.
 
         Args:
             name (str): The corruption.
             severity (int): 1 to 5.
-            count (int): How many; all, where there are fewer.
-            batch_size (int): Defaults to 250.
-            seed (int): Of the drawing. Defaults to 0.
+            count (int): Number of images; all of them, if there are fewer.
+            batch_size (int): Images in a batch. Defaults to 250.
+            seed (int): Seed of the drawing. Defaults to 0.
 
         Yields:
             tuple: Images, uint8 of shape (N, 3, H, W), RGB; and their classes, shape (N,).
@@ -81,7 +81,7 @@ class CorruptedFiles:
 
 def _load(path: Path) -> np.ndarray:
     try:
-        # Not read before it is needed: a file is 150 MB.
+        # A file is 150 MB, so it is read only when needed.
         return np.load(path, mmap_mode='r', allow_pickle=False)
     except (OSError, ValueError) as error:
-        raise ConfigError(f'{path} is no array that NumPy can read: {error}') from None
+        raise ConfigError(f'{path} is not an array that NumPy can read: {error}') from None

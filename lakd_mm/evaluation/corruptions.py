@@ -1,9 +1,9 @@
-"""Corrupted images: seven corruptions in five severities, for small images and any others.
+"""Corrupted images: seven corruptions in five severities, made for small images.
 
-The kinds are of `Benchmarking Neural Network Robustness to Common Corruptions and Perturbations
-<https://arxiv.org/abs/1903.12261>`_, and occlusion; the implementations and the table of levels
-are ours, made for 32x32. Results are no results on CIFAR-10-C (:mod:`.corrupted_files` reads
-these). Lengths in pixels grow with the shorter side of the image.
+All kinds but occlusion are from `Benchmarking Neural Network Robustness to Common Corruptions
+and Perturbations <https://arxiv.org/abs/1903.12261>`_. The implementations and the table of levels
+are ours, made for 32x32, so results are not those on CIFAR-10-C, whose files
+:mod:`.corrupted_files` reads. Lengths in pixels grow with the shorter side of the image.
 
 ===============  ==============================================  =============================
 corruption       level                                           severity 1 to 5
@@ -30,9 +30,9 @@ from mmrazor.registry import TRANSFORMS
 
 from ..errors import ConfigError, near_names
 
-# The side that lengths in pixels are given for.
+# Lengths in pixels are for images with this side.
 _SIDE = 32
-# Pixels over which neighbouring displacements of the elastic transform are alike.
+# Pixels over which neighbouring displacements of the elastic transform are similar.
 _SMOOTHNESS = 2.5
 SEVERITIES = (1, 2, 3, 4, 5)
 
@@ -41,9 +41,9 @@ class Corruption(NamedTuple):
     """A kind of corruption.
 
     Attributes:
-        apply (Callable): Of an image (H, W, C), uint8, RGB; a level; how many times as large as
-            32 the shorter side is; and a random generator. Returns the image, uint8 or float.
-        levels (Tuple[float, ...]): Of severities 1 to 5.
+        apply (Callable): Takes an image (H, W, C), uint8, RGB; a level; the shorter side divided by
+            32; and a random generator. Returns the image, uint8 or float.
+        levels (Tuple[float, ...]): Levels of severities 1 to 5.
     """
 
     apply: Callable
@@ -53,15 +53,15 @@ class Corruption(NamedTuple):
 def corrupt(image: np.ndarray, name: str, severity: int, seed: int = 0) -> np.ndarray:
     """Corrupt an image.
 
-    What is random is drawn from the image's own pixels and the seed. The result thus does not
-    depend on other images or on their order, and the severities of one image differ in strength
-    alone: the same noise, the same place.
+    Random numbers depend only on the image's own pixels and the seed. So the result does not depend
+    on other images or on their order, and the severities of one image differ only in strength: they
+    have the same noise and the same place.
 
     Args:
-        image (np.ndarray): Shape (H, W, C), uint8; RGB where C is 3.
+        image (np.ndarray): Shape (H, W, C), uint8; RGB if C is 3.
         name (str): One of :data:`CORRUPTIONS`.
         severity (int): 1 to 5.
-        seed (int): Of what is random. Defaults to 0.
+        seed (int): Seed of the random numbers. Defaults to 0.
 
     Returns:
         np.ndarray: The same shape and type.
@@ -82,7 +82,7 @@ def corrupt(image: np.ndarray, name: str, severity: int, seed: int = 0) -> np.nd
     result = kind.apply(image, kind.levels[severity - 1], scale, generator)
     if result.dtype != np.uint8:
         result = np.rint(result).clip(0, 255).astype(np.uint8)
-    # OpenCV drops a single channel.
+    # OpenCV drops the axis of a single channel.
     return np.ascontiguousarray(result.reshape(image.shape))
 
 
@@ -90,10 +90,10 @@ def corrupt_batch(images: torch.Tensor, name: str, severity: int, seed: int = 0)
     """Corrupt each image of a batch, see :func:`corrupt`.
 
     Args:
-        images (torch.Tensor): Shape (N, C, H, W), uint8; RGB where C is 3.
+        images (torch.Tensor): Shape (N, C, H, W), uint8; RGB if C is 3.
         name (str): One of :data:`CORRUPTIONS`.
         severity (int): 1 to 5.
-        seed (int): Defaults to 0.
+        seed (int): Seed of the random numbers. Defaults to 0.
 
     Returns:
         torch.Tensor: The same shape, type and device.
@@ -109,11 +109,11 @@ def check_corruption(name: str, severity: int, seed: int = 0):
         raise ConfigError(f'there is no corruption {name!r}; {near_names(name, CORRUPTIONS)}')
     check_severities([severity])
     if not isinstance(seed, int) or seed < 0:
-        raise ConfigError(f'seed={seed!r} is no whole number from 0')
+        raise ConfigError(f'seed={seed!r} is not a whole number of at least 0')
 
 
 def check_severities(severities: Sequence[int]):
-    """Raise a ConfigError if a severity is none of 1 to 5."""
+    """Raise a ConfigError if a severity is not one of 1 to 5."""
     wrong = [severity for severity in severities if severity not in SEVERITIES]
     if wrong:
         raise ConfigError(f'severity {wrong[0]!r}: there are 1 (mild) to 5')
@@ -121,17 +121,18 @@ def check_severities(severities: Sequence[int]):
 
 @TRANSFORMS.register_module()
 class Corrupt(BaseTransform):
-    """Corrupts images in a pipeline, behind loading, resizing and cropping.
+    """Corrupt images in a pipeline, after loading, resizing and cropping.
 
     Args:
         name (str): One of :data:`CORRUPTIONS`.
         severity (int): 1 to 5.
-        seed (int): Of what is random. Defaults to 0.
-        channel_order (str): 'bgr', as ``LoadImageFromFile`` reads, or 'rgb', as MMPretrain's CIFAR.
-            Defaults to 'bgr'.
+        seed (int): Seed of the random numbers. Some corruptions use none; they accept it, so that
+            one seed serves a list of corruptions. Defaults to 0.
+        channel_order (str): 'bgr', as ``LoadImageFromFile`` reads, or 'rgb', as in MMPretrain's
+            CIFAR. Defaults to 'bgr'.
 
     Raises:
-        ConfigError: If an argument is none of these.
+        ConfigError: If an argument has none of these values.
 
     Examples:
         >>> test_pipeline = [
@@ -180,7 +181,7 @@ def _gaussian_blur(image, level, scale, generator):
 
 
 def _occlusion(image, level, scale, generator):
-    """A square wholly inside the image; those of higher severities contain it."""
+    """Cover a square that lies inside the image; higher severities cover a larger one around it."""
     height, width = image.shape[:2]
     side = max(1, round(level * min(height, width)))
     top, left = (int(u * (n - side + 1)) for u, n in zip(generator.random(2), (height, width)))

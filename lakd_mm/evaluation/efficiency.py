@@ -1,4 +1,4 @@
-"""What a network costs where it is used: weights, multiply-adds, latency."""
+"""The cost of running a network: weights, multiply-adds, latency."""
 
 import io
 import logging
@@ -11,14 +11,14 @@ from mmengine.analysis import get_model_complexity_info
 from mmengine.logging import MMLogger
 from mmengine.model import BaseModel
 
-# Calls before, and those measured.
+# Calls before the measurement, and measured calls.
 WARM_UP = 10
 CALLS = 100
 PERCENTILES = (50, 90, 99)
 
 
 def cost(network: BaseModel, image_shape: Sequence[int]) -> dict[str, int]:
-    """Size of a network, and its work for an image.
+    """Measure the size of a network, and its work for an image.
 
     Args:
         network (BaseModel): A classifier in eval mode.
@@ -26,11 +26,11 @@ def cost(network: BaseModel, image_shape: Sequence[int]) -> dict[str, int]:
 
     Returns:
         Dict[str, int]: ``parameters``; ``macs``, multiply-adds by MMEngine's
-        ``get_model_complexity_info``, one each (a product and a sum, *not* two), to which it adds 2
-        for each value that a BatchNorm gives and 1 for each that global pooling gets; ``bytes`` of
-        its weights and buffers as a file, by ``torch.save``.
+        ``get_model_complexity_info``, which counts a product and a sum as one, *not* two, and adds
+        2 for each output value of a BatchNorm and 1 for each input value of global pooling; and
+        ``bytes``, the size of the file in which ``torch.save`` writes its weights and buffers.
     """
-    # It warns of each activation that it does not count.
+    # It warns about each activation that it does not count.
     logger = MMLogger.get_current_instance()
     level = logger.level
     logger.setLevel(logging.ERROR)
@@ -53,17 +53,18 @@ def cost(network: BaseModel, image_shape: Sequence[int]) -> dict[str, int]:
 def latencies(
     networks: Mapping[str, BaseModel], images: torch.Tensor, calls: int = CALLS
 ) -> dict[str, dict[str, float]]:
-    """Time networks on a batch, in turns, so that a busy machine hits all of them alike.
+    """Time networks on a batch, in turns, so that a busy machine slows all of them equally.
 
     Args:
         networks (Mapping[str, BaseModel]): Classifiers by name, in eval mode, on the images'
             device.
         images (torch.Tensor): Prepared, shape (N, C, H, W).
-        calls (int): Of each network, after 10 that are not measured. Defaults to 100.
+        calls (int): Measured calls of each network, after 10 that are not measured. Defaults to
+            100.
 
     Returns:
-        Dict[str, Dict[str, float]]: By network and percentile (``p50``, ``p90``, ``p99``) of the
-        calls, milliseconds an image: a call's time divided by N.
+        Dict[str, Dict[str, float]]: Milliseconds for each image (a call's time divided by N), by
+        network and percentile of the calls (``p50``, ``p90``, ``p99``).
     """
     times: dict[str, list[float]] = {name: [] for name in networks}
     for turn in range(WARM_UP + calls):
@@ -81,6 +82,6 @@ def latencies(
 
 
 def _wait(images: torch.Tensor):
-    """Until the device has done what it was given."""
+    """Wait until the device has finished its work."""
     if images.is_cuda:
         torch.cuda.synchronize(images.device)

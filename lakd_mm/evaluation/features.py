@@ -1,4 +1,4 @@
-"""What layers of a network give, recorded without touching the network."""
+"""Outputs of layers, recorded without changing the network."""
 
 from collections.abc import Sequence
 from functools import partial
@@ -20,21 +20,21 @@ def record(
     images: torch.Tensor,
     function: Callable[[torch.Tensor], Any] = torch.clone,
 ) -> dict[str, Any]:
-    """Run a network without gradients, and keep what its layers give.
+    """Run a network without gradients, and keep the outputs of its layers.
 
     Args:
         network (nn.Module): A classifier, in eval mode.
-        layers (Sequence[str]): Module names, for what these give; or ``input:<module name>`` for
-            what that module gets.
+        layers (Sequence[str]): Module names for their outputs, or ``input:<module name>`` for the
+            input of that module.
         images (torch.Tensor): Preprocessed, shape (N, C, H, W).
-        function (Callable[[torch.Tensor], Any]): Applied at once to each layer's tensor, the last
-            one where there are several, so that only its result is held. Defaults to a copy.
+        function (Callable[[torch.Tensor], Any]): Is applied at once to each layer's tensor, to the
+            last one if there are several, so that memory holds only its result. Defaults to a copy.
 
     Returns:
         Dict[str, Any]: The function's results by layer, in the order of ``layers``.
 
     Raises:
-        ConfigError: If a layer does not run, or gives no tensor.
+        ConfigError: If a layer does not run, or has no tensor.
     """
     results = {}
     handles = []
@@ -61,13 +61,13 @@ def record(
     if absent:
         raise ConfigError(
             f'{type(network).__name__}: {", ".join(absent)} gave no tensor when the network ran. '
-            f'Name other layers (a block that torch.compile has compiled cannot be looked into)'
+            f'Name other layers (not layers inside a block that torch.compile has compiled)'
         )
     return {layer: results[layer] for layer in layers}
 
 
 def stem_and_blocks(network: nn.Module) -> list[str]:
-    """Layers of a residual network: what enters the first block, then each block.
+    """Name the layers of a residual network: the input of the first block, then each block.
 
     Raises:
         ConfigError: If it has no residual blocks.
@@ -82,5 +82,5 @@ def stem_and_blocks(network: nn.Module) -> list[str]:
 
 
 def label(layer: str) -> str:
-    """A layer's name for people: 'stem', or the module's name within the backbone."""
+    """Return a layer's name for people: 'stem', or the module's name within the backbone."""
     return 'stem' if layer.startswith(_INPUT) else layer.removeprefix('backbone.')

@@ -1,4 +1,4 @@
-"""A metric that looks at networks, not at predictions alone."""
+"""A base for metrics that need the networks, not only their predictions."""
 
 from typing import Any, Optional, Union
 
@@ -16,18 +16,18 @@ from ..models.teachers import load_teacher
 class NetworkMetric(BaseMetric):
     """Base of metrics that compare a student with its teacher.
 
-    Without a teacher of its own, such a metric takes the run's: a distillation's frozen teacher,
-    which :class:`ModelForMetricsHook` hands over.
+    A metric without a teacher of its own uses the run's: the frozen teacher of a distillation,
+    which :class:`ModelForMetricsHook` passes to it.
 
     Args:
         teacher (dict | BaseModel, optional): A classifier or its config. Defaults to None, the
-            run's own.
-        teacher_ckpt (str, optional): Its checkpoint, a path or URL; has to fit exactly.
-        data_preprocessor (dict, optional): Prepares images for that teacher, as the
+            teacher of the run.
+        teacher_ckpt (str, optional): Its checkpoint, a path or URL, which must fit exactly.
+        data_preprocessor (dict, optional): Prepares images for that teacher, like the
             ``data_preprocessor`` of a config.
-        collect_device (str): Where results of several processes meet, 'cpu' or 'gpu'. Defaults to
-            'cpu'.
-        prefix (str, optional): Stands before the names of what is reported.
+        collect_device (str): Where results of several processes are collected, 'cpu' or 'gpu'.
+            Defaults to 'cpu'.
+        prefix (str, optional): Prefix of the reported names.
 
     Raises:
         ConfigError: If one of teacher, checkpoint and preprocessor is given without the others, or
@@ -69,16 +69,16 @@ class NetworkMetric(BaseMetric):
 
     @property
     def uses_runs_teacher(self) -> bool:
-        """Whether the teacher is the run's own."""
+        """Return whether the teacher is the run's own."""
         return self.model is not None and self.teacher is getattr(self.model, 'teacher', None)
 
     def use_model(self, model: BaseModel, batch: Any):
-        """Take the run's model, before it runs; called by :class:`ModelForMetricsHook`.
+        """Take the run's model before it runs; :class:`ModelForMetricsHook` calls this.
 
         Args:
             model (BaseModel): An algorithm, or a plain classifier if this metric has a teacher of
                 its own.
-            batch (dict): Two images as the data loader gives them, to try the metric on.
+            batch (dict): Two images from the data loader, to try the metric on.
 
         Raises:
             ConfigError: If there is no teacher.
@@ -96,33 +96,33 @@ class NetworkMetric(BaseMetric):
             raise ConfigError(
                 f'{self.name} needs a teacher. Give it teacher=…, teacher_ckpt=… and '
                 f"data_preprocessor=…, or, in a distillation, add dict(type='mmrazor."
-                f"ModelForMetricsHook') to custom_hooks, which hands it the run's own"
+                f"ModelForMetricsHook') to custom_hooks, which passes it the run's own"
             )
 
     def prepare(self, data_batch: Any) -> torch.Tensor:
-        """Images of a batch as the networks get them, shape (N, C, H, W).
+        """Prepare the images of a batch for the networks, shape (N, C, H, W).
 
         Args:
-            data_batch (dict): As the data loader gives it.
+            data_batch (dict): A batch from the data loader.
         """
         if not isinstance(data_batch, dict) or 'inputs' not in data_batch:
             raise ConfigError(
-                f'{self.name} runs networks on the images, but the batch that it got is a '
+                f'{self.name} runs networks on the images, but the batch is a '
                 f'{type(data_batch).__name__} without inputs'
             )
-        # Preprocessors are free to change what they get; the run goes on with this batch.
+        # A preprocessor may change its argument, and the run still needs this batch.
         return self.data_preprocessor(dict(inputs=data_batch['inputs']), training=False)['inputs']
 
 
 def sample_indices(data_samples: list, name: str) -> list[int]:
-    """The place of each image in its data set.
+    """Return the index of each image in its data set.
 
     Args:
-        data_samples (List[dict]): Samples.
-        name (str): Who asks, for the message.
+        data_samples (List[dict]): Samples with ``sample_idx``.
+        name (str): The metric that needs it, for the message.
 
     Raises:
-        ConfigError: If samples do not say.
+        ConfigError: If a sample has no index.
     """
     indices = [sample.get('sample_idx') for sample in data_samples]
     if None in indices:

@@ -16,12 +16,12 @@ from .sample_images import inputs_of
 # A corruption and its severity.
 Key = tuple[str, int]
 CLEAN: Key = ('clean', 0)
-# By corruption the errors in percent, one for each severity.
+# By corruption: the errors in percent, one for each severity.
 Errors = Mapping[str, Sequence[float]]
 
 
 class Score(NamedTuple):
-    """How a network does on a set of images.
+    """Results of a network on a set of images.
 
     Attributes:
         top1 (float): Accuracy in percent.
@@ -40,23 +40,23 @@ def corrupted_batches(
     seed: int = 0,
     files: Optional[CorruptedFiles] = None,
 ) -> Iterator[tuple[Key, torch.Tensor, torch.Tensor]]:
-    """Corrupt test images, batch by batch, so that each is made once for all networks.
+    """Corrupt test images batch by batch, once for all networks.
 
     Args:
-        loader (DataLoader): Of test images that are not normalised.
-        to_rgb (bool): Whether the data preprocessor turns them into RGB, that is, they are BGR.
+        loader (DataLoader): Loads test images that are not normalised.
+        to_rgb (bool): Whether the data preprocessor turns them into RGB; then they are BGR.
         names (Sequence[str]): Corruptions.
-        severities (Sequence[int]): Each 1 to 5.
-        seed (int): Of what is random. Defaults to 0.
-        files (CorruptedFiles, optional): Where corrupted images are read instead of made; as many
-            as there are in ``loader``.
+        severities (Sequence[int]): Severities, each 1 to 5.
+        seed (int): Seed of the random numbers. Defaults to 0.
+        files (CorruptedFiles, optional): Files to read corrupted images from, as many as ``loader``
+            has, instead of making them.
 
     Yields:
         tuple: Corruption and severity (:data:`CLEAN` first); a batch of images, uint8 of shape
-        (N, C, H, W), with the loader's order of channels; and their classes, shape (N,).
+        (N, C, H, W), in the loader's order of channels; and their classes, shape (N,).
 
     Raises:
-        ConfigError: If the images are no batches of uint8.
+        ConfigError: If the images are not batches of uint8.
     """
 
     def swapped(images: torch.Tensor) -> torch.Tensor:
@@ -95,27 +95,27 @@ def scores(
 
     Args:
         networks (Mapping[str, BaseModel]): Classifiers by name, in eval mode.
-        batches (Iterable[tuple]): As :func:`corrupted_batches` gives them.
+        batches (Iterable[tuple]): Batches from :func:`corrupted_batches`.
         preprocessor (nn.Module): Prepares the images, for all networks.
 
     Returns:
         Dict[str, Dict[tuple, Score]]: By network, then by corruption and severity.
 
     Raises:
-        ConfigError: If torchmetrics is not installed, or there are other classes in the images.
+        ConfigError: If torchmetrics is not installed, or the images have other classes.
     """
     found: dict[str, dict[Key, list]] = {name: {} for name in networks}
     for key, images, labels in batches:
         inputs = inputs_of(dict(inputs=images), preprocessor)
-        # A third faster on a CPU.
+        # This is a third faster on a CPU.
         inputs = inputs.contiguous(memory_format=torch.channels_last)
         labels = labels.to(inputs.device)
         for name, network in networks.items():
             probabilities = network(inputs, mode='tensor').double().softmax(dim=1)
             if labels.max() >= probabilities.size(1):
                 raise ConfigError(
-                    f'{name} tells {probabilities.size(1)} classes apart, but there is an image of '
-                    f'class {labels.max().item()}; name images and configs of the same data'
+                    f'{name} has {probabilities.size(1)} classes, but there is an image of class '
+                    f'{labels.max().item()}; use images and configs of the same data'
                 )
             confidences, classes = probabilities.max(dim=1)
             found[name].setdefault(key, []).append(torch.stack([confidences, classes == labels]))
@@ -126,7 +126,7 @@ def scores(
 
 
 def errors_of(sets: Mapping[Key, Score]) -> dict[str, list[float]]:
-    """Errors in percent by corruption, one for each severity."""
+    """Collect the errors in percent by corruption, one for each severity."""
     found: dict[str, list[float]] = {}
     for (name, severity), score in sorted(sets.items(), key=lambda item: item[0][1]):
         if severity:
@@ -135,11 +135,11 @@ def errors_of(sets: Mapping[Key, Score]) -> dict[str, list[float]]:
 
 
 def mean_corruption_error(errors: Errors) -> float:
-    """Mean error over corruptions and severities, in percent ("unnormalised mCE").
+    """Compute the mean error over corruptions and severities, in percent ("unnormalised mCE").
 
     Args:
-        errors (Mapping[str, Sequence[float]]): By corruption the errors E_{s,c} in percent, one for
-            each severity.
+        errors (Mapping[str, Sequence[float]]): By corruption, the errors E_{s,c} in percent, one
+            for each severity.
 
     Returns:
         float: ``mean over c of mean over s of E_{s,c}``.
@@ -148,20 +148,20 @@ def mean_corruption_error(errors: Errors) -> float:
 
 
 def corruption_error_against(errors: Errors, reference: Errors) -> float:
-    """Mean corruption error (mCE) measured by a reference network's, in percent.
+    """Compute the mean corruption error (mCE) relative to a reference network, in percent.
 
     `Benchmarking Neural Network Robustness to Common Corruptions and Perturbations
-    <https://arxiv.org/abs/1903.12261>`_, section 4.1, whose reference is AlexNet. (What it calls
-    *relative* mCE is of another quantity, the errors less the error on clean images.)
+    <https://arxiv.org/abs/1903.12261>`_, section 4.1, whose reference is AlexNet. (Its
+    *relative* mCE is another quantity, which uses the errors minus the error on clean images.)
 
     Args:
-        errors (Mapping[str, Sequence[float]]): By corruption the errors E_{s,c} in percent, one for
-            each severity.
-        reference (Mapping[str, Sequence[float]]): The reference's, of the same images.
+        errors (Mapping[str, Sequence[float]]): By corruption, the errors E_{s,c} in percent, one
+            for each severity.
+        reference (Mapping[str, Sequence[float]]): The reference's errors, on the same images.
 
     Returns:
         float: ``100 * mean over c of (sum over s of E_{s,c} / sum over s of E_{s,c}^reference)``;
-        not a number where the reference makes no mistake in a corruption.
+        not a number if the reference makes no mistake in a corruption.
     """
     return 100 * _mean(
         [

@@ -1,4 +1,4 @@
-"""The same few test images for every network that is compared."""
+"""The same few test images for all compared networks."""
 
 import copy
 from collections.abc import Mapping
@@ -15,16 +15,16 @@ from ..errors import ConfigError
 
 
 def sample_images(cfg: Config, count: int, batch_size: int = 250, seed: int = 0) -> DataLoader:
-    """Load images of a config's test set, drawn once with a seed, in the order of the set.
+    """Load images of a config's test set, drawn with a seed, in the order of the set.
 
     Args:
-        cfg (Config): With a ``test_dataloader``.
-        count (int): How many; all, where there are fewer.
+        cfg (Config): A config with a ``test_dataloader``.
+        count (int): Number of images; all of them, if there are fewer.
         batch_size (int): Images in a batch. Defaults to 250.
-        seed (int): Of the drawing. Defaults to 0.
+        seed (int): Seed of the drawing. Defaults to 0.
 
     Raises:
-        ConfigError: If the config has no test images or a number makes no sense.
+        ConfigError: If the config has no test images, or a number is not positive.
     """
     if not cfg.get('test_dataloader'):
         raise ConfigError(f'config {cfg.filename}: it has no test_dataloader to take images from')
@@ -46,20 +46,20 @@ def sample_images(cfg: Config, count: int, batch_size: int = 250, seed: int = 0)
 
 
 def draw(size: int, count: int, seed: int = 0) -> torch.Tensor:
-    """Draw ``count`` of ``size`` places, in ascending order; all, where there are fewer."""
+    """Draw ``count`` of ``size`` indices in ascending order; all of them, if there are fewer."""
     generator = torch.Generator().manual_seed(seed)
     return torch.randperm(size, generator=generator)[:count].sort().values
 
 
 def class_names(loader: DataLoader, networks: Mapping[str, nn.Module]) -> list[str]:
-    """Names of the classes of test images, which all networks must tell apart.
+    """Return the names of the test images' classes, which all networks must have.
 
     Args:
-        loader (DataLoader): As :func:`sample_images` gives.
+        loader (DataLoader): From :func:`sample_images`.
         networks (Mapping[str, nn.Module]): Classifiers by name.
 
     Returns:
-        List[str]: The data set's names, or numbers where it has none.
+        List[str]: The data set's names, or numbers if it has none.
 
     Raises:
         ConfigError: If a network has another number of classes.
@@ -70,18 +70,18 @@ def class_names(loader: DataLoader, networks: Mapping[str, nn.Module]) -> list[s
     for name, number in numbers.items():
         if number != len(classes):
             raise ConfigError(
-                f'{name} tells {number} classes apart, the test images are of {len(classes)}; name '
+                f'{name} has {number} classes, but the test images have {len(classes)}; use '
                 f'configs of the same data'
             )
     return [str(name).replace('_', ' ') for name in classes]
 
 
 def check_normalization(preprocessor: nn.Module, other: nn.Module, name: str):
-    """Raise unless two data preprocessors normalise alike; the order of channels may differ.
+    """Raise unless two data preprocessors normalise equally; the order of channels may differ.
 
     Args:
-        preprocessor (nn.Module): Of the config that the images are from.
-        other (nn.Module): Of a network that is to see these images.
+        preprocessor (nn.Module): Preprocessor of the config that the images come from.
+        other (nn.Module): Preprocessor of a network that gets these images.
         name (str): That network's name, for the message.
 
     Raises:
@@ -95,10 +95,10 @@ def check_normalization(preprocessor: nn.Module, other: nn.Module, name: str):
     if numbers(preprocessor) != numbers(other):
         raise ConfigError(
             f'{name} was trained on images normalised by {numbers(other)}, but the images here are '
-            f'normalised by {numbers(preprocessor)}; name configs of the same data'
+            f'normalised by {numbers(preprocessor)}; use configs of the same data'
         )
 
 
 def inputs_of(batch: Any, preprocessor: nn.Module) -> torch.Tensor:
-    """Images of a batch as a network gets them, shape (N, C, H, W)."""
+    """Prepare the images of a batch for a network, shape (N, C, H, W)."""
     return preprocessor(dict(inputs=batch['inputs']), training=False)['inputs']

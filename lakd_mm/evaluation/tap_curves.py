@@ -1,4 +1,4 @@
-"""Distances at taps over a training, out of its log or out of its checkpoints."""
+"""Distances at taps over a training, from its log or from its checkpoints."""
 
 import json
 import re
@@ -28,7 +28,7 @@ def logged_distances(work_dir: Path) -> Curves:
     """Read what :class:`TapDistances` logged in a work folder.
 
     Args:
-        work_dir (Path): The folder; of several runs in it, a later one counts.
+        work_dir (Path): The folder; if several runs are in it, later ones override earlier ones.
 
     Returns:
         Dict[str, Dict[int, float]]: By tap and epoch; empty if nothing was logged.
@@ -39,7 +39,7 @@ def logged_distances(work_dir: Path) -> Curves:
             try:
                 record = json.loads(line)
             except ValueError:
-                continue  # cut short by a kill
+                continue  # a kill cut it short
             for key, value in record.items():
                 if key.startswith(_KEY):
                     found.setdefault(key[len(_KEY) :], {})[record['step']] = value
@@ -47,7 +47,7 @@ def logged_distances(work_dir: Path) -> Curves:
 
 
 def epoch_checkpoints(work_dir: Path) -> dict[int, Path]:
-    """The checkpoints ``epoch_<n>.pth`` of a work folder by epoch."""
+    """Find the checkpoints ``epoch_<n>.pth`` of a work folder, by epoch."""
     paths = {
         int(match[1]): path
         for path in work_dir.glob('epoch_*.pth')
@@ -66,24 +66,24 @@ def measured_distances(
     batch_size: int = 250,
     seed: int = 0,
 ) -> tuple[Curves, list[tuple[str, str]]]:
-    """Measure distances in each checkpoint on test images of its config.
+    """Measure the distances of each checkpoint on test images of its config.
 
     Args:
-        cfg (Config): Config of a distillation, or of a plain classifier where ``teacher`` is given.
+        cfg (Config): Config of a distillation, or of a plain classifier if ``teacher`` is given.
         checkpoints (Dict[int, Path]): By epoch.
         teacher (BaseModel, optional): Instead of the distillation's own.
         student_taps (Sequence[int | str], optional): See :class:`TapDistances`.
         teacher_taps (Sequence[int | str], optional): See :class:`TapDistances`.
-        images (int): How many. Defaults to 1000.
-        batch_size (int): Defaults to 250.
-        seed (int): Of drawing the images. Defaults to 0.
+        images (int): Number of images. Defaults to 1000.
+        batch_size (int): Images in a batch. Defaults to 250.
+        seed (int): Seed for drawing the images. Defaults to 0.
 
     Returns:
-        tuple: Distances by tap and epoch, as :func:`logged_distances` gives them; and the modules
-        of student and teacher that each tap is.
+        tuple: Distances by tap and epoch, like those of :func:`logged_distances`; and for each tap
+        the module of the student and that of the teacher.
 
     Raises:
-        ConfigError: If there is no teacher, a checkpoint does not fit, or taps do not.
+        ConfigError: If there is no teacher, or a checkpoint or a tap does not fit.
     """
     model = _build(cfg, next(iter(checkpoints.values())), teacher)
     metric = TapDistances(
@@ -108,7 +108,7 @@ def measured_distances(
 
 
 def _build(cfg: Config, checkpoint: Path, teacher: Optional[BaseModel]) -> BaseModel:
-    """The algorithm of a config with its teacher loaded, or a classifier; in eval mode."""
+    """Build a config's algorithm with its teacher loaded, or its classifier; in eval mode."""
     if 'teacher' not in cfg.model:
         if teacher is None:
             raise ConfigError(
@@ -129,5 +129,5 @@ def _build(cfg: Config, checkpoint: Path, teacher: Optional[BaseModel]) -> BaseM
 
 
 def _order(item: tuple) -> list:
-    """Sorts tap10 behind tap9."""
+    """Sort tap10 after tap9."""
     return [int(part) if part.isdigit() else part for part in re.split(r'(\d+)', item[0])]

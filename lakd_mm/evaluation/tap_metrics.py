@@ -1,4 +1,4 @@
-"""How far the student's features are from its teacher's, tap by tap."""
+"""Distances between the features of student and teacher, tap by tap."""
 
 from collections.abc import Sequence
 from typing import Any, Optional
@@ -17,18 +17,18 @@ from .network_metric import NetworkMetric, sample_indices
 
 
 class TapMetric(NetworkMetric):
-    """Base of metrics of features at taps of the student and of the teacher that pair up.
+    """Base of metrics that compare features at pairs of taps of the student and the teacher.
 
-    Needs :class:`ModelForMetricsHook`. Both networks run once more on each image, in eval mode.
+    It needs :class:`ModelForMetricsHook`. Both networks run once more on each image, in eval mode.
 
     Args:
         student_taps (Sequence[int | str], optional): Residual blocks counted from 1, or module
-            names. Defaults to the student's own taps if it has some (LAKD), else to the ends of
-            its stages.
-        teacher_taps (Sequence[int | str], optional): The teacher's, one for each. Defaults to the
-            algorithm's own, else to the ends of its stages.
-        every (int): Use the images whose ``sample_idx`` this divides. Defaults to 1, all.
-        **kwargs: Where the teacher comes from, see :class:`NetworkMetric`.
+            names. Defaults to the student's own taps if it has any (LAKD), else to the ends of its
+            stages.
+        teacher_taps (Sequence[int | str], optional): The teacher's taps, one for each. Defaults to
+            those of the algorithm if it has any, else to the ends of the teacher's stages.
+        every (int): Use only images whose ``sample_idx`` is a multiple of this. Defaults to 1, all.
+        **kwargs: The teacher, see :class:`NetworkMetric`.
 
     Raises:
         ConfigError: If taps are unknown or do not pair up.
@@ -43,7 +43,7 @@ class TapMetric(NetworkMetric):
     ):
         super().__init__(**kwargs)
         if not isinstance(every, int) or every < 1:
-            raise ConfigError(f'{self.name}: every={every!r} is no positive whole number')
+            raise ConfigError(f'{self.name}: every={every!r} is not a positive whole number')
         self.every = every
         self.taps = (student_taps, teacher_taps)
         self.pairs: list[tuple[str, str]] = []
@@ -58,9 +58,10 @@ class TapMetric(NetworkMetric):
         for part, taps, default in zip(('student', 'teacher'), self.taps, own):
             network = getattr(self, part)
             key = f'{self.name}.{part}_taps'
-            taps = taps or default or stage_end_taps(network)
-            if not taps:
-                raise ConfigError(f'{key}: {part} has no stages; name the modules to compare')
+            if taps is None:
+                taps = default or stage_end_taps(network)
+                if not taps:
+                    raise ConfigError(f'{key}: {part} has no stages; name the modules to compare')
             names.append(resolve_taps(network, taps, key))
         if len(names[0]) != len(names[1]):
             raise ConfigError(
@@ -80,18 +81,18 @@ class TapMetric(NetworkMetric):
         self.check(features)
 
     def check(self, features: list):
-        """Raise a ConfigError if features, a pair for each tap, cannot be compared."""
+        """Raise a ConfigError if the features, a pair for each tap, cannot be compared."""
 
     def process(self, data_batch: Any, data_samples: Sequence[dict]):
         """Process one batch.
 
         Args:
-            data_batch (dict): As the data loader gives it.
+            data_batch (dict): A batch from the data loader.
             data_samples (Sequence[dict]): The student's predictions.
         """
         if not self.pairs:
             raise ConfigError(
-                f'{self.name} looks into the networks, but has not got them. Add '
+                f'{self.name} needs the networks, but has none. Add '
                 f"dict(type='mmrazor.ModelForMetricsHook') to custom_hooks"
             )
         images = self.prepare(data_batch)
@@ -102,7 +103,7 @@ class TapMetric(NetworkMetric):
             self.results.extend(self.measure(self.record(images)))
 
     def record(self, images: torch.Tensor) -> list[tuple[torch.Tensor, torch.Tensor]]:
-        """Features of the student and of the teacher at each tap."""
+        """Record the features of the student and of the teacher at each tap."""
         recorded = [
             record(network, names, images).values()
             for network, names in zip((self.student, self.teacher), zip(*self.pairs))
@@ -116,13 +117,13 @@ class TapMetric(NetworkMetric):
 
 @METRICS.register_module()
 class TapDistances(TapMetric):
-    """Squared distance of the student's features from the teacher's: Fig. 5 of the LAKD paper.
+    """Squared distance between student and teacher features: Fig. 5 of the LAKD paper.
 
-    Reported are ``tap1``, ``tap2``, …: the mean over images and elements of (F_S - F_T)^2, the
-    feature loss of Eq. 5 in eval mode and without weights.
+    It reports ``tap1``, ``tap2``, …: the mean over images and elements of (F_S - F_T)^2, which is
+    the feature loss of Eq. 5 in eval mode and without weights.
 
     Args:
-        **kwargs: Taps and where the teacher comes from, see :class:`TapMetric`.
+        **kwargs: Taps and teacher, see :class:`TapMetric`.
 
     Raises:
         ConfigError: If features differ in shape.
@@ -146,7 +147,7 @@ class TapDistances(TapMetric):
                 )
 
     def measure(self, features: list[tuple[torch.Tensor, torch.Tensor]]) -> list:
-        """Mean squared distance of each image at each tap."""
+        """Compute the mean squared distance of each image at each tap."""
         squares = [(s - t).double().square().flatten(1).mean(1) for s, t in features]
         return torch.stack(squares, 1).tolist()
 
@@ -162,18 +163,18 @@ class TapDistances(TapMetric):
 
 @METRICS.register_module()
 class TapCKA(TapMetric):
-    """Unbiased linear CKA of the student's with the teacher's features, whatever their shapes.
+    """Unbiased linear CKA of student and teacher features, which may differ in shape.
 
-    Reported are ``tap1``, ``tap2``, …, see :mod:`lakd_mm.evaluation.cka`.
+    It reports ``tap1``, ``tap2``, …, see :mod:`lakd_mm.evaluation.cka`.
 
     Args:
-        **kwargs: Taps and where the teacher comes from, see :class:`TapMetric`.
+        **kwargs: Taps and teacher, see :class:`TapMetric`.
     """
 
     default_prefix = 'tap_cka'
 
     def measure(self, features: list[tuple[torch.Tensor, torch.Tensor]]) -> list:
-        """The three sums of CKA at each tap, for this batch."""
+        """Compute the three sums of CKA at each tap, for this batch."""
         sums = []
         for s, t in features:
             batch = CKASums()
@@ -184,7 +185,7 @@ class TapCKA(TapMetric):
         return [sums]
 
     def compute_metrics(self, results: list) -> dict:
-        """Add the batches up and divide.
+        """Sum over batches, then divide.
 
         Args:
             results (List[List[List[float]]]): Three sums for each tap, for each batch.

@@ -1,4 +1,4 @@
-"""What the student predicts beside what its teacher predicts."""
+"""Metrics of the student's predictions against its teacher's."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -10,19 +10,19 @@ from mmrazor.registry import METRICS
 
 from .network_metric import NetworkMetric, sample_indices
 
-# By teacher, so that metrics with the same one share what it predicted: classes by image.
+# By teacher: its classes by image, so that metrics with the same teacher share them.
 _KNOWN: 'WeakKeyDictionary[BaseModel, dict[tuple, int]]' = WeakKeyDictionary()
 
 
 class TeacherPredictionMetric(NetworkMetric):
-    """Base of metrics of the student's, the teacher's and the true class.
+    """Base of metrics that compare the student's, the teacher's and the true class.
 
-    The teacher predicts an image once for all metrics and epochs. Its class is remembered by
-    ``sample_idx``, and by the sum of the image's pixels, so that an image that is not the same is
-    predicted again. A teacher that is trained is asked each time.
+    The teacher predicts an image once for all metrics and epochs. Its class is stored by
+    ``sample_idx`` and by the sum of the image's pixels, so a changed image is predicted again. A
+    teacher that is being trained predicts each time.
 
     Args:
-        **kwargs: Where the teacher comes from, see :class:`NetworkMetric`.
+        **kwargs: The teacher, see :class:`NetworkMetric`.
     """
 
     def use_model(self, model: BaseModel, batch: Any):
@@ -35,7 +35,7 @@ class TeacherPredictionMetric(NetworkMetric):
         """Process one batch.
 
         Args:
-            data_batch (dict): As the data loader gives it.
+            data_batch (dict): A batch from the data loader.
             data_samples (Sequence[dict]): The student's predictions.
         """
         self.check_teacher()
@@ -52,15 +52,15 @@ class TeacherPredictionMetric(NetworkMetric):
         self.results.extend(zip(student.tolist(), teacher, truth.tolist()))
 
     def compute_metrics(self, results: list) -> dict:
-        """Compute what is reported.
+        """Compute the reported values.
 
         Args:
-            results (List[tuple]): Student's, teacher's and true class of each image.
+            results (List[tuple]): The student's, the teacher's and the true class of each image.
         """
         return self.compare(*torch.tensor(results, dtype=torch.long).reshape(-1, 3).T)
 
     def compare(self, student: torch.Tensor, teacher: torch.Tensor, truth: torch.Tensor) -> dict:
-        """Compute what is reported from classes, each of shape (N,)."""
+        """Compute the reported values from classes, each of shape (N,)."""
         raise NotImplementedError
 
     def _predict_or_remember(self, data_batch: Any, data_samples: Sequence[dict]) -> list[int]:
@@ -75,22 +75,22 @@ class TeacherPredictionMetric(NetworkMetric):
 
     def _predict(self, data_batch: Any) -> list[int]:
         with torch.no_grad():
-            # With data samples of its own: the batch's hold the student's predictions.
+            # It gets no data samples: those of the batch hold the student's predictions.
             predictions = self.teacher(self.prepare(data_batch), mode='predict')
         return torch.cat([sample.pred_label for sample in predictions]).tolist()
 
 
 @METRICS.register_module()
 class ExtracurricularKnowledge(TeacherPredictionMetric):
-    """What the student knows and its teacher does not.
+    """Extracurricular knowledge: what the student knows and its teacher does not.
 
-    The share of the images that the teacher gets wrong which the student gets right, Eq. 10 of
-    *LAKD: Activation Mapping Distillation Based on Local Learning*. Reported are ``percent`` (not
-    a number if the teacher makes no mistake) and its two counts, ``teacher_wrong`` and
+    Of the images that the teacher gets wrong, it is the part that the student gets right, Eq. 10 of
+    *LAKD: Activation Mapping Distillation Based on Local Learning*. It reports ``percent`` (not a
+    number if the teacher makes no mistake) and its two counts: ``teacher_wrong``, and
     ``student_right`` among these.
 
     Args:
-        **kwargs: Where the teacher comes from, see :class:`NetworkMetric`.
+        **kwargs: The teacher, see :class:`NetworkMetric`.
 
     Examples:
         >>> val_evaluator = [
@@ -102,7 +102,7 @@ class ExtracurricularKnowledge(TeacherPredictionMetric):
     default_prefix = 'extracurricular_knowledge'
 
     def compare(self, student: torch.Tensor, teacher: torch.Tensor, truth: torch.Tensor) -> dict:
-        """Compute what is reported from classes, each of shape (N,)."""
+        """Compute the reported values from classes, each of shape (N,)."""
         wrong = teacher != truth
         errors = int(wrong.sum())
         learnt = int((wrong & (student == truth)).sum())
@@ -114,10 +114,10 @@ class ExtracurricularKnowledge(TeacherPredictionMetric):
 class TeacherAgreement(TeacherPredictionMetric):
     """How often student and teacher predict the same class.
 
-    Reported are ``agreement`` and the teacher's own ``top1``, in percent of the images.
+    It reports ``agreement`` and the teacher's own ``top1``, in percent of the images.
 
     Args:
-        **kwargs: Where the teacher comes from, see :class:`NetworkMetric`.
+        **kwargs: The teacher, see :class:`NetworkMetric`.
 
     Examples:
         >>> val_evaluator = [
@@ -128,7 +128,7 @@ class TeacherAgreement(TeacherPredictionMetric):
     default_prefix = 'teacher'
 
     def compare(self, student: torch.Tensor, teacher: torch.Tensor, truth: torch.Tensor) -> dict:
-        """Compute what is reported from classes, each of shape (N,)."""
+        """Compute the reported values from classes, each of shape (N,)."""
         return dict(
             agreement=100 * (student == teacher).double().mean().item(),
             top1=100 * (teacher == truth).double().mean().item(),
@@ -136,7 +136,7 @@ class TeacherAgreement(TeacherPredictionMetric):
 
 
 def _sums(images: Any) -> list:
-    """The sum of each image of a batch, of one tensor or of a list."""
+    """Sum the pixels of each image of a batch, which is one tensor or a list."""
     if isinstance(images, torch.Tensor):
         return images.flatten(1).sum(1).tolist()
     return [image.sum().item() for image in images]

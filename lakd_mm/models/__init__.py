@@ -1,4 +1,4 @@
-"""Networks, losses and the ways to train them, registered in MMRazor's ``MODELS``."""
+"""Networks, losses and ways to train them, registered in MMRazor's ``MODELS``."""
 
 from .algorithms import LAKD, Cohort, Distill
 from .backbones import (

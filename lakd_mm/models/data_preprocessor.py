@@ -1,4 +1,4 @@
-"""Augmenting whole batches in the data preprocessor."""
+"""A data preprocessor that augments whole batches."""
 
 from typing import Any
 
@@ -7,11 +7,13 @@ import torch.nn.functional as F
 from mmpretrain.models import ClsDataPreprocessor
 from mmrazor.registry import MODELS
 
+from ..errors import ConfigError
+
 
 def crop_flip(images: torch.Tensor, padding: int, flip_prob: float) -> torch.Tensor:
-    """Crop each image at random out of its zero-padded self, and flip some, each on its own.
+    """Pad each image with zeros, crop it at random and flip some, each independently.
 
-    What ``RandomCrop(padding=…)`` and ``RandomFlip`` do image by image.
+    ``RandomCrop(padding=…)`` and ``RandomFlip`` do the same image by image.
 
     Args:
         images (torch.Tensor): Shape (N, C, H, W).
@@ -43,30 +45,38 @@ def with_default_type(data_preprocessor: Any) -> Any:
 
 @MODELS.register_module()
 class CropFlipDataPreprocessor(ClsDataPreprocessor):
-    """MMPretrain's preprocessor, which crops and flips training batches before it normalises them.
+    """Crop and flip training batches, then normalise them as MMPretrain's preprocessor does.
 
-    For batches that are one tensor, as :class:`InMemory` gives.
+    It takes batches that are one tensor, as :class:`InMemory` makes them.
 
     Args:
         padding (int): Zero padding on every side before cropping. Defaults to 4.
         flip_prob (float): Probability of a horizontal flip. Defaults to 0.5.
         **kwargs: Arguments of MMPretrain's ``ClsDataPreprocessor``.
+
+    Raises:
+        ConfigError: If ``pad_value`` would be ignored.
     """
 
     def __init__(self, padding: int = 4, flip_prob: float = 0.5, **kwargs):
         super().__init__(**kwargs)
+        if self.pad_value and self.pad_size_divisor == 1:
+            raise ConfigError(
+                f'{type(self).__name__}: pad_value={self.pad_value} would be ignored without '
+                f'pad_size_divisor; cropping pads with zeros'
+            )
         self.padding = padding
         self.flip_prob = flip_prob
 
     def forward(self, data: dict, training: bool = False) -> dict:
-        """Augment, if training, and normalise.
+        """Augment a training batch, and normalise any batch.
 
         Args:
             data (dict): ``inputs``, shape (N, C, H, W), and ``data_samples``.
             training (bool): Whether to augment. Defaults to False.
 
         Returns:
-            dict: The same with float inputs on the model's device.
+            dict: The same, with float inputs on the model's device.
         """
         inputs = self.cast_data(data['inputs'])
         if training:
@@ -76,7 +86,7 @@ class CropFlipDataPreprocessor(ClsDataPreprocessor):
         in_place = 'gt_label' not in sample or sample.gt_label.device == inputs.device
         if self.batch_augments or self.to_onehot or self.pad_size_divisor > 1 or not in_place:
             return super().forward(data, training)
-        # The rest is normalisation; upstream's way through every label costs more than all else.
+        # Only normalisation is left. Upstream also visits each label, which costs more than that.
         if self.to_rgb and inputs.size(1) == 3:
             inputs = inputs.flip(1)
         inputs = (inputs - self.mean).div_(self.std) if self._enable_normalize else inputs.float()

@@ -8,7 +8,7 @@ import torch
 
 
 def tensors_in(values: Any) -> list[torch.Tensor]:
-    """All tensors in nested tuples, lists and dicts."""
+    """Collect all tensors in nested tuples, lists and dicts."""
     if isinstance(values, torch.Tensor):
         return [values]
     if isinstance(values, dict):
@@ -19,7 +19,7 @@ def tensors_in(values: Any) -> list[torch.Tensor]:
 
 
 def map_tensors(function: Callable[[torch.Tensor], torch.Tensor], values: Any) -> Any:
-    """The same nested tuples, lists and dicts with a function applied to every tensor."""
+    """Apply a function to every tensor in nested tuples, lists and dicts."""
     if isinstance(values, torch.Tensor):
         return function(values)
     if isinstance(values, dict):

@@ -1,4 +1,4 @@
-"""Figures of what networks learn."""
+"""Figures that show what networks learn."""
 
 from .attention_maps import attention_figure
 from .backend import PictureVisBackend

@@ -1,4 +1,4 @@
-"""Where networks look: maps over test images, networks side by side."""
+"""Attention maps over test images, with several networks side by side."""
 
 import textwrap
 from collections.abc import Collection, Mapping, Sequence
@@ -17,16 +17,16 @@ from ..evaluation.features import record
 from ..models.connectors import CAMConnector
 from ..models.losses import NDAMFeatureLoss
 
-# Over a grey image, so that all colour is the map's.
+# The image below is grey, so all colour comes from the map.
 _COLOURS = dict(cmap='turbo', alpha=0.55, interpolation='bilinear')
-# The column of NDAM's weight.
+# Title of the column with NDAM's weight.
 WEIGHT = 'weight W'
 _CELL = 1.05  # inches
-_CHARACTERS = 16  # that fit into a cell
+_CHARACTERS = 16  # per cell
 
 
 def feature_maps(network: nn.Module, layer: str, images: torch.Tensor) -> torch.Tensor:
-    """What a layer responds to: the sum of its channels' absolute values (LAKD, Eq. 11).
+    """Sum the absolute values of a layer's channels (LAKD, Eq. 11).
 
     Args:
         network (nn.Module): A classifier in eval mode.
@@ -46,18 +46,18 @@ def ndam_maps(
     images: torch.Tensor,
     loss: Optional[NDAMFeatureLoss] = None,
 ) -> dict[str, torch.Tensor]:
-    """Feature maps without and with the weight that LAKD's feature loss gives to each position.
+    """Make feature maps without and with LAKD's weight of each position in its feature loss.
 
     Args:
         teacher (nn.Module): The teacher in eval mode.
-        teacher_layer (str): Its tap, from whose feature the weight is made (Eq. 11 and 12).
+        teacher_layer (str): Its tap, whose feature gives the weight (Eq. 11 and 12).
         students (Mapping[str, tuple]): By name, a student and its tap.
         images (torch.Tensor): Prepared, shape (N, C, H, W).
         loss (NDAMFeatureLoss, optional): The loss with its alpha and beta. Defaults to its own.
 
     Returns:
-        Dict[str, Tensor]: By the name of the column, shape (N, h, w): the teacher's map, the
-            weight W (mean 1), their product; then each student's map and its product with W.
+        Dict[str, Tensor]: By the name of the column, shape (N, h, w): the teacher's map, the weight
+        W (mean 1), their product; then each student's map and its product with W.
     """
     loss = loss or NDAMFeatureLoss()
     feature = _maps_of(teacher, teacher_layer, images)
@@ -74,9 +74,9 @@ def ndam_maps(
 def class_activation_maps(
     network: nn.Module, images: torch.Tensor, labels: torch.Tensor
 ) -> torch.Tensor:
-    """What speaks for each image's class: class activation maps, without what speaks against it.
+    """Compute the positive part of the class activation map of each image's class.
 
-    Of the backbone's output and the weight of the classifier ``head.fc``, as CAT-KD uses them.
+    It comes from the backbone's output and the weight of the classifier ``head.fc``, as in CAT-KD.
 
     Args:
         network (nn.Module): A classifier in eval mode.
@@ -96,7 +96,7 @@ def class_activation_maps(
 def grad_cam_maps(
     network: nn.Module, layer: str, images: torch.Tensor, labels: torch.Tensor
 ) -> torch.Tensor:
-    """Grad-CAM for each image's class, by the library grad-cam, which scales each map to 0 … 1.
+    """Compute Grad-CAM of each image's class, with the library grad-cam, scaled to 0 … 1.
 
     From `Grad-CAM <https://arxiv.org/abs/1610.02391>`_.
 
@@ -110,7 +110,7 @@ def grad_cam_maps(
         torch.Tensor: Shape (N, H, W).
 
     Raises:
-        ConfigError: If the library is missing, or the layer gives no maps.
+        ConfigError: If the library is missing, or the layer has no maps.
     """
     check_grad_cam()
     from pytorch_grad_cam import GradCAM
@@ -120,7 +120,7 @@ def grad_cam_maps(
     targets = [ClassifierOutputTarget(label) for label in labels.tolist()]
     with torch.enable_grad(), GradCAM(network, [network.get_submodule(layer)]) as grad_cam:
         try:
-            # Images with gradients, for networks whose weights are frozen.
+            # Images need gradients, in case the weights of the network are frozen.
             maps = grad_cam(images.clone().requires_grad_(), targets)
         except AttributeError as error:
             raise ConfigError(
@@ -132,10 +132,10 @@ def grad_cam_maps(
 
 
 def check_grad_cam():
-    """Make sure that the library is there.
+    """Check that the library grad-cam is installed.
 
     Raises:
-        ConfigError: If not.
+        ConfigError: If it is not.
     """
     if find_spec('pytorch_grad_cam') is None:
         raise ConfigError(
@@ -151,17 +151,17 @@ def attention_figure(
     shared: bool = False,
     notes: Optional[Mapping[str, Sequence[str]]] = None,
 ) -> Figure:
-    """Maps over their images: a row for each image, a column for the image and for each network.
+    """Draw maps over images: a row for each image, a column for the image and for each network.
 
     Args:
         images (np.ndarray): Shape (N, H, W, 3), uint8, RGB.
-        names (Sequence[str]): What is on each, N.
-        groups (Sequence[tuple[str, Mapping]]): Columns that belong together: what their maps are,
-            for the colour bar, and by a column's title its maps, shape (N, h, w), which are laid
-            over the whole image.
-        shared (bool): Whether a colour means the same value all over a group, each with a colour
-            bar of its own. By default it means the place in the map's own range, 0 for its least
-            value and 1 for its largest.
+        names (Sequence[str]): Names of what they show, N.
+        groups (Sequence[tuple[str, Mapping]]): Groups of columns: a description of the maps, for
+            the colour bar, and maps by the column's title, shape (N, h, w), which are stretched
+            over the image.
+        shared (bool): Whether a colour means the same value in a whole group, which then has a
+            colour bar of its own. By default it is relative to the range of one map, from 0 for the
+            smallest value to 1 for the largest.
         notes (Mapping[str, Sequence[str]], optional): By the title of a column, a line under each
             of its maps.
 
@@ -204,7 +204,7 @@ def attention_figure(
         drawn.append((image, panels, label, len(columns)))
     if not shared:
         label = ' and '.join(dict.fromkeys(label for label, _ in groups))
-        label += '; 0: the least of a map, 1: the largest'
+        label += '; 0: the smallest of a map, 1: the largest'
         drawn = [(image, figure.axes, label, int(sum(widths)))]
     for image, panels, label, count in drawn:
         _colour_bar(figure, image, panels, textwrap.fill(label, _CHARACTERS * count), count)
@@ -212,7 +212,7 @@ def attention_figure(
 
 
 def _maps_of(network: nn.Module, layer: str, images: torch.Tensor) -> torch.Tensor:
-    """What a layer gives, shape (N, C, h, w)."""
+    """Return a layer's output, shape (N, C, h, w)."""
     feature = record(network, [layer], images)[layer]
     if feature.dim() != 4:
         raise ConfigError(

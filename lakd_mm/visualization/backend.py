@@ -1,4 +1,4 @@
-"""A backend of MMEngine's visualizer for single pictures."""
+"""A backend for MMEngine's visualizer that writes single pictures."""
 
 import os
 import os.path as osp
@@ -15,7 +15,7 @@ class PictureVisBackend(LocalVisBackend):
     """``LocalVisBackend`` that writes a picture under its own name, ``<save_dir>/<name>.png``.
 
     Args:
-        save_dir (str): Folder of the pictures.
+        save_dir (str): Folder for the pictures.
         **kwargs: Arguments of MMEngine's ``LocalVisBackend``.
     """
 
@@ -24,10 +24,10 @@ class PictureVisBackend(LocalVisBackend):
 
     @force_init_env
     def add_image(self, name: str, image: np.ndarray, step: int = 0, **kwargs) -> None:
-        """Write a picture, over an earlier one.
+        """Write a picture, and replace an earlier one of this name.
 
         Args:
-            name (str): File name without ending.
+            name (str): File name without suffix.
             image (np.ndarray): Shape (H, W, 3), uint8, RGB.
             step (int): Not used.
             **kwargs: Not used.

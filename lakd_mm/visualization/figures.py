@@ -1,4 +1,4 @@
-"""Figures as MMEngine's visualizer takes them: heat maps and curves."""
+"""Heat maps and curves for MMEngine's visualizer."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -13,7 +13,7 @@ from mmengine.visualization import Visualizer
 
 from ..errors import ConfigError
 
-# Names of layers that fit along an axis without touching.
+# How many names of layers fit along an axis without touching.
 _MAX_TICKS = 14
 
 
@@ -23,17 +23,17 @@ def cka_heat_map(
     student_layers: Mapping[str, Sequence[str]],
     teacher_name: str = 'teacher',
 ) -> Figure:
-    """CKA of students with their teacher side by side, in the manner of the LAKD paper's Fig. 1.
+    """Draw the CKA of students with their teacher side by side, like Fig. 1 of the LAKD paper.
 
     Args:
         matrices (Mapping[str, np.ndarray]): By the student's name, shape (M, L): the student's
-            layers against the teacher's. Not-a-numbers are left grey.
+            layers against the teacher's. A value that is not a number is grey.
         teacher_layers (Sequence[str]): Names of the teacher's L layers, first to last.
         student_layers (Mapping[str, Sequence[str]]): Names of each student's M layers.
-        teacher_name (str): For the axis. Defaults to 'teacher'.
+        teacher_name (str): Label of the axis. Defaults to 'teacher'.
 
     Returns:
-        Figure: One panel a student, one colour scale from 0 to 1.
+        Figure: One panel for each student, with one colour scale from 0 to 1.
     """
     columns = min(len(matrices), 4)
     rows = math.ceil(len(matrices) / columns)
@@ -71,13 +71,13 @@ def curves(
     y_label: str,
     share_y: bool = False,
 ) -> Figure:
-    """Curves in panels side by side, of the same colour where the same name.
+    """Draw curves in panels side by side; curves of one name have one colour.
 
     Args:
         panels (Mapping[str, Mapping[str, tuple]]): By the panel's title and the curve's name, its
-            x and y values. One point is shown as a point.
-        x_label (str): Under each panel.
-        y_label (str): At the left.
+            x and y values. A single point is drawn as a point.
+        x_label (str): Label under each panel.
+        y_label (str): Label at the left.
         share_y (bool): Whether all panels have one y axis. Defaults to False.
 
     Returns:
@@ -87,7 +87,7 @@ def curves(
     columns = min(len(panels), 4)
     rows = math.ceil(len(panels) / columns)
     width = 0.6 + 3.1 * columns
-    # Inches of an entry of the legend, by its longest name.
+    # Width of a legend entry in inches, from the longest name.
     entry = 0.7 + 0.07 * max(map(len, names))
     entries = max(1, min(len(names), 5, int(width / entry)))
     height = 0.4 + 2.6 * rows + 0.2 * math.ceil(len(names) / entries)
@@ -107,7 +107,7 @@ def curves(
         axis.grid(color='0.9', linewidth=0.6)
         axis.set_axisbelow(True)
         axis.spines[['top', 'right']].set_visible(False)
-    # Behind all curves: it ends the scaling of axes that are shared.
+    # Only after all curves are drawn, since this stops shared axes from scaling.
     for axis in axes.flat:
         axis.set_ylim(bottom=0)
     for axis in axes[:, 0]:
@@ -126,22 +126,22 @@ def curves(
 
 
 def figure_to_array(figure: Figure) -> np.ndarray:
-    """A figure as a picture of shape (H, W, 3), uint8, RGB."""
+    """Render a figure as a picture of shape (H, W, 3), uint8, RGB."""
     canvas = FigureCanvasAgg(figure)
     canvas.draw()
     return np.asarray(canvas.buffer_rgba())[..., :3].copy()
 
 
 def make_visualizer(path: Union[str, Path], vis_backends: Sequence[str] = ()) -> Visualizer:
-    """Open MMEngine's visualizer for a picture, and all its backends, so that they fail early.
+    """Open MMEngine's visualizer for a picture with all its backends, so that they fail early.
 
     Args:
-        path (str | Path): The PNG file that is to be written.
-        vis_backends (Sequence[str]): Further backends that get the picture, such as
+        path (str | Path): The PNG file to write.
+        vis_backends (Sequence[str]): More backends that get the picture, such as
             'TensorboardVisBackend'; they write under the folder of ``path``.
 
     Raises:
-        ConfigError: If the file is no PNG, or a backend is unknown or not installed.
+        ConfigError: If the file is not a PNG, or a backend is unknown or not installed.
     """
     path = Path(path)
     if path.suffix != '.png':
@@ -160,12 +160,12 @@ def make_visualizer(path: Union[str, Path], vis_backends: Sequence[str] = ()) ->
 
 
 def save_figure(figure: Figure, path: Union[str, Path], visualizer: Optional[Visualizer] = None):
-    """Hand a figure to MMEngine's visualizer, which writes it as PNG.
+    """Pass a figure to MMEngine's visualizer, which writes it as PNG.
 
     Args:
         figure (Figure): The figure.
         path (str | Path): File to write, ``….png``.
-        visualizer (Visualizer, optional): From :func:`make_visualizer`; is closed.
+        visualizer (Visualizer, optional): From :func:`make_visualizer`; it is closed.
     """
     visualizer = visualizer or make_visualizer(path)
     visualizer.add_image(Path(path).stem, figure_to_array(figure))
@@ -173,7 +173,7 @@ def save_figure(figure: Figure, path: Union[str, Path], visualizer: Optional[Vis
 
 
 def _name_ticks(axis, names: Sequence[str], rotation: float = 0):
-    """Name positions spread evenly over an axis, the first and the last one among them."""
+    """Name positions evenly along an axis, including the first and the last one."""
     count = min(len(names), _MAX_TICKS)
     places = np.linspace(0, len(names) - 1, count).round().astype(int).tolist()
     axis.set_ticks(places, [names[i] for i in places], rotation=rotation, fontsize=7)

@@ -40,7 +40,7 @@ def test_configs(installed, root, config, package, name, extra):
     path = str(root / f'configs/cankd/{config}.py')
     for present, problem in [
         (['mmcv._ext'], rf'{name} \({package}\), which is not installed'),
-        ([package], f'{name}, which needs the full mmcv, and here is mmcv-lite'),
+        ([package], f'{name}, which needs the full mmcv; the installed mmcv-lite'),
     ]:
         installed(*present)
         with pytest.raises(ConfigError, match=f'{package}::.* needs {problem}') as caught:

@@ -177,7 +177,7 @@ def test_refusals(tmp_path):
     made = export_student(path, out)
     with pytest.raises(ConfigError, match='student.pth exists; .*--force'):
         export_student(path, out)
-    with pytest.raises(ConfigError, match='is the checkpoint that is to be read'):
+    with pytest.raises(ConfigError, match='is the checkpoint to read'):
         export_student(path, path, force=True)
     with pytest.raises(ConfigError, match='is a folder'):
         export_student(path, tmp_path)

@@ -44,7 +44,7 @@ def test_mistakes(folder, tmp_path):
     with pytest.raises(ConfigError, match='are folders of <corruption>.npy and labels.npy'):
         CorruptedFiles(tmp_path / 'none')
     (folder / 'fog.npy').write_bytes(b'not an array')
-    with pytest.raises(ConfigError, match='fog.npy is no array that NumPy can read'):
+    with pytest.raises(ConfigError, match='fog.npy is not an array that NumPy can read'):
         CorruptedFiles(folder)
     for images in (np.zeros((34, 4, 4, 3), np.uint8), np.zeros((35, 4, 4, 3)), np.zeros(35)):
         np.save(folder / 'fog.npy', images)

@@ -131,7 +131,7 @@ def test_mistakes():
         ('gausian_noise', 1): "no corruption 'gausian_noise'; did you mean 'gaussian_noise'",
         ('jpeg', 0): r'severity 0: there are 1 \(mild\) to 5',
         ('jpeg', 6): 'severity 6',
-        ('jpeg', 1, -1): 'seed=-1 is no whole number',
+        ('jpeg', 1, -1): 'seed=-1 is not a whole number',
     }.items():
         with pytest.raises(ConfigError, match=message):
             corrupt(image, *arguments)

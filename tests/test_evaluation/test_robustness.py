@@ -100,7 +100,7 @@ def test_scores_are_those_of_a_plain_loop(loader, resnet):
 
 def test_mistakes(loader, resnet):
     batches = [(CLEAN, torch.zeros(2, 3, 32, 32), torch.tensor([1, 10]))]
-    with pytest.raises(ConfigError, match='a tells 10 classes apart, but .* of class 10'):
+    with pytest.raises(ConfigError, match='a has 10 classes, but .* of class 10'):
         scores({'a': resnet()}, batches, preprocessor())
     floats = [dict(batch, inputs=batch['inputs'].float()) for batch in loader]
     with pytest.raises(ConfigError, match='the images must be uint8 of one size'):

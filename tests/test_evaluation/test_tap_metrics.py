@@ -105,7 +105,7 @@ def test_networks_are_left_as_they_were(resnet, batches, teacher):
 
 
 def test_mistakes(algorithm, resnet, batches):
-    with pytest.raises(ConfigError, match='every=0 is no positive'):
+    with pytest.raises(ConfigError, match='every=0 is not a positive'):
         TapDistances(every=0)
     with pytest.raises(ConfigError, match='must pair up, but there are 3 .* and 1 '):
         TapDistances(teacher_taps=[1]).use_model(algorithm, batches[0])
@@ -113,7 +113,7 @@ def test_mistakes(algorithm, resnet, batches):
         TapDistances(student_taps=[1, 2, 9]).use_model(algorithm, batches[0])
     with pytest.raises(ConfigError, match=r'student gives \(16, 32, 32\) at .*layer1.0, the teach'):
         TapDistances(student_taps=[1], teacher_taps=[3]).use_model(algorithm, batches[0])
-    with pytest.raises(ConfigError, match='looks into the networks, but has not got them'):
+    with pytest.raises(ConfigError, match='needs the networks, but has none'):
         TapDistances().process(batches[0], [])
     lenet = dict(type='mmpretrain.ImageClassifier', backbone=dict(type='mmpretrain.LeNet5'))
     lenet = MODELS.build(lenet)

@@ -88,7 +88,8 @@ def test_metrics_over_a_training(run, tool, config, tmp_path, root):
 
     # The same numbers out of the log and out of the checkpoints.
     for source in ('log', 'checkpoints'):
-        options = ('--source', source, '--out', f'{source}.png', '--images', 100)
+        options = ['--source', source, '--out', f'{source}.png']
+        options += ['--images', 100] if source == 'checkpoints' else []
         assert tool('tap_distances', '--run', 'LAKD', 'run', *options) is None
     from_log, measured = (
         json.loads((tmp_path / f'{source}.json').read_text())['LAKD']['distances']
@@ -132,8 +133,9 @@ def test_cka(tool, config, tmp_path):
     students = [('plain', 'scratch.py', 'scratch.pth'), ('distilled', 'pair.py', 'student.pth')]
     students.append(('teacher', 'teacher.py', 'teacher.pth'))
     arguments = [word for student in students for word in ('--student', *student)]
-    arguments += ['--images', 20, '--batch-size', 10]
-    assert tool('cka', 'teacher.py', 'teacher.pth', *arguments, '--out', 'f/cka.png') is None
+    arguments += ['--images', 20]
+    options = ['--batch-size', 10, '--out', 'f/cka.png']
+    assert tool('cka', 'teacher.py', 'teacher.pth', *arguments, *options) is None
     facts = json.loads((tmp_path / 'f/cka.json').read_text())
     plain, distilled, itself = (torch.tensor(student['cka']) for student in facts['students'])
     layers = ['stem', *(f'layer{s}.{b}' for s in (1, 2, 3) for b in (0, 1))]
@@ -180,7 +182,7 @@ def test_cka(tool, config, tmp_path):
             ['--student', 'a', 'other_data.py', 'scratch.pth'],
             'a was trained on images normalised by',
         ),
-        ('tap_distances', ['--run', 'a', 'none'], 'none is no folder'),
+        ('tap_distances', ['--run', 'a', 'none'], 'none is not a folder'),
         ('tap_distances', ['--run', 'a', '.'], 'neither distances in its log nor any epoch_'),
         ('tap_distances', ['--run', 'a', '.', '--source', 'log'], 'no distances in its log'),
         ('tap_distances', ['--run', 'a', 'plain'], 'has no teacher to compare with'),

@@ -161,7 +161,7 @@ def test_files(tool, tmp_path):
         ((*SMALL, '--severities', 6), 'severity 6: there are 1 (mild) to 5'),
         ((*SMALL, '--cifar-c', '.', '--severities', 0), 'severity 0: there are 1 (mild) to 5'),
         ((*SMALL, '--cifar-c', 'none'), 'none: CIFAR-10-C and CIFAR-100-C are folders'),
-        ((*SMALL, '--seed', -1), 'seed=-1 is no whole number from 0'),
+        ((*SMALL, '--seed', -1), 'seed=-1 is not a whole number of at least 0'),
         ((*SMALL, '--samples', 0), '0 images in batches of 100: both must be positive'),
         ((*SMALL, '--out', 'x.jpg'), 'must end in .png'),
         (('--model', 'a', 'none.py', 'small.pth'), 'config none.py: '),
@@ -169,7 +169,7 @@ def test_files(tool, tmp_path):
         ((*SMALL, '--model', 'a', 'big.py', 'small.pth'), 'checkpoint small.pth does not fit'),
         (
             (*SMALL, '--model', 'a', 'other.py', 'other.pth'),
-            'a tells 3 classes apart, the test images are of 10',
+            'a has 3 classes, but the test images have 10',
         ),
     ],
 )

@@ -127,7 +127,7 @@ def test_another_number_of_classes(run_tool, tiny_config, tmp_path):
     assert 'Traceback' not in result.stdout
     assert result.stdout.endswith(
         'error: train_dataloader.dataset has 10 classes, but the head of model has num_classes=7. '
-        'Set num_classes of that head to 10, or name other data.\n'
+        'Set num_classes of that head to 10, or use other data.\n'
     )
     assert [path.name for path in work_dir.glob('*.pth')] == ['epoch_1.pth']
     assert not list(work_dir.glob('previous_*'))

@@ -149,7 +149,7 @@ def test_figure(pictures):
     assert {image.get_clim() for image in maps} == {(0, 1)}
     (bar,) = [axes for axes in figure.axes if not axes.images]
     label = bar.get_xlabel().replace('\n', ' ')
-    assert label == 'tap 1 and tap 2; 0: the least of a map, 1: the largest'
+    assert label == 'tap 1 and tap 2; 0: the smallest of a map, 1: the largest'
 
 
 def test_shared_scale(pictures):

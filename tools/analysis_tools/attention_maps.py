@@ -1,9 +1,9 @@
-"""Draws where a teacher and its students look on test images."""
+"""Draw attention maps of a teacher and its students on test images."""
 
 import argparse
 import os
 
-# Before torch: threads that wait by spinning are 10 times slower where cores are shared.
+# Set before torch is imported: with spinning threads, shared cores are 10 times slower.
 os.environ.setdefault('OMP_WAIT_POLICY', 'passive')
 
 import lakd_mm  # noqa: F401  (first: it repairs what the lines below import)
@@ -45,7 +45,7 @@ MOST_IMAGES = 40
 
 
 def parse_args() -> argparse.Namespace:
-    """Reads the command line."""
+    """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__)
     add_teacher_and_students(parser, required=False)
     parser.add_argument(
@@ -56,28 +56,32 @@ def parse_args() -> argparse.Namespace:
         "weight of LAKD's loss (ndam), class activation maps (cam), or Grad-CAM (gradcam)",
     )
     parser.add_argument(
-        '--taps', nargs='+', help='of students: residual blocks or module names (default: the last)'
+        '--taps',
+        nargs='+',
+        help='taps of students: residual blocks or module names (default: the last block)',
     )
-    parser.add_argument('--teacher-taps', nargs='+', help='of the teacher, one for each of --taps')
-    parser.add_argument('--avg-weight', type=float, help='alpha of NDAM (default: of its loss)')
-    parser.add_argument('--max-weight', type=float, help='beta of NDAM (default: of its loss)')
-    parser.add_argument('--images', type=int, default=6, help='how many test images (default: 6)')
+    parser.add_argument(
+        '--teacher-taps', nargs='+', help='taps of the teacher, one for each of --taps'
+    )
+    parser.add_argument('--avg-weight', type=float, help="alpha of NDAM (default: its loss's)")
+    parser.add_argument('--max-weight', type=float, help="beta of NDAM (default: its loss's)")
+    parser.add_argument('--images', type=int, default=6, help='number of test images (default: 6)')
     add_test_images(parser)
     parser.add_argument(
         '--shared-scale',
         action='store_true',
-        help='colours mean values, the same for all networks at a tap (default: the place in the '
-        "map's own range)",
+        help='a colour means the same value for all networks at a tap (default: it is relative to '
+        "the map's own range)",
     )
     add_picture(parser, 'work_dirs/attention_maps.png')
     return parser.parse_args()
 
 
 def check_args(args: argparse.Namespace) -> None:
-    """Refuses what makes no sense before anything is loaded.
+    """Check the options before anything is loaded.
 
     Raises:
-        ConfigError: If it does not.
+        ConfigError: If they do not fit together.
     """
     check_names('--student', ['teacher', *(name for name, *_ in args.student)])
     if not 1 <= args.images <= MOST_IMAGES:
@@ -101,7 +105,7 @@ def check_args(args: argparse.Namespace) -> None:
 
 
 def layers_of(network, taps: list, option: str, kind: str) -> list:
-    """Module names of the layers to look at."""
+    """Return the module names of the layers to draw."""
     if kind == 'cam':
         return ['backbone']
     if not taps:
@@ -111,7 +115,7 @@ def layers_of(network, taps: list, option: str, kind: str) -> list:
 
 
 def draw(args: argparse.Namespace) -> None:
-    """Loads the networks, runs all of them on the same images, draws.
+    """Load the networks, run all of them on the same images, and draw.
 
     Raises:
         ConfigError: If configs, checkpoints, layers or data do not fit.
@@ -153,19 +157,19 @@ def draw(args: argparse.Namespace) -> None:
 
 
 def title_of(name: str, layer: str) -> str:
-    """A column's title: the network, and the layer that is looked at."""
+    """Return a column's title: the network and the layer."""
     return f'{name}\n{short_name(layer)}'
 
 
 def predictions(network, images: torch.Tensor, names: list) -> list:
-    """What a network takes each image for, and how sure it is."""
+    """Return a network's class for each image, and its confidence."""
     with torch.no_grad():
         scores, classes = network(images, mode='tensor').softmax(dim=1).max(dim=1)
     return [f'{names[c]} {s:.0%}' for c, s in zip(classes.tolist(), scores.tolist())]
 
 
 def groups_of_maps(args, networks: dict, layers: dict, images, labels) -> list:
-    """For each tap the maps of all networks, by the titles of their columns."""
+    """Compute for each tap the maps of all networks, by the titles of their columns."""
     groups = []
     for places in zip(*layers.values()):
         at = dict(zip(networks, places))
@@ -189,7 +193,7 @@ def groups_of_maps(args, networks: dict, layers: dict, images, labels) -> list:
 
 
 def main() -> None:
-    """Checks everything, then draws."""
+    """Check everything, then draw."""
     args = parse_args()
     with clear_errors():
         draw(args)

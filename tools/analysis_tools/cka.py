@@ -1,10 +1,10 @@
-"""Draws how alike the layers of students and of their teacher are (CKA)."""
+"""Draw the similarity of the layers of students and of their teacher (CKA)."""
 
 import argparse
 import json
 import os
 
-# Before torch: threads that wait by spinning are 10 times slower where cores are shared.
+# Set before torch is imported: with spinning threads, shared cores are 10 times slower.
 os.environ.setdefault('OMP_WAIT_POLICY', 'passive')
 
 import lakd_mm  # noqa: F401  (first: it repairs what the lines below import)
@@ -12,7 +12,7 @@ import lakd_mm  # noqa: F401  (first: it repairs what the lines below import)
 # isort: split
 from mmengine.utils import track_iter_progress
 
-from lakd_mm.engine import clear_errors
+from lakd_mm.engine import clear_errors, refuse_ignored_options
 from lakd_mm.engine.command_line import public_path
 from lakd_mm.evaluation import CKASums, gram, label, record, stem_and_blocks
 from lakd_mm.evaluation.comparison import (
@@ -28,11 +28,16 @@ from lakd_mm.visualization import cka_heat_map, make_visualizer, save_figure
 
 
 def parse_args() -> argparse.Namespace:
-    """Reads the command line."""
+    """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__)
     add_teacher_and_students(parser, required=True)
     parser.add_argument('--images', type=int, default=1000, help='test images (default: 1000)')
-    parser.add_argument('--batch-size', type=int, default=250, help='of the unbiased estimator')
+    parser.add_argument(
+        '--batch-size',
+        type=int,
+        default=250,
+        help='images in a batch of the unbiased estimator (default: 250)',
+    )
     add_test_images(parser)
     parser.add_argument(
         '--linear',
@@ -41,26 +46,31 @@ def parse_args() -> argparse.Namespace:
     )
     parser.add_argument('--teacher-layers', nargs='+', help='module names or numbers of blocks')
     parser.add_argument('--student-layers', nargs='+', help='(default: stem and residual blocks)')
-    add_picture(parser, 'work_dirs/cka.png', '; a .json goes along')
-    return parser.parse_args()
+    add_picture(parser, 'work_dirs/cka.png', '; writes a .json too')
+    args = parser.parse_args()
+    if args.linear:
+        refuse_ignored_options(
+            parser, args, ['batch_size'], 'with --linear, one batch of all images; leave it out'
+        )
+    return args
 
 
 def layers_of(network, layers: list, option: str) -> list:
-    """Module names of the layers to look at."""
+    """Return the module names of the layers to compare."""
     if not layers:
         return stem_and_blocks(network)
     return resolve_taps(network, [int(n) if n.isdigit() else n for n in layers], option)
 
 
 def main() -> None:
-    """Loads the networks, runs all of them on the same images, draws."""
+    """Load the networks, run all of them on the same images, and draw."""
     args = parse_args()
     with clear_errors():
         compare(args)
 
 
 def compare(args: argparse.Namespace) -> None:
-    """Does the work.
+    """Compare the layers and write the results.
 
     Raises:
         ConfigError: If configs, checkpoints, layers or data do not fit.
@@ -77,7 +87,7 @@ def compare(args: argparse.Namespace) -> None:
     loader = sample_images(cfg, args.images, batch_size, args.seed)
     sums = {name: CKASums(unbiased=not args.linear) for name in students}
     for batch in track_iter_progress((loader, len(loader))):
-        # One preparation for all: it knows the order of these images' channels.
+        # The teacher's preprocessor knows the order of these images' channels.
         images = inputs_of(batch, teacher.data_preprocessor)
         of_teacher = record(teacher, teacher_layers, images, gram).values()
         for name, student in students.items():

@@ -1,11 +1,11 @@
-"""Compares checkpoints on corrupted test images, by calibration and by what they cost."""
+"""Compare checkpoints on corrupted test images, by calibration and by cost."""
 
 import argparse
 import json
 import math
 import os
 
-# Before torch: threads that wait by spinning are 10 times slower where cores are shared.
+# Set before torch is imported: with spinning threads, shared cores are 10 times slower.
 os.environ.setdefault('OMP_WAIT_POLICY', 'passive')
 
 import lakd_mm  # noqa: F401  (first: it repairs what the lines below import)
@@ -45,12 +45,12 @@ from lakd_mm.evaluation.sample_images import class_names, inputs_of, sample_imag
 from lakd_mm.reproduction.tables import markdown
 from lakd_mm.visualization import curves, make_visualizer, save_figure
 
-# Images in a call whose latency is measured.
+# Numbers of images in a call for which latency is measured.
 LATENCY_BATCHES = (1, 32)
 
 
 def parse_args() -> argparse.Namespace:
-    """Reads the command line."""
+    """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument(
         '--model',
@@ -58,8 +58,8 @@ def parse_args() -> argparse.Namespace:
         action='append',
         required=True,
         metavar=('NAME', 'CONFIG', 'CHECKPOINT'),
-        help='a network, or the student of a distillation; any number of times. The others are '
-        'measured by the first, whose test images are used',
+        help='a network, or the student of a distillation; may be repeated. The first one is the '
+        'reference for the others, and its test images are used',
     )
     parser.add_argument(
         '--corruptions',
@@ -71,21 +71,23 @@ def parse_args() -> argparse.Namespace:
         '--severities', nargs='+', type=int, default=SEVERITIES, help='1 to 5 (default: all)'
     )
     parser.add_argument('--samples', type=int, default=1000, help='test images (default: 1000)')
-    parser.add_argument('--batch-size', type=int, default=100, help='of a forward (default: 100)')
+    parser.add_argument(
+        '--batch-size', type=int, default=100, help='images in a batch (default: 100)'
+    )
     parser.add_argument(
         '--cifar-c',
         metavar='FOLDER',
         help='read the corrupted images of CIFAR-10-C or CIFAR-100-C, <corruption>.npy and '
         'labels.npy, instead of making them',
     )
-    parser.add_argument('--latency', action='store_true', help='also measure the time of an image')
+    parser.add_argument('--latency', action='store_true', help='also measure the time for an image')
     add_test_images(parser, "the first model's config")
-    add_picture(parser, 'work_dirs/robustness.png', '; a .md and a .json go along')
+    add_picture(parser, 'work_dirs/robustness.png', '; writes a .md and a .json too')
     return parser.parse_args()
 
 
 def compare(args: argparse.Namespace) -> None:
-    """Loads the networks, runs all of them on the same images, writes.
+    """Load the networks, run all of them on the same images, and write the results.
 
     Raises:
         ConfigError: If options, configs, checkpoints or data do not fit.
@@ -124,10 +126,10 @@ def compare(args: argparse.Namespace) -> None:
 
 
 def corruptions_of(args: argparse.Namespace) -> tuple:
-    """Names, severities, and the files where there are some.
+    """Return names, severities, and the files if there are any.
 
     Raises:
-        ConfigError: If there is no such corruption, severity or file.
+        ConfigError: If a corruption, severity or file does not exist.
     """
     severities = sorted(set(args.severities))
     if args.cifar_c is not None:
@@ -142,7 +144,7 @@ def corruptions_of(args: argparse.Namespace) -> tuple:
 
 
 def shown(batches, count: int):
-    """The same batches, with a bar of how many of them are done."""
+    """Yield the same batches while a bar shows how many are done."""
     bar = ProgressBar(count)
     for batch in batches:
         yield batch
@@ -150,7 +152,7 @@ def shown(batches, count: int):
 
 
 def facts_of(args, count: int, names: list, severities: list, found: dict, costs: dict) -> dict:
-    """All that was measured, and how."""
+    """Collect all measurements, and how they were made."""
     first = args.model[0][0]
     errors = {name: errors_of(sets) for name, sets in found.items()}
     models = []
@@ -186,12 +188,12 @@ def facts_of(args, count: int, names: list, severities: list, found: dict, costs
 
 
 def finite(value: float):
-    """The value, or None where it is not a number, which JSON does not know."""
+    """Return the value, or None if it is not a number, which JSON cannot hold."""
     return value if math.isfinite(value) else None
 
 
 def figure_of(found: dict, names: list, severities: list):
-    """Accuracy over severity, a panel for each corruption and one for their mean."""
+    """Draw accuracy over severity, a panel for each corruption and one for their mean."""
     panels = {
         name.replace('_', ' '): {
             model: (
@@ -212,7 +214,7 @@ def figure_of(found: dict, names: list, severities: list):
 
 
 def report(facts: dict) -> str:
-    """What was measured, as Markdown."""
+    """Write the measurements as Markdown."""
     models = facts['models']
     first = models[0]['name']
     names = list(models[0]['corrupted'])
@@ -242,7 +244,7 @@ def report(facts: dict) -> str:
 
 
 def notes(facts: dict, latency: bool) -> str:
-    """What the columns are."""
+    """Explain the columns."""
     severities = ', '.join(map(str, facts['severities']))
     text = (
         f'{facts["images"]} test images, seed {facts["seed"]}, severities {severities}, '
@@ -261,12 +263,12 @@ def notes(facts: dict, latency: bool) -> str:
 
 
 def mean(values) -> float:
-    """Of a list of numbers."""
+    """Return the mean of a list of numbers."""
     return sum(values) / len(values)
 
 
 def main() -> None:
-    """Checks everything, then compares."""
+    """Check everything, then compare."""
     args = parse_args()
     with clear_errors():
         compare(args)

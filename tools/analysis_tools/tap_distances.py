@@ -1,4 +1,4 @@
-"""Draws how far students' features are from their teacher's over training, tap by tap."""
+"""Draw distances between student and teacher features over training, tap by tap."""
 
 import argparse
 import json
@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 from typing import Optional
 
-# Before torch: threads that wait by spinning are 10 times slower where cores are shared.
+# Set before torch is imported: with spinning threads, shared cores are 10 times slower.
 os.environ.setdefault('OMP_WAIT_POLICY', 'passive')
 
 import lakd_mm  # noqa: F401  (first: it repairs what the lines below import)
@@ -19,6 +19,7 @@ from lakd_mm.engine import (
     check_options,
     clear_errors,
     load_network,
+    refuse_ignored_options,
 )
 from lakd_mm.engine.networks import read_config
 from lakd_mm.errors import ConfigError
@@ -26,9 +27,20 @@ from lakd_mm.evaluation.comparison import add_picture, add_test_images, check_na
 from lakd_mm.evaluation.tap_curves import epoch_checkpoints, logged_distances, measured_distances
 from lakd_mm.visualization import curves, make_visualizer, save_figure
 
+# Options that only say how checkpoints are measured.
+MEASURING = (
+    'teacher',
+    'student_taps',
+    'teacher_taps',
+    'images',
+    'batch_size',
+    'seed',
+    'cfg_options',
+)
+
 
 def parse_args() -> argparse.Namespace:
-    """Reads the command line."""
+    """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument(
         '--run',
@@ -36,43 +48,47 @@ def parse_args() -> argparse.Namespace:
         action='append',
         required=True,
         metavar=('NAME', 'WORK_DIR'),
-        help='a curve: the work folder of a training; any number of times',
+        help='a curve: the work folder of a training; may be repeated',
     )
     parser.add_argument(
         '--source',
         choices=['auto', 'log', 'checkpoints'],
         default='auto',
-        help='what mmrazor.TapDistances logged, or the epoch_*.pth that were kept, measured now '
-        '(default: the log where it has distances)',
+        help='distances that mmrazor.TapDistances logged, or distances of the saved epoch_*.pth, '
+        'measured now (default: the log if it has distances)',
     )
     measure = parser.add_argument_group('measuring checkpoints')
     measure.add_argument(
         '--teacher',
         nargs=2,
         metavar=('CONFIG', 'CHECKPOINT'),
-        help="a teacher for all runs, not each distillation's own",
+        help="a teacher for all runs, instead of each distillation's own",
     )
     measure.add_argument('--student-taps', nargs='+', help='module names or numbers of blocks')
     measure.add_argument('--teacher-taps', nargs='+', help="(default: the run's, or stage ends)")
     measure.add_argument('--images', type=int, default=1000, help='test images (default: 1000)')
     measure.add_argument('--batch-size', type=int, default=250)
     add_test_images(measure, "the runs' configs")
-    add_picture(parser, 'work_dirs/tap_distances.png', '; a .json goes along')
-    return parser.parse_args()
+    add_picture(parser, 'work_dirs/tap_distances.png', '; writes a .json too')
+    args = parser.parse_args()
+    if args.source == 'log':
+        refuse_ignored_options(parser, args, MEASURING, 'with --source log; leave it out')
+    args.measuring = [name for name in MEASURING if getattr(args, name) != parser.get_default(name)]
+    return args
 
 
 def main() -> None:
-    """Reads or measures every run, then draws."""
+    """Read or measure every run, then draw."""
     args = parse_args()
     with clear_errors():
         draw(args)
 
 
 def draw(args: argparse.Namespace) -> None:
-    """Does the work.
+    """Draw the distances of all runs.
 
     Raises:
-        ConfigError: If a run has neither a log nor checkpoints that serve.
+        ConfigError: If a run has neither distances in its log nor usable checkpoints.
     """
     check_names('--run', [name for name, _ in args.run])
     visualizer = make_visualizer(args.out, args.vis_backends)
@@ -94,17 +110,23 @@ def draw(args: argparse.Namespace) -> None:
 
 
 def distances(work_dir: Path, args: argparse.Namespace) -> dict:
-    """One run: where its distances are from, what was compared, and they by tap and epoch."""
+    """Return a run's distances by tap and epoch, their source, and what was compared."""
     if not work_dir.is_dir():
-        raise ConfigError(f'--run: {work_dir} is no folder')
+        raise ConfigError(f'--run: {work_dir} is not a folder')
     found = {} if args.source == 'checkpoints' else logged_distances(work_dir)
+    if found and args.measuring:
+        options = ', '.join(f'--{name.replace("_", "-")}' for name in args.measuring)
+        raise ConfigError(
+            f'{options} would be ignored: {work_dir} has distances in its log; add --source '
+            f'checkpoints to measure them, or leave it out'
+        )
     if found:
         print(f'{work_dir}: distances of {max(map(len, found.values()))} epochs in its log')
         return dict(source='log', distances=found)
     if args.source == 'log':
         raise ConfigError(
             f'{work_dir}: no distances in its log; train with mmrazor.TapDistances in '
-            f'val_evaluator, or take --source checkpoints'
+            f'val_evaluator, or use --source checkpoints'
         )
     checkpoints = epoch_checkpoints(work_dir)
     if not checkpoints:
@@ -130,10 +152,12 @@ def distances(work_dir: Path, args: argparse.Namespace) -> dict:
 
 
 def run_config(work_dir: Path) -> Config:
-    """The config that a training left in its work folder."""
+    """Read the config that a training wrote into its work folder."""
     paths = sorted(work_dir.glob('*.py'))
     if len(paths) != 1:
-        raise ConfigError(f'{work_dir}: it holds {len(paths)} configs (*.py), one is needed')
+        raise ConfigError(
+            f'{work_dir}: it holds {len(paths)} configs (*.py), but needs exactly one'
+        )
     return read_config(str(paths[0]))
 
 

@@ -1,4 +1,4 @@
-"""What the benchmarks have in common: which trainings they compare, and how they report."""
+"""What the benchmarks share: the trainings that they compare, and their reports."""
 
 import json
 import platform
@@ -18,19 +18,19 @@ from mmrazor.registry import MODELS
 
 CONFIGS = Path(__file__).parents[2] / 'configs'
 LAKD = 'lakd/lakd_r56_r20_cifar100.py'
-# What LAKD does by itself; not a key of a config.
+# LAKD does this by default; it is not a key of a config.
 CHANNELS_LAST = {'channels_last': True}
 IMAGENET = 'lakd/lakd_r34_r18_imagenet.py'
 CAUSAL = 'causal/causal_kd_fa_at_r56cbam_r20_cifar10.py'
 
 
 def _masked(**mask) -> tuple[str, dict]:
-    """The row of a causal mask."""
+    """Return the row of a causal mask."""
     losses = ('loss_fa', 'loss_at')
     return CAUSAL, {f'model.transfers.{loss}.mask': dict(mask, _delete_=True) for loss in losses}
 
 
-# Rows of the LAKD paper's Table 4, and the joint backward. A row: config and what is changed in it.
+# Rows of the LAKD paper's Table 4, and the joint backward. A row: a config and changes to it.
 PAIRS = {
     'r56_r20': dict(
         size=32,
@@ -99,11 +99,11 @@ PAIRS = {
 
 
 class Training:
-    """One row: a model with random weights, its optimizer, and a batch of noise.
+    """A row: a model with random weights, its optimizer, and a batch of noise.
 
     Args:
         config (str): Path under ``configs``.
-        options (dict): As ``--cfg-options``.
+        options (dict): Changes, like ``--cfg-options``.
         batch_size (int): Images in the batch.
         size (int): Their height and width.
     """
@@ -128,12 +128,12 @@ class Training:
         )
 
     def step(self):
-        """One training step, as the Runner does it."""
+        """Run one training step, like the Runner."""
         self.model.train_step(self.batch, optim_wrapper=self.optim_wrapper)
 
 
 def hardware() -> dict:
-    """What the numbers were measured on."""
+    """Describe the hardware of this process."""
     on_gpu = torch.cuda.is_available()
     return dict(
         device=torch.cuda.get_device_name()
@@ -145,7 +145,7 @@ def hardware() -> dict:
 
 
 def table(rows: list[dict]) -> str:
-    """A Markdown table of dicts with the same keys."""
+    """Write dicts with the same keys as a Markdown table."""
     cells = [list(rows[0]), *([str(value) for value in row.values()] for row in rows)]
     widths = [max(len(line[i]) for line in cells) for i in range(len(cells[0]))]
     lines = ['| ' + ' | '.join(c.ljust(w) for c, w in zip(line, widths)) + ' |' for line in cells]

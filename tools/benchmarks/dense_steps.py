@@ -1,8 +1,8 @@
-"""Trains a detector's or segmenter's config for some steps on small images, and draws its losses.
+"""Train a detector's or segmenter's config for some steps on small images, and draw its losses.
 
-For where there is neither a GPU nor the data: images are drawn (dataset_converters/shapes.py),
-weights are random, the teacher's too unless --teacher-ckpt is given. It shows that training works,
-and nothing about accuracy.
+It needs neither a GPU nor the data: images are drawn by dataset_converters/shapes.py and weights
+are random, also the teacher's unless --teacher-ckpt is given. It shows that training works, but
+nothing about accuracy.
 """
 
 import argparse
@@ -13,7 +13,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-# Before torch: threads that wait by spinning are 10 times slower where cores are shared.
+# Set before torch is imported: with spinning threads, shared cores are 10 times slower.
 os.environ.setdefault('OMP_WAIT_POLICY', 'passive')
 
 from common import hardware  # noqa: I001  (it imports lakd_mm first)
@@ -27,11 +27,11 @@ ROOTS = ('data/coco/', 'data/cityscapes/')
 
 
 def shrink(cfg: Config, data: Path, size: int, batch_size: int) -> Config:
-    """Makes a config fit for small images on a CPU, with random weights.
+    """Change a config for small images on a CPU, with random weights.
 
     Args:
-        cfg (Config): A distillation's, on the data sets that MMDetection or MMSegmentation name.
-        data (Path): The folder in place of ``data/coco`` or ``data/cityscapes``.
+        cfg (Config): A distillation's config, with MMDetection's or MMSegmentation's data sets.
+        data (Path): The folder that replaces ``data/coco`` or ``data/cityscapes``.
         size (int): Height and width of the images.
         batch_size (int): Images in a batch.
     """
@@ -69,7 +69,7 @@ def _small(value: Any, data: str, size: int) -> Any:
 
 
 def train(cfg: Config, steps: int, learning_rate: float, folder: str) -> list[dict]:
-    """Trains, and returns what was logged at each step."""
+    """Train, and return the log of each step."""
     cfg.work_dir = folder
     cfg.train_cfg = dict(type='IterBasedTrainLoop', max_iters=steps, val_interval=steps + 1)
     cfg.param_scheduler = None
@@ -86,10 +86,12 @@ def train(cfg: Config, steps: int, learning_rate: float, folder: str) -> list[di
 
 
 def main() -> None:
-    """Trains, prints, writes."""
+    """Train, print and write the losses."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument('config', help='such as configs/cankd/cankd_retinanet_r101_r50_2x_coco.py')
-    parser.add_argument('--data', type=Path, required=True, help='what shapes.py has written')
+    parser.add_argument(
+        '--data', type=Path, required=True, help='folder that shapes.py has written'
+    )
     parser.add_argument('--steps', type=int, default=50)
     parser.add_argument('--size', type=int, default=128, help='of an image')
     parser.add_argument('--batch-size', type=int, default=2)

@@ -1,7 +1,7 @@
-"""Images per second of the input: the per-image pipeline, and images in memory.
+"""Measure images per second of the input: the per-image pipeline, and images in memory.
 
-Crop, flip and normalisation included, in this process alone, on scikit-learn's digits as 32x32
-images, which need no download. The two take turns; medians.
+This includes crop, flip and normalisation, in this process only, on scikit-learn's digits as 32x32
+images, which need no download. The two take turns; results are medians.
 """
 
 import argparse

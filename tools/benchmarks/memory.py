@@ -1,8 +1,8 @@
-"""Peak memory of one training step: from scratch, other distillation, and LAKD (its Table 4).
+"""Measure peak memory of a training step: from scratch, other distillation, LAKD (its Table 4).
 
-On a CPU the bytes of all live tensors that the step makes, from the allocator's own events; weights
-and momentum, which are there before it, are not counted. On a GPU ``max_memory_allocated`` and
-``max_memory_reserved``, which count everything.
+On a CPU it counts the bytes of all live tensors that the step makes, from the allocator's own
+events, without weights and momentum, which exist before. On a GPU it reads ``max_memory_allocated``
+and ``max_memory_reserved``, which count everything.
 """
 
 import argparse
@@ -15,7 +15,7 @@ from torch.profiler import ProfilerActivity, profile
 
 
 def peak_of_step(training: Training) -> dict[str, int]:
-    """Bytes at the peak of a step, after one that fills the optimizer's state."""
+    """Measure the bytes at the peak of a step, after one that fills the optimizer's state."""
     training.step()
     gc.collect()
     if torch.cuda.is_available():
@@ -42,6 +42,8 @@ def main():
     parser.add_argument('--batch-size', type=int, help="default: the paper's, 1024 or 128")
     parser.add_argument('--out', type=Path, help='JSON file to write')
     args = parser.parse_args()
+    if args.batch_size is not None and args.batch_size < 1:
+        parser.error(f'--batch-size {args.batch_size}: give a whole number of at least 1')
     pair = PAIRS[args.pair]
     batch_size = args.batch_size or pair['batch_size']
     rows, scratch = [], None

@@ -1,6 +1,7 @@
-"""Time of one training step: from scratch, other distillation, and LAKD.
+"""Measure the time of one training step: from scratch, other distillation, and LAKD.
 
-The rows take turns, so that whatever else the machine does hits all of them; medians.
+The rows take turns, so that other work on the machine slows all of them equally. Results are
+medians.
 """
 
 import argparse
@@ -13,7 +14,7 @@ from common import PAIRS, Training, report  # noqa: I001  (it imports lakd_mm fi
 
 
 def timed(training: Training) -> float:
-    """Seconds of a step."""
+    """Measure the seconds of a step."""
     if torch.cuda.is_available():
         torch.cuda.synchronize()
     start = time.perf_counter()
@@ -38,6 +39,8 @@ def main():
     if args.compile:
         name, (config, options) = list(pair['rows'].items())[-1]
         pair['rows'][f'{name}, compiled'] = (config, {**options, 'model.compile': {}})
+        if args.rows and f'{name}, compiled' not in args.rows:
+            parser.error(f'--compile would be ignored: add {name + ", compiled"!r} to --rows')
     unknown = set(args.rows or ()) - set(pair['rows'])
     if unknown:
         parser.error(f'no rows {sorted(unknown)}; there are {list(pair["rows"])}')

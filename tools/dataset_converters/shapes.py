@@ -1,4 +1,4 @@
-"""Draws small images of rectangles, in the format of COCO or of Cityscapes, to try configs with."""
+"""Draw small images of rectangles, in the format of COCO or Cityscapes, to try configs."""
 
 import argparse
 import json
@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 from torchvision.models.detection import FasterRCNN_ResNet50_FPN_Weights
 
-# COCO's by their ids, and those of the three colours: person, car, dog.
+# Names of COCO's categories by id, and the ids of the three colours: person, car, dog.
 CATEGORIES = {
     i: name
     for i, name in enumerate(FasterRCNN_ResNet50_FPN_Weights.COCO_V1.meta['categories'])
@@ -19,10 +19,10 @@ COLOURS = ((220, 60, 60), (60, 200, 80), (70, 90, 230))
 
 
 def draw(random: np.random.Generator, size: int) -> tuple[np.ndarray, np.ndarray, list[tuple]]:
-    """One image, its map of labels and its boxes.
+    """Draw one image, its map of labels and its boxes.
 
     Args:
-        random (Generator): Where everything random comes from.
+        random (Generator): Source of all random numbers.
         size (int): Height and width.
 
     Returns:
@@ -43,7 +43,7 @@ def draw(random: np.random.Generator, size: int) -> tuple[np.ndarray, np.ndarray
 
 
 def write_coco(folder: Path, images: int, size: int, seed: int = 0) -> None:
-    """Writes ``train2017``, ``val2017`` and their ``annotations``."""
+    """Write ``train2017``, ``val2017`` and their ``annotations``."""
     random = np.random.default_rng(seed)
     (folder / 'annotations').mkdir(parents=True, exist_ok=True)
     for split in ('train2017', 'val2017'):
@@ -72,7 +72,7 @@ def write_coco(folder: Path, images: int, size: int, seed: int = 0) -> None:
 
 
 def write_cityscapes(folder: Path, images: int, size: int, seed: int = 0) -> None:
-    """Writes ``leftImg8bit`` and ``gtFine``, with the labels that training takes."""
+    """Write ``leftImg8bit`` and ``gtFine``, with the labels that training takes."""
     random = np.random.default_rng(seed)
     for split in ('train', 'val'):
         for i in range(images):
@@ -90,7 +90,7 @@ FORMATS = {'coco': write_coco, 'cityscapes': write_cityscapes}
 
 
 def main() -> None:
-    """Writes a data set."""
+    """Write a data set."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument('format', choices=FORMATS)
     parser.add_argument('folder', type=Path)

@@ -1,34 +1,37 @@
-"""Takes the student out of a distillation: a plain checkpoint, its config, and ONNX if wanted."""
+"""Export the student of a distillation: a plain checkpoint, its config, and optionally ONNX."""
 
 import argparse
 import os
 from pathlib import Path
 
-# Before torch: threads that wait by spinning are 10 times slower where cores are shared.
+# Set before torch is imported: with spinning threads, shared cores are 10 times slower.
 os.environ.setdefault('OMP_WAIT_POLICY', 'passive')
 
 import lakd_mm  # noqa: F401  (first: it repairs what the lines below import)
 
 # isort: split
-from lakd_mm.engine import clear_errors, export_student
+from lakd_mm.engine import clear_errors, export_student, refuse_ignored_options
 from lakd_mm.engine.export import check_outputs
 from lakd_mm.engine.networks import choose_checkpoint
 from lakd_mm.engine.onnx_export import check_onnx_packages, export_onnx
 
 
 def parse_args() -> argparse.Namespace:
-    """Reads the command line."""
+    """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument(
-        'source', help="a distillation's checkpoint, or its work folder: the best there, else last"
+        'source',
+        help="a distillation's checkpoint, or its work folder: the best one there, else the last",
     )
     parser.add_argument('out', type=Path, help='the checkpoint to write; its config becomes OUT.py')
-    parser.add_argument('--config', help='of the distillation (default: what is in the checkpoint)')
+    parser.add_argument(
+        '--config', help='config of the distillation (default: the one in the checkpoint)'
+    )
     parser.add_argument(
         '--ema',
         action=argparse.BooleanOptionalAction,
-        help="an EMAHook's moving averages of the weights, or the weights themselves "
-        '(default: the averages where there are any, as MMEngine tests them)',
+        help="use an EMAHook's moving averages of the weights, or the weights themselves "
+        '(default: the averages if there are any, as MMEngine tests them)',
     )
     parser.add_argument('--onnx', type=Path, metavar='FILE', help='write the student as ONNX too')
     parser.add_argument(
@@ -42,11 +45,13 @@ def parse_args() -> argparse.Namespace:
     args = parser.parse_args()
     if args.shape and len(args.shape) > 2:
         parser.error('--shape: give a height and a width, or one number for both')
+    if not args.onnx:
+        refuse_ignored_options(parser, args, ['shape'], 'without --onnx; add that')
     return args
 
 
 def main() -> None:
-    """Checks everything, then writes."""
+    """Check everything, then write."""
     args = parse_args()
     with clear_errors():
         source = choose_checkpoint(args.source)
@@ -74,7 +79,7 @@ def main() -> None:
 
 
 def size_of(file: Path) -> str:
-    """The size of a file for people."""
+    """Return the size of a file for people."""
     return f'{file.stat().st_size / 1e3:,.0f} kB'
 
 

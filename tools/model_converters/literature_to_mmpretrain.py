@@ -1,7 +1,7 @@
-"""Renames a checkpoint of the distillation literature's CIFAR networks for MMPretrain.
+"""Rename the parameters of the distillation literature's CIFAR networks for MMPretrain.
 
-ResNets, wide ResNets and VGGs are known. Configs of this project read such a checkpoint as it is;
-this is for using it elsewhere.
+It knows ResNets, wide ResNets and VGGs. This project's configs read such a checkpoint directly; the
+tool is for use elsewhere.
 """
 
 import argparse
@@ -16,7 +16,7 @@ from lakd_mm.models.backbones import map_literature_keys
 
 
 def main():
-    """Read, rename, write."""
+    """Read a checkpoint, rename its parameters, and write it."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument('source', help='path or URL of the checkpoint')
     parser.add_argument('target', type=Path, help='file to write')

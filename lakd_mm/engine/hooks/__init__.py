@@ -1,4 +1,4 @@
-"""Hooks of MMEngine's runner."""
+"""Hooks for MMEngine's runner."""
 
 from .check_data_hook import CheckDataHook
 from .cohort_checkpoint_hook import CohortCheckpointHook

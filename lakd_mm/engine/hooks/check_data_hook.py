@@ -13,23 +13,23 @@ from ..config_checks import ConfigError
 
 @HOOKS.register_module()
 class CheckDataHook(Hook):
-    """Checks that each data set has as many classes as each head, student's and teacher's.
+    """Check that each data set has as many classes as the heads of student and teacher.
 
-    Too few outputs would fail with an index error in the loss, on a GPU without saying where; too
-    many would train without a word. Modules with a ``check_data``, such as losses that remember
-    images, are shown the training set too.
+    With too few outputs the loss fails with an index error, which does not say where on a GPU; with
+    too many, training runs without a warning. Modules with a ``check_data``, such as losses that
+    remember images, also check the training set.
     """
 
     priority = 'VERY_HIGH'
 
     def before_run(self, runner: Runner) -> None:
-        """Checks the data sets that are about to be used.
+        """Check the data sets of this run.
 
         Raises:
             ConfigError: If the numbers of classes differ, or a module refuses the training set.
         """
         for split in ('train', 'val', 'test'):
-            # A loop that this run does not use is still a config here.
+            # A loop that this run does not use is still a config.
             loop = getattr(runner, f'_{split}_loop')
             if isinstance(loop, BaseLoop):
                 self._check(f'{split}_dataloader.dataset', loop.dataloader.dataset, runner.model)
@@ -50,12 +50,12 @@ class CheckDataHook(Hook):
                 raise ConfigError(
                     f'{key} has {len(classes)} classes{source}, but the head of {part} has '
                     f'num_classes={head.num_classes}. Set num_classes of that head to '
-                    f'{len(classes)}, or name other data.'
+                    f'{len(classes)}, or use other data.'
                 )
 
 
 def heads(model: nn.Module) -> Iterator[tuple[str, nn.Module]]:
-    """Yields the heads of a network or of an algorithm's student and teacher, with its names."""
+    """Yield the heads of a network, or of an algorithm's student and teacher, by name."""
     model = model.module if is_model_wrapper(model) else model
     for name in ('model', 'model.architecture', 'model.teacher'):
         part = model if name == 'model' else getattr(model, name.rpartition('.')[2], None)

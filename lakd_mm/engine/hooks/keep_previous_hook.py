@@ -1,4 +1,4 @@
-"""A hook that keeps a new training from writing over an earlier one."""
+"""A hook that protects the checkpoints of an earlier training from a new one."""
 
 import os
 import os.path as osp
@@ -13,18 +13,18 @@ from mmrazor.registry import HOOKS
 
 @HOOKS.register_module()
 class KeepPreviousHook(Hook):
-    """Moves checkpoints that a training would write over into ``previous_<time>/``.
+    """Move checkpoints that a training could overwrite to ``previous_<time>/``.
 
-    These are all checkpoints in the work folder when a training starts anew or resumes from
-    elsewhere, and the later ones when it resumes from an earlier checkpoint of the same folder.
+    If a training starts anew or resumes from elsewhere, these are all checkpoints in the work
+    folder. If it resumes from a checkpoint in that folder, these are the later ones.
     """
 
-    # Behind all other hooks, so that a run that one of them refuses moves nothing.
+    # After all other hooks, so that nothing moves if one of them refuses the run.
     priority = 'LOWEST'
 
     @master_only
     def before_train(self, runner: Runner) -> None:
-        """Moves them."""
+        """Move the checkpoints."""
         folder = next(
             (hook.out_dir for hook in runner.hooks if isinstance(hook, CheckpointHook)),
             runner.work_dir,
@@ -43,22 +43,22 @@ class KeepPreviousHook(Hook):
         if osp.exists(last):
             shutil.move(last, target)
             if resumed is not None:
-                # A later --resume must find something, even before the next checkpoint is saved.
+                # A later --resume must find a checkpoint, even before the next one is saved.
                 with open(last, 'w', encoding='utf-8') as file:
                     file.write(resumed)
         runner.logger.info(
-            f'Checkpoints of an earlier training lay in {folder}; they are now in {target}: '
+            f'Checkpoints of an earlier training were in {folder}; they are now in {target}: '
             + ', '.join(sorted(map(osp.basename, checkpoints)))
         )
 
 
 def later_than(resumed: str, checkpoints: list, last: str) -> list:
-    """Returns the checkpoints of a folder that a training resumed from ``resumed`` may write over.
+    """Return the checkpoints that a training resumed from ``resumed`` could overwrite.
 
     Args:
-        resumed (str): The checkpoint; if it is not in the folder, all others are returned.
-        checkpoints (List[str]): Those in the folder.
-        last (str): The file that names the latest of them; nothing is later than that one.
+        resumed (str): The checkpoint; if it is not among the others, all of these are returned.
+        checkpoints (List[str]): The checkpoints in the folder.
+        last (str): The file that names the latest checkpoint.
     """
     if not any(osp.exists(resumed) and osp.samefile(path, resumed) for path in checkpoints):
         return checkpoints

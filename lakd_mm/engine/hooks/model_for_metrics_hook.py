@@ -1,4 +1,4 @@
-"""A hook that hands the model to metrics that look into it."""
+"""A hook that passes the model to metrics that need it."""
 
 from typing import Any
 
@@ -13,10 +13,10 @@ from ..config_checks import ConfigError
 
 @HOOKS.register_module()
 class ModelForMetricsHook(Hook):
-    """Gives the model to every metric that has a ``use_model(model, batch)``.
+    """Pass the model to every metric with a ``use_model(model, batch)``.
 
-    It does so before the run, with two images of the data that the metric is for, so that what does
-    not fit fails before training. Metrics without that method are left alone.
+    It does so before the run, with two images of the metric's data, so that a metric that does not
+    fit fails before training. Other metrics are not affected.
     """
 
     def __init__(self):
@@ -24,7 +24,7 @@ class ModelForMetricsHook(Hook):
         self._holds_teacher = False
 
     def before_run(self, runner: Runner) -> None:
-        """Hands the model over.
+        """Pass the model on.
 
         Raises:
             ConfigError: If a metric cannot work with the model.
@@ -38,16 +38,16 @@ class ModelForMetricsHook(Hook):
                     metric.use_model(model, batch)
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
-        """Looks whether a checkpoint brings the teacher along."""
+        """Note whether a checkpoint holds the teacher."""
         state = checkpoint.get('state_dict', checkpoint)
         self._checkpoint = runner.cfg.get('load_from')
         self._holds_teacher = any(key.startswith('teacher.') for key in state)
 
     def before_test(self, runner: Runner) -> None:
-        """Checks that a teacher that metrics use is not one of random weights.
+        """Check that no metric uses a teacher with random weights.
 
         Raises:
-            ConfigError: If it is.
+            ConfigError: If one does.
         """
         for metric in runner.test_loop.evaluator.metrics:
             if getattr(metric, 'uses_runs_teacher', False) and not (
@@ -61,7 +61,7 @@ class ModelForMetricsHook(Hook):
 
 
 def first_images(dataloader: DataLoader, count: int = 2) -> Any:
-    """The first images of a data set, as its loader gives a batch, without starting its workers."""
+    """Return a batch of a loader's first images, without starting its workers."""
     dataset = dataloader.dataset
     indices = range(min(count, len(dataset)))
     if hasattr(dataset, '__getitems__'):
@@ -70,6 +70,6 @@ def first_images(dataloader: DataLoader, count: int = 2) -> Any:
 
 
 def _loops(runner: Runner) -> list[BaseLoop]:
-    """The validation and test loops of this run; one that it does not use is still a config."""
+    """Return the validation and test loops of this run; an unused one is still a config."""
     loops = (runner._val_loop, runner._test_loop)
     return [loop for loop in loops if isinstance(loop, BaseLoop)]

@@ -1,4 +1,4 @@
-"""Parts of a student that start from the teacher's."""
+"""Parts of a student that start with the teacher's weights."""
 
 from collections.abc import Sequence
 
@@ -9,7 +9,7 @@ from ...errors import ConfigError, near_names
 
 
 def check_inherited(student: nn.Module, teacher: nn.Module, names: Sequence[str]):
-    """Check that parts of the teacher fit into the student.
+    """Check that parts of the teacher fit the student.
 
     Args:
         student (nn.Module): The student.
@@ -41,12 +41,12 @@ def check_inherited(student: nn.Module, teacher: nn.Module, names: Sequence[str]
             if own != theirs:
                 raise ConfigError(
                     f'inherit={list(names)}: {name}.{key} is {own} in the student and {theirs} in '
-                    f'the teacher; inherit parts that are the same, or none'
+                    f'the teacher; inherit only equal parts, or none'
                 )
 
 
 def inherit_parts(student: nn.Module, teacher: nn.Module, names: Sequence[str]):
-    """Copy the teacher's weights of these parts into the student."""
+    """Copy the teacher's weights of these parts to the student."""
     for name in names:
         part = teacher.get_submodule(name)
         student.get_submodule(name).load_state_dict(part.state_dict())

@@ -6,7 +6,7 @@ from typing import Optional, Union
 from mmengine.model import BaseModel
 from mmrazor.registry import MODELS
 
-from ...errors import ConfigError
+from ...errors import ConfigError, refuse_ignored
 from ..places.taps import Tap, forward_shifted_taps, resolve_taps, stage_end_taps
 from ..students import GradientDetachStudent
 from .distill import Distill
@@ -17,50 +17,52 @@ from .lakd_distiller import lakd_distiller
 class LAKD(Distill):
     """Local Attention Knowledge Distillation.
 
-    The student is cut into local modules behind its taps. Each is trained by its feature loss
-    alone (Eq. 5, weighted by the activation mapping of Eq. 11 and 12), the last one also by the
-    task loss and by class attention transfer (Eq. 6). From *LAKD: Activation Mapping Distillation
-    Based on Local Learning*. What the paper leaves open is a key whose default is our reading.
+    The student is cut into local modules after its taps. Only its own feature loss trains a module
+    (Eq. 5, weighted by the activation mapping of Eq. 11 and 12); the task loss and class attention
+    transfer also train the last one (Eq. 6). From *LAKD: Activation Mapping Distillation Based on
+    Local Learning*. Choices that the paper leaves open are keys; their defaults are our reading.
 
-    Logged are ``student.loss`` (task), ``distill.loss_module1`` … (one for each tap) and
+    The log holds ``student.loss`` (task), ``distill.loss_module1`` … (one for each tap) and
     ``distill.loss_cat``.
 
     Args:
         architecture (dict | BaseModel): The student, a classifier; or a
-            :class:`GradientDetachStudent`, whose own ``taps``, ``detach`` and ``input_shape`` then
-            count.
+            :class:`GradientDetachStudent`, which has its own ``taps``, ``detach`` and
+            ``input_shape``.
         teacher (dict | BaseModel): The teacher, frozen and in eval mode.
-        teacher_ckpt (str, optional): Its checkpoint, a path or URL; has to fit exactly.
+        teacher_ckpt (str, optional): Its checkpoint, a path or URL, which must fit exactly.
         taps (Sequence[int | str], optional): The student's taps. Defaults to the first block of
-            each stage but the last block of the last: the paper's 1, n + 1, 3n.
-        teacher_taps (Sequence[int | str], optional): The teacher's, one for each. Defaults to the
-            ends of its stages (our reading: shifted student taps keep their targets).
+            each stage but the last, and the last block of the last stage: the paper's 1, n + 1, 3n.
+        teacher_taps (Sequence[int | str], optional): The teacher's taps, one for each. Defaults to
+            the ends of its stages (our reading: shifted student taps keep their targets).
         feature_loss (dict, optional): Defaults to ``NDAMFeatureLoss()``.
-        attention_loss (dict, optional): Compares class activation maps; None for none. Defaults
-            to ``CATLoss()``.
-        connectors (Dict[str, dict], optional): For 'module1' …: what makes that tap of the student
-            fit the teacher's. Where none is given and shapes differ, one is made: convolution and
-            BatchNorm (our reading; the paper's pairs need one for WRN-40-2 to WRN-40-1 alone).
-        detach (bool): Whether gradients are cut; False is the paper's ablation. Defaults to True.
+        attention_loss (dict, optional): Compares class activation maps; None for no such loss.
+            Defaults to ``CATLoss()``.
+        connectors (Dict[str, dict], optional): For 'module1' …, the connector that adapts this tap
+            of the student to the teacher's. If it is not given and shapes differ, LAKD makes a
+            convolution and BatchNorm (our reading; of the paper's pairs only WRN-40-2 to WRN-40-1
+            needs one).
+        detach (bool): Whether to cut gradients; False is the paper's ablation. Defaults to True.
         feature_at_last (bool): Whether the last tap has a feature loss too (Eq. 6). Defaults to
             True.
-        tap_position (str): Align residual blocks 'post_relu' or 'pre_relu'. Our reading is
-            'post_relu'. Pre-activation blocks (wide ResNets) give their signed sums in both.
-        ndam_source (str): What the activation mapping is made from: the teacher's feature at the
-            same 'tap', its class activation maps ('cam') or its feature at the 'prev' tap. Our
-            reading is 'tap'.
+        tap_position (str): Where residual blocks are aligned, 'post_relu' or 'pre_relu'. Our
+            reading is 'post_relu'. Pre-activation blocks (wide ResNets) use signed sums for both.
+        ndam_source (str): Source of the activation mapping: the teacher's feature at the same
+            'tap', its class activation maps ('cam') or its feature at the previous tap ('prev').
+            Our reading is 'tap'.
         paper_mix (float | bool, optional): alpha of Eq. 6, or True for 0.5. It weights the task
-            loss by alpha and the attention loss, on top of its own weight, by 1 - alpha. Our
-            reading is None: weights as they are given.
+            loss by alpha, and the attention loss by 1 - alpha in addition to its own weight. Our
+            reading is None: weights as given.
         ce_weight (float): Weight of the task loss. Defaults to 1.
-        distiller (dict, optional): MMRazor's long form, recorders, connectors, losses and
-            mappings, instead of what the keys above make. Defaults to None.
+        distiller (dict, optional): MMRazor's long form (recorders, connectors, losses and mappings)
+            instead of the keys above. Defaults to None.
         input_shape (Sequence[int]): Shape (C, H, W) of an image, for the runs on noise that check
             taps and shapes. Defaults to (3, 32, 32).
-        **kwargs: ``backward`` and what else :class:`Distill` takes.
+        **kwargs: ``backward`` and other arguments of :class:`Distill`.
 
     Raises:
-        ConfigError: If taps, shapes, connectors or the teacher's checkpoint do not fit.
+        ConfigError: If taps, shapes, connectors or the teacher's checkpoint do not fit, or a key
+            would be ignored beside the others.
 
     Examples:
         >>> model = dict(
@@ -101,29 +103,53 @@ class LAKD(Distill):
             if taps is None:
                 taps = forward_shifted_taps(architecture)
             architecture = GradientDetachStudent(architecture, taps, detach, input_shape)
+        else:
+            own_shape = tuple(input_shape) == architecture.input_shape
+            refuse_ignored(
+                LAKD,
+                'beside a GradientDetachStudent, which has its own; set it there',
+                taps=taps,
+                detach=detach,
+                **({} if own_shape else dict(input_shape=input_shape)),
+            )
         if isinstance(paper_mix, bool):
             paper_mix = 0.5 if paper_mix else None
+        if distiller is not None:
+            refuse_ignored(
+                LAKD,
+                'beside a distiller, which is given in full; write it into the distiller',
+                teacher_taps=teacher_taps,
+                feature_loss=feature_loss,
+                attention_loss=attention_loss,
+                connectors=connectors or None,
+                feature_at_last=feature_at_last,
+                tap_position=tap_position,
+                ndam_source=ndam_source,
+                paper_mix=paper_mix,
+            )
         if paper_mix is not None:
             if not 0 <= paper_mix <= 1:
                 raise ConfigError(f'paper_mix={paper_mix} is not between 0 and 1')
+            refuse_ignored(
+                LAKD, f'with paper_mix={paper_mix}, which sets it; give one', ce_weight=ce_weight
+            )
             ce_weight = paper_mix
             if attention_loss is not None:
                 weight = attention_loss.get('loss_weight', 1.0) * (1 - paper_mix)
                 attention_loss = dict(attention_loss, loss_weight=weight)
-        short = dict(teacher_taps=teacher_taps, feature_loss=feature_loss, connectors=connectors)
-        if distiller is not None and any(short.values()):
-            given = ', '.join(key for key, value in short.items() if value)
-            raise ConfigError(f'LAKD: {given} would be ignored, the distiller is given in full')
         teacher_tap_names = None
         if distiller is None:
-            teacher_taps = teacher_taps or stage_end_taps(teacher)
+            if teacher_taps is None:
+                teacher_taps = stage_end_taps(teacher)
+            if feature_loss is None:
+                feature_loss = dict(type='mmrazor.NDAMFeatureLoss')
             teacher_tap_names = resolve_taps(teacher, teacher_taps, 'teacher_taps')
             distiller = lakd_distiller(
                 architecture.architecture,
                 teacher,
                 student_taps=architecture.tap_names,
                 teacher_taps=teacher_tap_names,
-                feature_loss=feature_loss or dict(type='mmrazor.NDAMFeatureLoss'),
+                feature_loss=feature_loss,
                 attention_loss=attention_loss,
                 connectors=connectors or {},
                 feature_at_last=feature_at_last,
@@ -139,5 +165,5 @@ class LAKD(Distill):
             ce_weight=ce_weight,
             **kwargs,
         )
-        # What metrics of features compare the student's taps with.
+        # Metrics of features compare the student's taps with these.
         self.teacher_tap_names = teacher_tap_names

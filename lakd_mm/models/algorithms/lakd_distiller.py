@@ -1,4 +1,4 @@
-"""From LAKD's short keys to a distiller's long form."""
+"""Conversion of LAKD's short keys into a distiller's long form."""
 
 from collections.abc import Sequence
 from typing import Optional
@@ -25,8 +25,8 @@ def lakd_distiller(
 ) -> dict:
     """Write the config of a :class:`LocalDistiller` for LAKD.
 
-    Module l has the recorder ``module{l}`` on both sides and the loss ``loss_module{l}``; class
-    attention has the recorder ``cat``, the connectors ``student_cat`` and ``teacher_cat`` and the
+    Module l has the recorder ``module{l}`` on both sides and the loss ``loss_module{l}``. Class
+    attention has the recorder ``cat``, the connectors ``student_cat`` and ``teacher_cat``, and the
     loss ``loss_cat``.
 
     Args:
@@ -34,10 +34,10 @@ def lakd_distiller(
         teacher (nn.Module): The teacher.
         student_taps (Sequence[str]): Module names in the student.
         teacher_taps (Sequence[str]): Module names in the teacher, one for each.
-        feature_loss (dict): Config of the loss at each tap, a fresh one for each.
+        feature_loss (dict): Config of the loss; each tap has its own copy.
         attention_loss (dict, optional): Config of the loss on class activation maps.
-        connectors (Dict[str, dict]): Student-side connectors by 'module1' …; elsewhere one is made
-            where shapes differ.
+        connectors (Dict[str, dict]): Student-side connectors by 'module1' …; other modules get one
+            if shapes differ.
         feature_at_last (bool): Whether the last tap has a feature loss.
         tap_position (str): 'post_relu' or 'pre_relu'.
         ndam_source (str): 'tap', 'cam' or 'prev'.
@@ -47,8 +47,8 @@ def lakd_distiller(
         dict: The config.
 
     Raises:
-        ConfigError: If the numbers of taps differ, a connector belongs to no tap, or an option is
-            unknown.
+        ConfigError: If the numbers of taps differ, a connector belongs to no tap or to a tap
+            without a loss, or an option is unknown or has no effect.
     """
     if len(student_taps) != len(teacher_taps):
         raise ConfigError(
@@ -65,6 +65,18 @@ def lakd_distiller(
     unknown = sorted(set(connectors) - set(modules))
     if unknown:
         raise ConfigError(f'connectors: no {unknown[0]!r}, the modules are {", ".join(modules)}')
+
+    if not feature_at_last:
+        if len(modules) == 1:
+            raise ConfigError(
+                'feature_at_last=False leaves no feature loss if there is only one tap; give more '
+                "taps, or use type='mmrazor.Distill' with a CATLoss"
+            )
+        if modules[-1] in connectors:
+            raise ConfigError(
+                f'connectors.{modules[-1]} would be ignored with feature_at_last=False, since the '
+                f'last tap then has no feature loss; leave it out'
+            )
 
     transfers = {
         f'loss_{module}': dict(
@@ -85,14 +97,14 @@ def lakd_distiller(
 
 
 def _position(student, student_tap, teacher, teacher_tap, tap_position) -> str:
-    """A pre-activation block gives its signed sum; the next ReLU lies in the next module."""
+    """Choose a tap's position; a pre-activation block's ReLU would be in the next module."""
     taps = student.get_submodule(student_tap), teacher.get_submodule(teacher_tap)
     signed = any(getattr(tap, 'pre_activation', False) for tap in taps)
     return 'post_relu' if signed else tap_position
 
 
 def _set_ndam_source(distiller: dict, source: str, modules: Sequence[str], classifier: str):
-    """Say what the mapping of each module is made from, if not from its own teacher feature."""
+    """Set the source of each module's mapping, if it is not its own teacher feature."""
     if source == 'tap':
         return
     cam = dict(recorder='cat', from_student=False, data_idx=-1, connector='teacher_cat')
@@ -102,6 +114,11 @@ def _set_ndam_source(distiller: dict, source: str, modules: Sequence[str], class
         connector = dict(type='mmrazor.CAMConnector', classifier=classifier)
         distiller['connectors'].setdefault('teacher_cat', connector)
     mappings = distiller['loss_forward_mappings']
+    if source == 'prev' and not any(f'loss_{module}' in mappings for module in modules[1:]):
+        raise ConfigError(
+            "ndam_source='prev' would be ignored: no tap after the first has a feature loss; give "
+            "more taps, or ndam_source='tap'"
+        )
     for previous, module in zip((None, *modules), modules):
         if f'loss_{module}' in mappings and (source == 'cam' or previous):
             target = mappings[f'loss_{previous}']['t_feature'] if previous else cam

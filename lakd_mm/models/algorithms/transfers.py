@@ -1,4 +1,4 @@
-"""From what a method compares to a distiller's recorders, connectors, losses and mappings."""
+"""Conversion of a method's transfers into recorders, connectors, losses and mappings."""
 
 import inspect
 from collections.abc import Mapping, Sequence
@@ -21,28 +21,27 @@ def write_distiller(
     transfers: Mapping[str, dict],
     input_shape: Sequence[int] = (3, 32, 32),
 ) -> dict:
-    """Write the config of a :class:`LocalDistiller` from what is compared where.
+    """Write the config of a :class:`LocalDistiller` from transfers: what is compared where.
 
     A transfer has a loss and the keys
 
-    - ``at``: 'logits'; 'pooled', the vectors in front of the classifier; 'cams', class activation
-      maps; 'stages', the end of each stage; a list of stages counted from 1; 'neck', every level
-      of a detector's neck; ``dict(neck=[0, 1])``, those levels; or a dict with ``student`` and
-      ``teacher``, lists of taps that pair up (:func:`resolve_taps`). With several
-      places each has a loss of its own, its number behind the name.
+    - ``at``: 'logits'; 'pooled', the vectors before the classifier; 'cams', class activation maps;
+      'stages', the end of each stage; a list of stages counted from 1; 'neck', every level of a
+      detector's neck; ``dict(neck=[0, 1])``, those levels; or a dict with ``student`` and
+      ``teacher``, lists of taps that pair up (:func:`resolve_taps`). With several places each one
+      has its own loss, and its number follows the name.
     - ``position`` of features: 'post_relu' (default), a block's output, or 'pre_relu', see
       :func:`pre_relu_record`.
-    - ``connector``: what the student's record goes through; 'auto' (default), nothing where the
-      shapes of features agree, else a convolution and BatchNorm that make them agree; a config;
-      None. ``teacher_connector``: the same for the teacher's, None by default.
-    - ``growth``: how many times the loss before it the loss at each place weighs, the last one
-      keeping its own weight. Defaults to 1.
-
+    - ``connector`` of the student's record: 'auto' (default), which makes a convolution and
+      BatchNorm if the shapes of features differ; a config; or None.
+    - ``teacher_connector`` of the teacher's record: a config, or None (default).
+    - ``growth``: ratio of the weights of the losses at a place and at the place before it; the last
+      one has its own weight. Defaults to 1.
     - ``mask``: a :class:`SaliencyMask`, made from the teacher's features, for a loss that takes
       one: its config without the ``tap``.
 
-    Channels, sizes and norms that constructors of losses and connectors ask for and their config
-    leaves out are filled in: ``in_channel(s)``, ``out_channel``, ``dim_in``, ``kernel_size``,
+    If the config of a loss or a connector leaves out channels, sizes or norms that its constructor
+    needs, they are filled in: ``in_channel(s)``, ``out_channel``, ``dim_in``, ``kernel_size``,
     ``stride``, ``padding``, ``conv_cfg`` and ``norm``.
 
     Args:
@@ -55,8 +54,8 @@ def write_distiller(
         dict: The config.
 
     Raises:
-        ConfigError: If a key, a place or a tap is unknown, taps do not pair up, or no convolution
-            makes shapes agree.
+        ConfigError: If a key, a place or a tap is unknown, taps do not pair up, no convolution
+            makes shapes agree, or a key would be ignored.
 
     Examples:
         >>> transfers = dict(
@@ -80,7 +79,8 @@ def write_distiller(
         at, position = transfer['at'], transfer.get('position', 'post_relu')
         places[name] = paired_places(student, teacher, at, position, f'transfers.{name}')
         mask = transfer.get('mask')
-        if isinstance(mask, Mapping) and mask.get('target', 'label') == 'label':
+        of_label = isinstance(mask, Mapping) and mask.get('target', 'label') == 'label'
+        if of_label and mask.get('method') != 'none':
             _check_classes(f'transfers.{name}.mask', student, teacher)
     for side, network in enumerate((student, teacher)):
         measure(network, [place for pair in places.values() for place in pair[side]], input_shape)
@@ -106,6 +106,11 @@ def _check_transfer(key: str, name: str, transfer: Any):
     position = transfer.get('position', 'post_relu')
     if position not in ('post_relu', 'pre_relu'):
         raise ConfigError(f"{key}.position={position!r} is neither 'post_relu' nor 'pre_relu'")
+    if transfer.get('teacher_connector') == 'auto':
+        raise ConfigError(
+            f"{key}: teacher_connector='auto' would be ignored, since only the student's record is "
+            f'adapted; give a config, or leave it out'
+        )
     check_positive(key, growth=transfer.get('growth', 1.0))
     at = transfer['at']
     useless = {'logits': {'position', 'growth'}, 'pooled': {'position', 'growth'}}
@@ -131,13 +136,18 @@ def _write_transfer(
     parameters = inspect.signature(_class_of(transfer['loss'], key).forward).parameters
     arguments = list(parameters)[1:3]
     mask = transfer.get('mask')
+    if len(of_student) == 1 and transfer.get('growth', 1.0) != 1:
+        raise ConfigError(
+            f'transfers.{name}: growth={transfer["growth"]} would be ignored with one place; give '
+            f'more places, or loss_weight'
+        )
     _check_mask(f'transfers.{name}', mask, parameters, of_teacher)
     for i, (s_place, t_place) in enumerate(zip(of_student, of_teacher)):
         number = '' if len(of_student) == 1 else i + 1
         part, loss_name = f'{short}{number}', f'{name}{number}'
         if part in written['student_recorders']:
             raise ConfigError(
-                f'transfers.{name}: {loss_name} is what a place of another transfer is called; '
+                f'transfers.{name}: a place of another transfer is called {loss_name} too; '
                 f'choose another name'
             )
         mapping = {}
@@ -156,7 +166,7 @@ def _write_transfer(
                 dict(dict(type='mmrazor.SaliencyMask'), **mask),
                 f'transfers.{name}.mask',
                 tap=t_place['recorder']['source'],
-                input_shape=tuple(input_shape),
+                input_shape=None if mask.get('method') == 'none' else tuple(input_shape),
             )
             mapping['mask'] = dict(recorder=part, from_student=False, **t_place['record'])
             mapping['mask']['connector'] = _shared(written['connectors'], connector)
@@ -169,7 +179,7 @@ def _write_transfer(
 
 
 def _check_mask(key: str, mask: Any, parameters: Mapping, of_teacher: list[dict]):
-    """Raise unless a mask is there where the loss takes one, and can be made there."""
+    """Raise unless there is a mask if the loss takes one, and it can be made there."""
     if mask is None:
         if 'mask' in parameters and parameters['mask'].default is inspect.Parameter.empty:
             raise ConfigError(
@@ -181,19 +191,21 @@ def _check_mask(key: str, mask: Any, parameters: Mapping, of_teacher: list[dict]
         raise ConfigError(f"{key}.mask={mask!r}: give a dict, a SaliencyMask's arguments")
     for name in ('tap', 'input_shape'):
         if name in mask:
-            raise ConfigError(f'{key}.mask: {name} follows from where the teacher is recorded')
+            raise ConfigError(
+                f'{key}.mask: {name} follows from where the teacher is recorded; leave it out'
+            )
     if 'mask' not in parameters:
         raise ConfigError(f'{key}: it has a mask, but its loss takes none')
     for place in of_teacher:
         if place['recorder']['type'] != 'mmrazor.ModuleOutputs' or len(place['shape']) != 4:
             raise ConfigError(
-                f"{key}: a mask needs features with positions, behind the ReLU; set at='stages' or "
-                f'name taps of such'
+                f"{key}: a mask needs features with positions, after the ReLU; set at='stages' or "
+                f'name taps with such features'
             )
 
 
 def _check_classes(key: str, student: nn.Module, teacher: nn.Module):
-    """Raise if the student's labels are none of the teacher's classes."""
+    """Raise if the student's labels are not the teacher's classes."""
     of_student, of_teacher = (
         getattr(getattr(network, 'head', None), 'num_classes', None)
         for network in (student, teacher)
@@ -206,7 +218,7 @@ def _check_classes(key: str, student: nn.Module, teacher: nn.Module):
 
 
 def _shared(connectors: dict, connector: dict) -> str:
-    """The name of a connector's config, which is added if no equal one is there."""
+    """Return the name of a connector's config, which is added unless an equal one exists."""
     for name, other in connectors.items():
         if other == connector:
             return name
@@ -216,7 +228,7 @@ def _shared(connectors: dict, connector: dict) -> str:
 
 
 def _connector(connector: Any, place: dict, target: torch.Size, key: str) -> Optional[dict]:
-    """A connector's config, complete, or None where there is none."""
+    """Complete a connector's config, or return None if there is none."""
     shape = place['shape']
     if 'connector' in place:
         return place['connector']
@@ -239,7 +251,7 @@ def _connector(connector: Any, place: dict, target: torch.Size, key: str) -> Opt
 
 
 def _resize(size: torch.Size, target: torch.Size, key: str) -> dict:
-    """Arguments of the convolution that FitNet's regressor uses between two sizes of map."""
+    """Return the arguments of FitNet's regressor, a convolution between two sizes of map."""
     if size == target:
         return {}
     if all(s in (2 * t, 2 * t - 1) for s, t in zip(size, target)):
@@ -253,7 +265,7 @@ def _resize(size: torch.Size, target: torch.Size, key: str) -> dict:
 
 
 def _class_of(cfg: Any, key: str) -> type:
-    """The class that a config names."""
+    """Return the class that a config names."""
     if not isinstance(cfg, Mapping) or 'type' not in cfg:
         raise ConfigError(f'{key}={cfg!r}: give a dict with a type')
     cls = MODELS.get(cfg['type']) if isinstance(cfg['type'], str) else cfg['type']
@@ -266,7 +278,7 @@ def _class_of(cfg: Any, key: str) -> type:
 
 
 def _fill(cfg: Any, key: str, **found) -> dict:
-    """Give a config those arguments of its class that it leaves out and that are known."""
+    """Add known arguments to a config that its class takes and the config leaves out."""
     cls = _class_of(cfg, key)
     signature = inspect.signature(cls)
     missing = {

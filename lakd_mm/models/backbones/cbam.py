@@ -1,4 +1,4 @@
-"""Convolutional block attention (CBAM), and MMPretrain's ResNets with it in every block."""
+"""Convolutional block attention (CBAM), and ResNets that have it in every block."""
 
 import torch
 import torch.nn as nn
@@ -12,11 +12,11 @@ from .cifar_resnet import CIFARResNet
 
 
 class ChannelGate(nn.Module):
-    """Weighs channels by one small network on their means and on their maxima.
+    """Weigh channels by a small network that runs on their means and on their maxima.
 
     Args:
         channels (int): Channels of the feature.
-        reduction (int): How many times fewer hidden units there are, at least one. Defaults to 16.
+        reduction (int): Channels for each hidden unit; there is at least one unit. Defaults to 16.
 
     Shape:
         (N, C, H, W) to the weights (N, C, 1, 1), each between 0 and 1.
@@ -40,7 +40,7 @@ class ChannelGate(nn.Module):
 
 
 class SpatialGate(nn.Module):
-    """Weighs positions by a 7x7 convolution over the maximum and the mean of the channels.
+    """Weigh positions by a 7x7 convolution over the maximum and the mean of the channels.
 
     Shape:
         (N, C, H, W) to the weights (N, 1, H, W), each between 0 and 1.
@@ -53,7 +53,7 @@ class SpatialGate(nn.Module):
         self.start_flat()
 
     def start_flat(self):
-        """Weigh all positions alike, by one half, as at the start of training."""
+        """Give all positions the weight one half, as at the start of training."""
         nn.init.zeros_(self.bn.weight)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
@@ -66,17 +66,17 @@ class CBAM(nn.Module):
     """Attention over channels, then over positions.
 
     From `CBAM: Convolutional Block Attention Module <https://arxiv.org/abs/1807.06521>`_ (ECCV
-    2018), with the biases, the BatchNorm and the start of its authors' code.
+    2018), with the biases, the BatchNorm and the initial weights of its authors' code.
 
     Args:
         channels (int): Channels of the feature.
-        reduction (int): How many times fewer hidden units the channels' gate has. Defaults to 16.
+        reduction (int): Channels for each hidden unit of the channels' gate. Defaults to 16.
 
     Shape:
         (N, C, H, W) to the same.
 
     Raises:
-        ConfigError: If ``reduction`` is no positive whole number.
+        ConfigError: If ``reduction`` is not a positive whole number.
     """
 
     def __init__(self, channels: int, reduction: int = 16):
@@ -85,13 +85,13 @@ class CBAM(nn.Module):
         self.spatial_gate = SpatialGate()
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Weigh a feature."""
+        """Weigh the channels and positions of a feature."""
         x = x * self.channel_gate(x)
         return x * self.spatial_gate(x)
 
 
 class _CBAMBlock:
-    """Puts attention on the residual branch of MMPretrain's blocks, just before the sum."""
+    """Add attention to the residual branch of MMPretrain's blocks, just before the sum."""
 
     def __init__(self, in_channels: int, out_channels: int, reduction: int, **kwargs):
         super().__init__(in_channels, out_channels, **kwargs)
@@ -112,23 +112,23 @@ class _CBAMBlock:
 
 
 class CBAMBasicBlock(_CBAMBlock, BasicBlock):
-    """MMPretrain's ``BasicBlock`` with attention; parameters are named as there, and ``cbam``."""
+    """MMPretrain's ``BasicBlock`` with attention, whose parameters are named ``cbam``."""
 
 
 class CBAMBottleneck(_CBAMBlock, Bottleneck):
-    """MMPretrain's ``Bottleneck`` with attention; parameters are named as there, and ``cbam``."""
+    """MMPretrain's ``Bottleneck`` with attention, whose parameters are named ``cbam``."""
 
 
 class _WithCBAM:
-    """Builds a ResNet out of blocks with attention.
+    """Build a ResNet from blocks with attention.
 
     Args:
-        depth (int): As of the network without attention.
-        reduction (int): How many times fewer hidden units the channels' gates have. Defaults to 16.
+        depth (int): Depth, as for the network without attention.
+        reduction (int): Channels for each hidden unit of the channels' gates. Defaults to 16.
         **kwargs: Further arguments of the network without attention.
 
     Raises:
-        ConfigError: If ``reduction`` is no positive whole number.
+        ConfigError: If ``reduction`` is not a positive whole number, or ``style`` would be ignored.
     """
 
     def __init__(self, depth: int, reduction: int = 16, **kwargs):
@@ -137,11 +137,16 @@ class _WithCBAM:
 
     def make_res_layer(self, block: type, **kwargs) -> nn.Module:
         """Make a stage."""
+        if not issubclass(block, Bottleneck) and kwargs.get('style', 'pytorch') != 'pytorch':
+            raise ConfigError(
+                f'{type(self).__name__}: style={kwargs["style"]!r} would be ignored, since '
+                f'only bottlenecks use it; leave it out'
+            )
         block = CBAMBottleneck if issubclass(block, Bottleneck) else CBAMBasicBlock
         return super().make_res_layer(block=block, reduction=self.reduction, **kwargs)
 
     def init_weights(self):
-        """Initialise, and let the gates of positions start flat whatever BatchNorm starts with."""
+        """Initialise the weights. Gates of positions start flat, whatever BatchNorm starts with."""
         super().init_weights()
         if 'Pretrained' not in str(self.init_cfg):
             for module in self.modules():
@@ -153,12 +158,12 @@ class _WithCBAM:
 class CBAMResNet(_WithCBAM, ResNet):
     """MMPretrain's ``ResNet`` with :class:`CBAM` in every block.
 
-    It stands on the residual branch, just before the sum. A checkpoint of the network without
-    attention loads with ``load_from``: everything but the gates (``layer1.0.cbam.…``) is taken.
+    CBAM is on the residual branch, just before the sum. A checkpoint of the network without
+    attention loads with ``load_from``, which sets all weights but the gates' (``layer1.0.cbam.…``).
 
     Args:
-        depth (int): As of the network without attention.
-        reduction (int): How many times fewer hidden units the channels' gates have. Defaults to 16.
+        depth (int): Depth, as for the network without attention.
+        reduction (int): Channels for each hidden unit of the channels' gates. Defaults to 16.
         **kwargs: Further arguments of the network without attention.
     """
 

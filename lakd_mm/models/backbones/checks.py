@@ -1,4 +1,4 @@
-"""Checks of what several backbones take."""
+"""Checks of arguments that several backbones share."""
 
 from collections.abc import Sequence
 

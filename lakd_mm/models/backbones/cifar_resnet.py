@@ -12,26 +12,27 @@ class CIFARResNet(ResNet_CIFAR):
     """Three-stage ResNet for 32x32 images: ResNet-8 … ResNet-110 and the x4 widths.
 
     The network of `Deep Residual Learning <https://arxiv.org/abs/1512.03385>`_, section 4.2, as
-    the distillation literature uses it: 1x1 convolution + BatchNorm shortcuts wherever the stride
-    or the width changes ("option B"), a 16-16-32-64 layout, and for the x4 widths 32-64-128-256.
-    MMPretrain's blocks and parameter names are kept, and a classifier that holds this backbone
-    also reads checkpoints in the literature's own naming (``conv1``, ``layer1.0.conv1``, ``fc``).
+    the distillation literature uses it: shortcuts are 1x1 convolution + BatchNorm wherever the
+    stride or the width changes ("option B"), and widths are 16-16-32-64, or 32-64-128-256 for x4.
+    It keeps MMPretrain's blocks and parameter names. A classifier with this backbone also reads
+    checkpoints with the literature's names (``conv1``, ``layer1.0.conv1``, ``fc``).
 
     Args:
         depth (int): One of 8, 14, 20, 32, 44, 56, 110.
-        widen_factor (int): 1 or 4; 4 gives the networks called 8x4 and 32x4. Defaults to 1.
+        widen_factor (int): 1 or 4; 4 makes the networks called 8x4 and 32x4. Defaults to 1.
         stem_channels (int, optional): Width of the stem. Defaults to 16, or 32 for the x4 widths.
-        zero_init_residual (bool): Whether each block starts as the identity. The literature does
-            not. Defaults to False.
+        zero_init_residual (bool): Whether each block starts as the identity. Defaults to False, as
+            in the literature.
         out_indices (Sequence[int]): Stages to return, from 0, 1, 2. Defaults to ``(2, )``.
         **kwargs: Further arguments of :class:`mmpretrain.models.ResNet`.
 
     Shape:
-        Input (N, 3, H, W); stages (N, 16w, H, W), (N, 32w, H/2, W/2), (N, 64w, H/4, W/4) with w
-        the widen factor.
+        Input (N, 3, H, W); stages (N, 16w, H, W), (N, 32w, H/2, W/2), (N, 64w, H/4, W/4), where
+        w is the widen factor.
 
     Raises:
-        ConfigError: If the depth or the widen factor is not one of the literature's.
+        ConfigError: If the depth or the widen factor is not one of the literature's, or an argument
+            would be ignored.
     """
 
     arch_settings = {
@@ -54,6 +55,16 @@ class CIFARResNet(ResNet_CIFAR):
             )
         if widen_factor not in (1, 4):
             raise ConfigError(f'CIFARResNet: widen_factor={widen_factor!r} is neither 1 nor 4')
+        if kwargs.get('style', 'pytorch') != 'pytorch':
+            raise ConfigError(
+                f'CIFARResNet: style={kwargs["style"]!r} would be ignored, since only '
+                f'bottlenecks use it; leave it out'
+            )
+        if zero_init_residual and 'Pretrained' in str(kwargs.get('init_cfg')):
+            raise ConfigError(
+                'CIFARResNet: zero_init_residual=True would be ignored with the weights of a '
+                'Pretrained init_cfg; leave it out'
+            )
         if stem_channels is None:
             stem_channels = 16 if widen_factor == 1 else 32
         super().__init__(

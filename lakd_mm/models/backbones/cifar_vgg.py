@@ -20,22 +20,22 @@ class CIFARVGG(BaseBackbone):
     """VGG with BatchNorm for 32x32 images: VGG-8, -11, -13, -16, -19.
 
     The network of `Very Deep Convolutional Networks <https://arxiv.org/abs/1409.1556>`_ as the
-    distillation literature uses it: max-pooling stands before stages 1, 2 and 3 only, so that the
-    last two stages are of the same size, and global average pooling and one linear layer replace
-    the three linear layers. VGG-8 has one convolution in each stage. The convolutions of width 64
-    are the ``stem``, which the literature does not count as a stage when it taps networks. A
-    classifier that holds this backbone also reads checkpoints in the literature's naming
-    (``block0.0``, ``classifier``).
+    distillation literature uses it: max-pooling comes before stages 1, 2 and 3 only, so the last
+    two stages have the same size; global average pooling and one linear layer replace the three
+    linear layers. VGG-8 has one convolution in each stage. The convolutions of width 64 are the
+    ``stem``, which the literature does not count as a stage when it taps networks. A classifier
+    with this backbone also reads checkpoints with the literature's names (``block0.0``,
+    ``classifier``).
 
-    A block is a 3x3 convolution with bias, BatchNorm and ReLU (``conv``, ``bn``, ``relu``), and is
-    what counts as a residual block elsewhere.
+    A block is a 3x3 convolution with bias, BatchNorm and ReLU (``conv``, ``bn``, ``relu``). Taps
+    count these blocks as they count residual blocks elsewhere.
 
     Args:
         depth (int): One of 8, 11, 13, 16, 19.
         in_channels (int): Channels of an image. Defaults to 3.
         out_indices (Sequence[int]): Stages to return, from 0 to 3. Defaults to ``(3, )``.
         init_cfg (dict | List[dict], optional): Defaults to the literature's: convolutions normal
-            by their fan-out, BatchNorm 1 and 0.
+            by their fan-out, BatchNorm with weight 1 and bias 0.
 
     Shape:
         Input (N, C, H, W); stem (N, 64, H, W); stages (N, 128, H/2, W/2), (N, 256, H/4, W/4),

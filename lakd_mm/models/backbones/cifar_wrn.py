@@ -13,11 +13,11 @@ from .checks import check_out_indices
 
 
 class PreActivationBlock(nn.Module):
-    """BatchNorm, ReLU, 3x3 convolution, twice, and a shortcut around them.
+    """Twice BatchNorm, ReLU and 3x3 convolution, with a shortcut around them.
 
-    Where the width changes, the shortcut is a 1x1 convolution of what the first ReLU gives. The one
-    ``relu`` runs twice; its first input is the BatchNorm of the block's input, which is the
-    literature's feature before the activation ("preact") of the block before it.
+    Where the width changes, the shortcut is a 1x1 convolution of the first ReLU's output. The one
+    ``relu`` runs twice; its first input is the BatchNorm of the block's input, which the literature
+    calls the feature before the activation ("preact") of the preceding block.
 
     Args:
         in_channels (int): Channels of the input.
@@ -53,30 +53,30 @@ class CIFARWideResNet(BaseBackbone):
     """Wide ResNet for 32x32 images: WRN-16-1, -16-2, -40-1, -40-2, -28-4 and the like.
 
     The network of `Wide Residual Networks <https://arxiv.org/abs/1605.07146>`_ without dropout, as
-    the distillation literature uses it. Parameters are named as in MMRazor's ``WideResNet``, so
-    either loads the other's checkpoints, and a classifier that holds this backbone also reads the
-    literature's own naming (``block1.layer.0.convShortcut``, ``fc``).
+    the distillation literature uses it. Parameters have the names of MMRazor's ``WideResNet``, so
+    either loads the other's checkpoints. A classifier with this backbone also reads checkpoints
+    with the literature's names (``block1.layer.0.convShortcut``, ``fc``).
 
-    A block's output is the signed sum, which the literature calls a stage's feature; only behind
-    the last stage are BatchNorm and ReLU (``bn1``, ``relu``).
+    A block's output is the signed sum, which the literature calls a stage's feature. BatchNorm and
+    ReLU (``bn1``, ``relu``) follow the last stage only.
 
     Args:
         depth (int): 6n + 4 for n blocks in each stage.
-        widen_factor (int): How many times 16, 32 and 64 the stages' widths are. Defaults to 1.
+        widen_factor (int): Factor of the stages' widths 16, 32 and 64. Defaults to 1.
         in_channels (int): Channels of an image. Defaults to 3.
-        out_indices (Sequence[int]): Stages to return, from 0, 1, 2. The last one is returned after
-            the final BatchNorm and ReLU, which is what is pooled and what class activation maps
-            are made from; the others are the signed sums. Defaults to ``(2, )``.
+        out_indices (Sequence[int]): Stages to return, from 0, 1, 2. The last stage is returned
+            after the final BatchNorm and ReLU, as the pooling and class activation maps need it;
+            the others are the signed sums. Defaults to ``(2, )``.
         init_cfg (dict | List[dict], optional): Defaults to the literature's: convolutions normal
-            by their fan-out, BatchNorm 1 and 0.
+            by their fan-out, BatchNorm with weight 1 and bias 0.
 
     Shape:
-        Input (N, C, H, W); stages (N, 16w, H, W), (N, 32w, H/2, W/2), (N, 64w, H/4, W/4) with w
-        the widen factor.
+        Input (N, C, H, W); stages (N, 16w, H, W), (N, 32w, H/2, W/2), (N, 64w, H/4, W/4), where
+        w is the widen factor.
 
     Raises:
-        ConfigError: If the depth is not 6n + 4, the widen factor is no positive number, or a stage
-            does not exist.
+        ConfigError: If the depth is not 6n + 4, the widen factor is not a positive number, or a
+            stage does not exist.
     """
 
     def __init__(

@@ -1,6 +1,6 @@
-"""The distillation literature's parameter names, and classifiers that read them.
+"""The distillation literature's parameter names, and classifiers that can read them.
 
-They are those of `RepDistiller <https://github.com/HobbitLong/RepDistiller>`_ and mdistiller.
+The names are those of `RepDistiller <https://github.com/HobbitLong/RepDistiller>`_ and mdistiller.
 """
 
 import re
@@ -12,7 +12,7 @@ from .cifar_resnet import CIFARResNet
 from .cifar_vgg import CIFARVGG
 from .cifar_wrn import CIFARWideResNet
 
-# For each kind of network names that all of its checkpoints have, and what becomes of names.
+# For each kind of network: names that all its checkpoints have, and how names change.
 _RESNETS = (
     {'conv1.weight', 'fc.weight'},
     {
@@ -32,7 +32,7 @@ _VGGS = (
 
 
 def _vgg_name(stage: int, index: int) -> str:
-    """A stage is a flat list there: convolution, BatchNorm, ReLU, convolution, …."""
+    """Name a layer of a stage, a flat list there: convolution, BatchNorm, ReLU, convolution, …."""
     part = f'layer{stage}' if stage else 'stem'
     return f'backbone.{part}.{index // 3}.{("conv", "bn", "relu")[index % 3]}.'
 
@@ -40,13 +40,13 @@ def _vgg_name(stage: int, index: int) -> str:
 def map_literature_keys(state_dict: dict, prefix: str = '', *_) -> dict:
     """Rename the literature's parameter names to MMPretrain's, in place.
 
-    ResNets, wide ResNets and VGGs with BatchNorm are known. A state dict that already has a
-    backbone is left alone.
+    It knows ResNets, wide ResNets and VGGs with BatchNorm, and leaves a state dict alone that
+    already has a backbone.
 
     Args:
         state_dict (dict): Parameters by name.
-        prefix (str): What stands before the classifier's own names. Defaults to ''.
-        *_: Ignored; with them this is a load-state-dict pre-hook of the classifier.
+        prefix (str): Prefix of the classifier's own names. Defaults to ''.
+        *_: Not used; they let the classifier use this as a load-state-dict pre-hook.
 
     Returns:
         dict: The same state dict.
@@ -72,6 +72,6 @@ def _read_literature_keys(classifier: nn.Module, name: str, backbone: nn.Module)
         classifier._register_load_state_dict_pre_hook(map_literature_keys)
 
 
-# The classifier is MMPretrain's and only it sees all keys of a checkpoint, so the hook is put on it
-# when the backbone is put into it.
+# Only the classifier, which is MMPretrain's, sees all keys of a checkpoint. So it gets the hook
+# when it gets the backbone.
 register_module_module_registration_hook(_read_literature_keys)

@@ -1,4 +1,4 @@
-"""What stands between a record and a loss."""
+"""Connectors, which convert a record before a loss compares it."""
 
 from .cam_connector import CAMConnector
 from .margin_connector import MarginConnector, batchnorm_margin

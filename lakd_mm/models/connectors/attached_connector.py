@@ -9,25 +9,25 @@ from ...errors import ConfigError, near_names
 class AttachedConnector(BaseConnector):
     """Base of connectors that a :class:`LocalDistiller` attaches to a layer of a network.
 
-    The layer stays the network's own: it is read live, and neither saved nor optimised twice.
+    The layer remains part of the network: the connector reads its current weights, and neither
+    saves nor optimises it a second time.
 
     Args:
         layer_name (str): Name of the layer.
-        init_cfg (dict, optional): Defaults to None.
 
     Attributes:
-        wanted (str): What the layer has to be, for messages.
+        wanted (str): The required kind of layer, for messages.
     """
 
     wanted = 'layer'
 
-    def __init__(self, layer_name: str, init_cfg=None):
-        super().__init__(init_cfg=init_cfg)
+    def __init__(self, layer_name: str):
+        super().__init__()
         self._layer_name = layer_name
         self._attached = ()
 
     def fits(self, module: nn.Module) -> bool:
-        """Whether a module is what this connector reads."""
+        """Return whether this connector can read a module."""
         raise NotImplementedError
 
     def attach(self, model: nn.Module):
@@ -44,12 +44,12 @@ class AttachedConnector(BaseConnector):
                 f'{type(self).__name__}: {type(model).__name__} has no {self.wanted} {name!r}; '
                 f'{near_names(name, fitting)}'
             )
-        # In a tuple, so that the layer is not registered a second time as this module's own.
+        # A tuple keeps PyTorch from registering the layer as a submodule of this one.
         self._attached = (modules[name],)
 
     @property
     def layer(self) -> nn.Module:
-        """The layer.
+        """Return the layer.
 
         Raises:
             RuntimeError: If the connector is not attached.

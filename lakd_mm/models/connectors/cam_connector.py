@@ -1,4 +1,4 @@
-"""Class activation maps from a feature map and the classifier's weight."""
+"""Class activation maps, from a feature map and the classifier's weight."""
 
 import torch
 import torch.nn as nn
@@ -12,26 +12,25 @@ from .attached_connector import AttachedConnector
 class CAMConnector(AttachedConnector):
     """Turn the last feature map into class activation maps.
 
-    ``A_k = sum_c W_kc F_c`` with W the weight of the classifier behind global average pooling, no
-    bias (`Learning Deep Features for Discriminative Localization
-    <https://arxiv.org/abs/1512.04150>`_). CAT-KD replaces the pooling and the classifier by a 1x1
-    convolution to get them; pooling and a linear map commute, so the maps are the same. The weight
-    is the network's own, live: a student's classifier is trained through it.
+    ``A_k = sum_c W_kc F_c``, where W is the weight of the classifier that follows global average
+    pooling, without its bias (`Learning Deep Features for Discriminative Localization
+    <https://arxiv.org/abs/1512.04150>`_). CAT-KD replaces the pooling and the classifier by a
+    1x1 convolution to get them; pooling and a linear map commute, so the maps are the same. The
+    weight belongs to the network, so a student's maps also train its classifier.
 
     A :class:`LocalDistiller` attaches it to the network whose records it converts.
 
     Args:
         classifier (str): Name of the linear layer. Defaults to 'head.fc'.
-        init_cfg (dict, optional): Defaults to None.
     """
 
     wanted = 'linear layer'
 
-    def __init__(self, classifier: str = 'head.fc', init_cfg=None):
-        super().__init__(classifier, init_cfg)
+    def __init__(self, classifier: str = 'head.fc'):
+        super().__init__(classifier)
 
     def fits(self, module: nn.Module) -> bool:
-        """Whether a module is a linear layer."""
+        """Return whether a module is a linear layer."""
         return isinstance(module, nn.Linear)
 
     def forward_train(self, feature: torch.Tensor) -> torch.Tensor:

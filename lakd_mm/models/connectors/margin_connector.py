@@ -11,19 +11,19 @@ from .attached_connector import AttachedConnector
 
 
 def batchnorm_margin(norm: nn.Module) -> torch.Tensor:
-    r"""The mean of what BatchNorm gives below zero, for each channel.
+    r"""Compute the mean of BatchNorm's outputs below zero, for each channel.
 
     .. math::
         m = E[x \mid x < 0] = \beta - |\gamma| \frac{\varphi(\beta / |\gamma|)}
             {\Phi(-\beta / |\gamma|)}, \quad x \sim N(\beta, \gamma^2)
 
-    and -3 gamma where less than 0.1 % lies below zero (OFD, Eq. 3 and its authors' code).
+    or -3 gamma if less than 0.1 % lies below zero (OFD, Eq. 3 and its authors' code).
 
     Args:
         norm (nn.Module): A BatchNorm with weights.
 
     Returns:
-        torch.Tensor: Shape (C, ), not above zero.
+        torch.Tensor: Shape (C, ); no value is above zero.
     """
     scale, shift = norm.weight.detach().abs(), norm.bias.detach()
     ratio = shift / scale
@@ -34,26 +34,25 @@ def batchnorm_margin(norm: nn.Module) -> torch.Tensor:
 
 @MODELS.register_module()
 class MarginConnector(AttachedConnector):
-    """The teacher's transform of OFD: values below a negative margin are raised to it.
+    """Raise values below a negative margin to it, as OFD does with the teacher's features.
 
     From `A Comprehensive Overhaul of Feature Distillation <https://arxiv.org/abs/1904.01866>`_
-    (ICCV 2019, Eq. 2 and 3). The margin is read from the teacher's BatchNorm at every step, so that
-    it is right however the weights arrived; MMRazor's ``OFDTeacherConnector`` keeps that of the
-    moment in which the model was built.
+    (ICCV 2019, Eq. 2 and 3). The connector reads the margin from the teacher's BatchNorm at every
+    step, so it is right however the weights were loaded; MMRazor's ``OFDTeacherConnector`` keeps
+    the margin of the moment when the model was built.
 
     Args:
-        norm (str): Name of the BatchNorm in front of the ReLU.
-        init_cfg (dict, optional): Defaults to None.
+        norm (str): Name of the BatchNorm before the ReLU.
     """
 
     wanted = 'BatchNorm with weights'
 
-    def __init__(self, norm: str, init_cfg=None):
-        super().__init__(norm, init_cfg)
+    def __init__(self, norm: str):
+        super().__init__(norm)
         self.norm = norm
 
     def fits(self, module: nn.Module) -> bool:
-        """Whether a module is a BatchNorm that scales and shifts."""
+        """Return whether a module is a BatchNorm that scales and shifts."""
         return isinstance(module, _BatchNorm) and module.weight is not None
 
     def forward_train(self, feature: torch.Tensor) -> torch.Tensor:

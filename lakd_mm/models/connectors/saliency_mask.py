@@ -1,4 +1,4 @@
-"""Where a teacher's feature matters for a class."""
+"""Masks that show where a teacher's feature matters for a class."""
 
 import weakref
 from collections.abc import Callable, Sequence
@@ -10,7 +10,7 @@ import torch.nn as nn
 import torch.nn.functional as F
 from mmrazor.registry import MODELS
 
-from ...errors import ConfigError, near_names
+from ...errors import ConfigError, near_names, refuse_ignored
 from ..places.upper_part import upper_part
 from .attached_connector import AttachedConnector
 
@@ -20,12 +20,12 @@ Function = Callable[[torch.Tensor], torch.Tensor]
 def gradient_saliency(
     logits: Function, feature: torch.Tensor, choose: Function, method: str = 'gradient'
 ) -> torch.Tensor:
-    r"""Saliency from the gradient of a logit.
+    r"""Compute saliency from the gradient of a logit.
 
     With :math:`g = \partial z_c / \partial F`, 'gradient' (gradient times activation) is
-    :math:`[\sum_C g F]_+`, 'grad_cam' :math:`[\sum_C \overline{g} F]_+` with the mean of g over
+    :math:`[\sum_C g F]_+`, 'grad_cam' is :math:`[\sum_C \overline{g} F]_+` with the mean of g over
     positions (`Grad-CAM <https://arxiv.org/abs/1610.02391>`_, Eq. 1 and 2), and 'layer_cam'
-    :math:`[\sum_C [g]_+ F]_+` (`LayerCAM <https://ieeexplore.ieee.org/document/9462463>`_, Eq. 5
+    is :math:`[\sum_C [g]_+ F]_+` (`LayerCAM <https://ieeexplore.ieee.org/document/9462463>`_, Eq. 5
     and 6).
 
     Args:
@@ -36,7 +36,7 @@ def gradient_saliency(
         method (str): One of the three. Defaults to 'gradient'.
 
     Returns:
-        torch.Tensor: Shape (N, 1, H, W), not below zero.
+        torch.Tensor: Shape (N, 1, H, W); no value is below zero.
     """
     feature = feature.detach().requires_grad_()
     found = logits(feature)
@@ -51,20 +51,20 @@ def gradient_saliency(
 def integrated_gradients(
     logits: Function, feature: torch.Tensor, choose: Function, steps: int = 16
 ) -> torch.Tensor:
-    r"""Integrated gradients of a logit over a feature, from a feature of zeros.
+    r"""Compute integrated gradients of a logit over a feature, starting from zeros.
 
     .. math::
         F \odot \int_0^1 \frac{\partial z_c}{\partial F}(\alpha F) \, d\alpha
 
-    which sums up to :math:`z_c(F) - z_c(0)` (completeness). From `Axiomatic Attribution for Deep
-    Networks <https://arxiv.org/abs/1703.01365>`_ (ICML 2017, Eq. 1); captum's, with
-    Gauss-Legendre quadrature.
+    Its sum is :math:`z_c(F) - z_c(0)` (completeness). From `Axiomatic Attribution for Deep
+    Networks <https://arxiv.org/abs/1703.01365>`_ (ICML 2017, Eq. 1); computed by captum,
+    with Gauss-Legendre quadrature.
 
     Args:
         logits (Callable): From features to logits (N, K).
         feature (torch.Tensor): Shape (N, C, H, W).
         choose (Callable): From the logits of ``feature`` to weights of the classes, shape (N, K).
-        steps (int): Where the gradient is taken on the way. Defaults to 16.
+        steps (int): Number of points at which the gradient is taken. Defaults to 16.
 
     Returns:
         torch.Tensor: Shape (N, C, H, W), signed.
@@ -79,7 +79,7 @@ def integrated_gradients(
         feature,
         additional_forward_args=(chosen,),
         n_steps=steps,
-        # One step at a time: memory stays that of one backward.
+        # One step at a time takes no more memory than one backward.
         internal_batch_size=len(feature),
     ).to(feature.dtype)
 
@@ -91,33 +91,32 @@ METHODS = ('gradient', 'grad_cam', 'layer_cam', 'integrated_gradients', 'none')
 class SaliencyMask(AttachedConnector):
     """Turn a teacher's feature into a mask of where it matters for a class, per image.
 
-    The causal mask of masked attention transfer: the part of the teacher above the tap runs once
-    more, in float32, for the gradient of one logit with respect to the tap's output. The teacher's
-    parameters get no gradient, and the mask carries none.
+    This is the causal mask of masked attention transfer. The part of the teacher above the tap runs
+    once more, in float32, to get the gradient of one logit with respect to the tap's output. The
+    teacher's parameters get no gradient, and the mask carries none.
 
-    A :class:`LocalDistiller` attaches it to the teacher and hands it the labels; a transfer with a
-    ``mask`` makes all of this (see :func:`write_distiller`). Transfers with equal masks at a tap
-    share one, computed once.
+    A :class:`LocalDistiller` attaches it to the teacher and passes it the labels. A transfer with a
+    ``mask`` sets all of this up (see :func:`write_distiller`). Transfers with equal masks at a tap
+    share one mask, which is computed once.
 
     Args:
         tap (str): Name of the module whose output is masked.
         method (str): 'gradient', 'grad_cam', 'layer_cam' (see :func:`gradient_saliency`),
-            'integrated_gradients' (the size of its sum over channels) or 'none', ones everywhere.
-            Defaults to 'gradient'.
+            'integrated_gradients' (the absolute value of its sum over channels) or 'none', ones
+            everywhere. Defaults to 'gradient'.
         target (str | int): The class: 'label', the teacher's 'prediction', or an index. Defaults to
             'label'.
-        percentile (float, optional): Ones where saliency is above this percentile of the image's
-            own, else zeros. Defaults to None, a soft mask: each image's saliency from its least, 0,
-            to its largest, 1.
-        steps (int): Of integrated gradients. Defaults to 16.
+        percentile (float, optional): The mask is 1 where saliency is above this percentile of its
+            image, and 0 elsewhere. Defaults to None, a soft mask: each image's saliency, scaled so
+            that its smallest value is 0 and its largest is 1.
+        steps (int): Steps of integrated gradients. Defaults to 16.
         input_shape (Sequence[int]): Shape (C, H, W) of an image, for one run on noise. Defaults to
             (3, 32, 32).
-        init_cfg (dict, optional): Defaults to None.
 
     Raises:
-        ConfigError: If an argument is none of these, captum is needed and missing, or, when it is
-            attached, the part above the tap cannot be run by itself or lets no gradient through,
-            or has no such class.
+        ConfigError: If an argument is unknown or would be ignored, or captum is needed and missing.
+            When it is attached: if the part above the tap cannot run by itself, lets no gradient
+            through, or has no such class.
     """
 
     wanted = 'module'
@@ -130,9 +129,8 @@ class SaliencyMask(AttachedConnector):
         percentile: Optional[float] = None,
         steps: int = 16,
         input_shape: Sequence[int] = (3, 32, 32),
-        init_cfg: Optional[dict] = None,
     ):
-        super().__init__(tap, init_cfg)
+        super().__init__(tap)
         if method not in METHODS:
             near = near_names(str(method), METHODS)
             raise ConfigError(f'SaliencyMask: method={method!r}; {near}')
@@ -141,19 +139,23 @@ class SaliencyMask(AttachedConnector):
                 f"SaliencyMask: target={target!r} is neither 'label', 'prediction' nor the index "
                 f'of a class'
             )
-        if percentile is not None:
-            if method == 'none':
-                raise ConfigError(
-                    f"SaliencyMask: percentile={percentile!r} would be ignored with method='none'"
-                )
-            if not isinstance(percentile, (int, float)) or not 0 < percentile < 100:
-                raise ConfigError(
-                    f'SaliencyMask: percentile={percentile!r} is not between 0 and 100'
-                )
+        if method == 'none':
+            refuse_ignored(
+                SaliencyMask,
+                "with method='none'; leave it out",
+                target=target,
+                percentile=percentile,
+                input_shape=input_shape,
+            )
+        number = isinstance(percentile, (int, float))
+        if percentile is not None and not (number and 0 < percentile < 100):
+            raise ConfigError(f'SaliencyMask: percentile={percentile!r} is not between 0 and 100')
         if type(steps) is not int or steps < 1:
             raise ConfigError(f'SaliencyMask: steps={steps!r} is not a positive integer')
         if method == 'integrated_gradients':
             _need_captum()
+        else:
+            refuse_ignored(SaliencyMask, f'with method={method!r}; leave it out', steps=steps)
         self.method = method
         self.target = target
         self.percentile = percentile
@@ -163,20 +165,20 @@ class SaliencyMask(AttachedConnector):
         self._latest: tuple = ()
 
     def __getstate__(self) -> dict:
-        """What copies hold: not the latest mask, whose reference cannot be pickled."""
+        """Leave the latest mask out of copies, since its reference cannot be pickled."""
         return {**self.__dict__, '_latest': ()}
 
     def check_record(self, source: str, from_student: bool):
-        """Raise a ConfigError unless the records to come are those of its tap, of the teacher."""
+        """Raise a ConfigError unless the records are the teacher's, of the mask's tap."""
         if from_student or source != self._layer_name:
             side = 'student' if from_student else 'teacher'
             raise ConfigError(
-                f'SaliencyMask(tap={self._layer_name!r}) stands behind a recorder of the '
+                f'SaliencyMask(tap={self._layer_name!r}) follows a recorder of the '
                 f"{side}'s {source!r}; give it the teacher's records of its tap"
             )
 
     def fits(self, module: nn.Module) -> bool:
-        """Any module can be tapped."""
+        """Accept any module."""
         return True
 
     def attach(self, model: nn.Module):
@@ -196,19 +198,19 @@ class SaliencyMask(AttachedConnector):
 
         Args:
             feature (torch.Tensor): The tap's output, shape (N, C, H, W).
-            data_samples (List[DataSample], optional): With the labels, or soft ones, if they are
-                the target.
+            data_samples (List[DataSample], optional): With the labels or soft labels, if these
+                are the target.
 
         Returns:
             torch.Tensor: Shape (N, 1, H, W), from 0 to 1.
 
         Raises:
-            ValueError: If the feature has no spatial extent, or there is no such class.
+            ValueError: If the feature has no spatial extent, or the class does not exist.
         """
         if feature.ndim != 4 or feature[0, 0].numel() == 1:
             raise ValueError(
                 f'a mask needs positions, but the feature has shape {tuple(feature.shape)}; tap a '
-                f'layer with a map of more than one'
+                f'layer whose map has more than one'
             )
         if not self._latest or self._latest[0]() is not feature:
             self._latest = (
@@ -238,7 +240,7 @@ class SaliencyMask(AttachedConnector):
         return ((flat - least) / span).view_as(saliency)
 
     def _choose(self, data_samples: Optional[list], logits: torch.Tensor) -> torch.Tensor:
-        """Weights of the classes, shape (N, K)."""
+        """Return the weights of the classes, shape (N, K)."""
         classes = logits.shape[1]
         if self.target == 'prediction':
             index = logits.argmax(dim=1)

@@ -19,7 +19,7 @@ from ..students import GradientDetachStudent
 
 @MODELS.register_module()
 class LocalDistiller(ConfigurableDistiller):
-    """MMRazor's ``ConfigurableDistiller``, fit for local learning.
+    """Extend MMRazor's ``ConfigurableDistiller`` for local learning.
 
     It takes the same config. Beyond it, connectors with an ``attach`` method get the network whose
     records they convert, a recorder's unknown source is answered with near names, losses can be
@@ -110,7 +110,7 @@ class LocalDistiller(ConfigurableDistiller):
         }
 
     def ready_losses(self) -> list[str]:
-        """Names of the losses whose student records have all arrived."""
+        """Return the names of the losses whose student records have all arrived."""
         recorders = self.student_recorders.recorders
         return [
             loss
@@ -119,7 +119,7 @@ class LocalDistiller(ConfigurableDistiller):
         ]
 
     def teacher_records_of(self, losses: Collection[str]) -> set[str]:
-        """Names of the teacher's recorders that losses look into."""
+        """Return the names of the teacher's recorders that losses read."""
         return {name for name, readers in self._readers[False].items() if readers & set(losses)}
 
     def drop_records(self, done: Optional[Collection[str]] = None):
@@ -211,5 +211,5 @@ def _has_samples(forward: Callable) -> bool:
 
 
 def _is_ours(module: nn.Module) -> bool:
-    """Whether a module copes with channels-last tensors; many of MMRazor's use ``view``."""
+    """Tell whether a module takes channels-last tensors; many of MMRazor's use ``view``."""
     return type(module).__module__.startswith('lakd_mm.')

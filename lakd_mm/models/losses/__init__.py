@@ -1,4 +1,4 @@
-"""Distillation losses: pure functions of tensors, a thin module over each."""
+"""Distillation losses: pure functions of tensors, and a thin module over each."""
 
 from .attention_transfer_loss import AttentionTransferLoss, attention_map, match_sizes
 from .cankd_loss import CanKDLoss

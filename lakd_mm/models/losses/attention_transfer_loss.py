@@ -38,7 +38,7 @@ def check_maps(name: str, *features: torch.Tensor):
 
 
 def spatial_attention(feature: torch.Tensor, p: float = 2.0) -> torch.Tensor:
-    """How much a feature map is active at each position, ``mean_C |F|^p``.
+    """Compute how active a feature map is at each position, ``mean_C |F|^p``.
 
     Args:
         feature (torch.Tensor): Shape (N, C, H, W).
@@ -54,12 +54,12 @@ def spatial_attention(feature: torch.Tensor, p: float = 2.0) -> torch.Tensor:
 def attention_map(
     feature: torch.Tensor, p: float = 2.0, mask: Optional[torch.Tensor] = None
 ) -> torch.Tensor:
-    """:func:`spatial_attention` with unit L2 norm in each sample.
+    """Compute :func:`spatial_attention` with unit L2 norm in each sample.
 
     Args:
         feature (torch.Tensor): Shape (N, C, H, W).
         p (float): The exponent. Defaults to 2.
-        mask (torch.Tensor, optional): What attention is multiplied with before the norm, shape
+        mask (torch.Tensor, optional): Factor of the attention before it is normalised, shape
             (N, 1, H', W'); pooled or repeated to (H, W). Defaults to None.
 
     Returns:
@@ -79,13 +79,13 @@ class AttentionTransferLoss(nn.Module):
         L = \frac{1}{N H W} \sum_n \| \hat{A}(F^S_n) - \hat{A}(F^T_n) \|_2^2
 
     with A the spatial attention of :func:`attention_map`. From `Paying More Attention to Attention
-    <https://arxiv.org/abs/1612.03928>`_ (ICLR 2017, Eq. 2, with the mean that its authors' code
-    takes). MMRazor's ``ATLoss`` is the same for maps of one size and refuses others; here the
-    larger one is pooled first, as in the literature.
+    <https://arxiv.org/abs/1612.03928>`_ (ICLR 2017, Eq. 2, with the mean of its authors'
+    code). MMRazor's ``ATLoss`` is the same for maps of one size and refuses others. This one first
+    pools the larger map, as the literature does.
 
     Args:
         p (float): The exponent. Defaults to 2.
-        loss_weight (float): Defaults to 1.0; the literature has 1000 at each stage.
+        loss_weight (float): Defaults to 1.0; the literature uses 1000 at each stage.
 
     Examples:
         >>> loss = dict(type='mmrazor.AttentionTransferLoss', loss_weight=1000.0)

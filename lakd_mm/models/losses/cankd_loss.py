@@ -8,16 +8,16 @@ import torch.nn.functional as F
 from mmrazor.registry import MODELS
 from torch.utils.checkpoint import checkpoint
 
-from ...errors import ConfigError
+from ...errors import ConfigError, refuse_ignored
 
 _ATTENTION = ('dot', 'gaussian', 'embedded_gaussian')
 
 
 def dot_attention(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor) -> torch.Tensor:
-    r"""Non-local attention without a softmax, ``(Q K^T / M) V`` for M keys.
+    r"""Compute non-local attention without a softmax, ``(Q K^T / M) V`` for M keys.
 
-    Computed as ``Q (K^T V) / M``, which is the same, and holds D x D' numbers for each sample
-    instead of one for each pair of a query and a key.
+    It is computed as ``Q (K^T V) / M``. The result is the same, but memory holds D x D' numbers for
+    each sample, not one for each pair of a query and a key.
 
     Args:
         query (torch.Tensor): Shape (N, L, D).
@@ -33,16 +33,16 @@ def dot_attention(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor) -
 def softmax_attention(
     query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, max_scores: int
 ) -> torch.Tensor:
-    """Non-local attention with a softmax over keys, ``softmax(Q K^T) V``.
+    """Compute non-local attention with a softmax over keys, ``softmax(Q K^T) V``.
 
-    Above ``max_scores`` scores it goes through the queries in blocks of no more, and computes each
+    Above ``max_scores`` scores it splits the queries into blocks that stay below, and computes each
     block again in the backward instead of keeping it.
 
     Args:
         query (torch.Tensor): Shape (N, L, D).
         key (torch.Tensor): Shape (N, M, D).
         value (torch.Tensor): Shape (N, M, D').
-        max_scores (int): Scores of the batch that may be held at once.
+        max_scores (int): How many scores of a batch to hold in memory at once.
 
     Returns:
         torch.Tensor: Shape (N, L, D').
@@ -74,26 +74,26 @@ class CanKDLoss(nn.Module):
     instance normalization without weights. From `CanKD: Cross-Attention-based Non-local operation
     for Feature-based Knowledge Distillation <https://arxiv.org/abs/2511.21503>`_.
 
-    Parameters are named ``theta``, ``phi``, ``g``, ``W.0`` and ``W.1``; the names of the authors'
-    checkpoints (``non_local_att.att.phi.0``) are mapped to them when they are loaded.
+    Parameters are named ``theta``, ``phi``, ``g``, ``W.0`` and ``W.1``. Loading maps the names of
+    the authors' checkpoints (``non_local_att.att.phi.0``) to these.
 
     Args:
         in_channels (int): C of both features.
         inner_channels (int, optional): Width of theta, phi and g. Defaults to C // 2.
         pool_size (int): Size and stride of the max-pooling. Defaults to 2.
-        attention (str): 'dot' as above; 'embedded_gaussian', a softmax over the M positions in
-            place of 1 / M; 'gaussian', that without theta and phi. Defaults to 'dot'.
+        attention (str): 'dot' as above; 'embedded_gaussian', with a softmax over the M positions
+            instead of 1 / M; 'gaussian', the same without theta and phi. Defaults to 'dot'.
         norm (bool): Whether IN is applied. Defaults to True.
         residual (bool): Whether S is added. Defaults to True.
         resize (bool): Whether a student's map of another size is resized (bilinear) to the
             teacher's. Defaults to False.
-        max_scores (int): Above so many pairs of positions in a batch, the softmax is computed in
-            blocks; 'dot' never holds them. Defaults to 2 ** 24.
-        loss_weight (float): Defaults to 10.0, the authors' in their code; because of the 1/2 it is
+        max_scores (int): If a batch has more pairs of positions, the softmax is computed in blocks.
+            Not for 'dot', which never holds them. Defaults to 2 ** 24.
+        loss_weight (float): Defaults to 10.0, as in the authors' code. With the factor 1/2 it is
             the 5 of their paper.
 
     Raises:
-        ConfigError: If an option is unknown or not positive.
+        ConfigError: If an option is unknown, not positive or would be ignored.
 
     Examples:
         >>> loss = dict(type='mmrazor.CanKDLoss', in_channels=256)
@@ -123,6 +123,8 @@ class CanKDLoss(nn.Module):
                 f'CanKDLoss: in_channels={in_channels}, inner_channels={inner_channels}, '
                 f'pool_size={pool_size} and max_scores={max_scores} must be positive'
             )
+        if attention == 'dot':
+            refuse_ignored(CanKDLoss, "with attention='dot'; leave it out", max_scores=max_scores)
         self.in_channels = in_channels
         self.pool_size = pool_size
         self.attention = attention
@@ -168,7 +170,7 @@ class CanKDLoss(nn.Module):
         return self.loss_weight * 0.5 * F.mse_loss(enriched, t_feature)
 
     def _attend(self, student: torch.Tensor, teacher: torch.Tensor) -> torch.Tensor:
-        """What each position of the student gathers, shape (N, inner_channels, H, W)."""
+        """Gather the teacher's values for each position, shape (N, inner_channels, H, W)."""
         embed = self.attention != 'gaussian'
         query = (self.theta(student) if embed else student).flatten(2).transpose(1, 2)
         key = self._pool(self.phi(teacher) if embed else teacher)
@@ -180,7 +182,7 @@ class CanKDLoss(nn.Module):
         return gathered.transpose(1, 2).unflatten(2, student.shape[2:])
 
     def _pool(self, feature: torch.Tensor) -> torch.Tensor:
-        """Shape (N, C, H, W) to (N, M, C)."""
+        """Pool and flatten shape (N, C, H, W) to (N, M, C)."""
         if self.pool_size > 1:
             feature = F.max_pool2d(feature, self.pool_size)
         return feature.flatten(2).transpose(1, 2)

@@ -31,10 +31,10 @@ class CATLoss(nn.Module):
         L_{CAT} = \frac{1}{N K r^2} \sum_{n, k}
             \| \phi(A^S_{nk}) - \phi(A^T_{nk}) \|_2^2
 
-    with A the class activation maps and phi average pooling to r x r, normalised or not. From
-    `Class Attention Transfer Based Knowledge Distillation <https://arxiv.org/abs/2304.12777>`_
-    (CVPR 2023). The paper sums over positions where its code takes the mean, as here, so that
-    this ``loss_weight`` is r^2 times the paper's.
+    where A are the class activation maps and phi is average pooling to r x r, normalised or not.
+    From `Class Attention Transfer Based Knowledge Distillation <https://arxiv.org/abs/2304.12777>`_
+    (CVPR 2023). The paper sums over positions; its code takes the mean, and so does this loss. Its
+    ``loss_weight`` is therefore r^2 times the paper's.
 
     Args:
         pool_size (int): Side r of the pooled maps. Defaults to 2.
@@ -59,7 +59,7 @@ class CATLoss(nn.Module):
         Args:
             preds_S (torch.Tensor): The student's maps, shape (N, K, H, W).
             preds_T (torch.Tensor): The teacher's maps, shape (N, K, H', W'); a constant. The
-                spatial sizes may differ, both are pooled.
+                spatial sizes may differ, since both are pooled.
 
         Returns:
             torch.Tensor: The weighted loss, a scalar.

@@ -16,15 +16,15 @@ class CausalATLoss(nn.Module):
     .. math::
         L = \frac{1}{N H W} \sum_n \| n(M_n A(F^S_n)) - n(M_n A(F^T_n)) \|_2^2
 
-    with :math:`A = \operatorname{mean}_C |F|^p`, n the unit norm over positions and M the mask. A
-    mask of ones gives :class:`AttentionTransferLoss`, one of zeros a loss of zero. This is the
-    "masked attention transfer, using squared activation maps filtered by causal masks" of the
-    report on causal-masked distillation (Ben Simon, Aviv and Loria, Afeka College), which has no
-    formula; normalization and mean are those of attention transfer.
+    where :math:`A = \operatorname{mean}_C |F|^p`, n scales to unit norm over positions, and M is
+    the mask. A mask of ones gives :class:`AttentionTransferLoss`; a mask of zeros gives zero. This
+    is the "masked attention transfer, using squared activation maps filtered by causal masks" of
+    the report on causal-masked distillation (Ben Simon, Aviv and Loria, Afeka College), which has
+    no formula; the norm and the mean are those of attention transfer.
 
     Args:
         p (float): The exponent. Defaults to 2.
-        loss_weight (float): Defaults to 1.0; attention transfer has 1000 at each stage.
+        loss_weight (float): Defaults to 1.0; attention transfer uses 1000 at each stage.
 
     Examples:
         >>> transfer = dict(
@@ -41,7 +41,7 @@ class CausalATLoss(nn.Module):
     def forward(
         self, s_feature: torch.Tensor, t_feature: torch.Tensor, mask: torch.Tensor
     ) -> torch.Tensor:
-        """Compare attention; the larger feature is pooled to the smaller, the mask to both.
+        """Compare attention, after pooling the larger feature and the mask to the smaller size.
 
         Args:
             s_feature (torch.Tensor): The student's feature, shape (N, C, H, W).

@@ -16,10 +16,11 @@ class CausalFALoss(nn.Module):
     .. math::
         L = \frac{1}{N} \sum_n \frac{\sum_{HW} M_n \| F^S_n - F^T_n \|_C^2}{C \sum_{HW} M_n}
 
-    A mask of ones gives the mean squared error; an image with a mask of zeros adds nothing. This is
+    A mask of ones gives the mean squared error; an image whose mask is zero adds nothing. This is
     the "masked mean squared error loss, applied only to causally relevant regions" of the report on
-    causal-masked distillation (Ben Simon, Aviv and Loria, Afeka College), which has no formula; the
-    mean is taken inside each image's mask, so that large masks weigh no more than small ones.
+    causal-masked distillation (Ben Simon, Aviv and Loria, Afeka College), which has no formula.
+    This loss takes the mean inside each image's mask, so a large mask weighs no more than a small
+    one.
 
     Args:
         loss_weight (float): Defaults to 1.0.
@@ -32,7 +33,7 @@ class CausalFALoss(nn.Module):
     def forward(
         self, s_feature: torch.Tensor, t_feature: torch.Tensor, mask: torch.Tensor
     ) -> torch.Tensor:
-        """Compare features; the larger one is pooled to the smaller, the mask to both.
+        """Compare features, after pooling the larger one and the mask to the smaller size.
 
         Args:
             s_feature (torch.Tensor): The student's feature, shape (N, C, H, W).

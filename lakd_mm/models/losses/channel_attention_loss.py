@@ -1,4 +1,4 @@
-"""Transfer of how much each channel is active."""
+"""Transfer of channel attention: how active each channel is."""
 
 import torch
 import torch.nn as nn
@@ -9,7 +9,7 @@ from ...errors import ConfigError
 
 
 def channel_attention(feature: torch.Tensor) -> torch.Tensor:
-    """How much each channel of a feature is active, ``mean_HW F^2``, with unit L2 norm.
+    """Compute how active each channel of a feature is, ``mean_HW F^2``, with unit L2 norm.
 
     Args:
         feature (torch.Tensor): Shape (N, C, H, W).
@@ -22,17 +22,17 @@ def channel_attention(feature: torch.Tensor) -> torch.Tensor:
 
 @MODELS.register_module()
 class ChannelAttentionLoss(nn.Module):
-    r"""The student's channels are active as the teacher's are.
+    r"""Distance between the channel attention of student and teacher.
 
     .. math::
         L = \frac{1}{N} \sum_n \| \hat{g}(F^S_n) - \hat{g}(F^T_n) \|_2^2, \qquad
         g(F) = \operatorname{mean}_{HW} F^2
 
-    with :math:`\hat{g}` of unit norm: :class:`AttentionTransferLoss` over channels instead of
-    positions. Sizes may differ, numbers of channels may not. HMAT-style, re-derived from the
-    abstract: `Hierarchical Multi-Attention Transfer <https://doi.org/10.1145/3568679>`_ (TOMM
-    2024) has "channel-based" attention at high levels, but no formula that is public. Formula and
-    defaults are ours.
+    where :math:`\hat{g}` has unit norm: :class:`AttentionTransferLoss` over channels instead of
+    positions. Map sizes may differ, numbers of channels may not. It is derived again from the
+    abstract of `Hierarchical Multi-Attention Transfer <https://doi.org/10.1145/3568679>`_ (HMAT,
+    TOMM 2024), which uses "channel-based" attention at high levels but publishes no formula. The
+    formula and the defaults are ours.
 
     Args:
         loss_weight (float): Defaults to 1.0.
@@ -46,7 +46,7 @@ class ChannelAttentionLoss(nn.Module):
         self.loss_weight = loss_weight
 
     def forward(self, s_feature: torch.Tensor, t_feature: torch.Tensor) -> torch.Tensor:
-        """Compare the attention to channels.
+        """Compare channel attention.
 
         Args:
             s_feature (torch.Tensor): The student's feature, shape (N, C, H, W).
@@ -56,7 +56,7 @@ class ChannelAttentionLoss(nn.Module):
             torch.Tensor: The weighted loss, a scalar.
 
         Raises:
-            ConfigError: If they are no feature maps, or numbers of channels differ.
+            ConfigError: If they are not feature maps, or their numbers of channels differ.
         """
         shapes = f'features of shape {tuple(s_feature.shape)} and {tuple(t_feature.shape)}'
         if s_feature.ndim != 4 or t_feature.ndim != 4:

@@ -1,4 +1,4 @@
-"""Attention of the same image pulled together, of other images pushed apart."""
+"""Contrastive attention: pull maps of one image together, push maps of two images apart."""
 
 from typing import Optional
 
@@ -14,10 +14,10 @@ from .attention_transfer_loss import check_maps, match_sizes, spatial_attention
 def attention_similarity(
     student: torch.Tensor, teacher: torch.Tensor, mask: Optional[torch.Tensor] = None
 ) -> torch.Tensor:
-    """Cosine of each student's with each teacher's attention, inside the student image's mask.
+    """Compute the cosine of each student map with each teacher map, inside the student's mask.
 
-    One mask for a row: were each map masked by its own image's, two maps of one image would be
-    alike for nothing but the shape of their mask.
+    A row has one mask. If each map had its own image's mask, two maps of one image would be alike
+    merely because their masks have the same shape.
 
     Args:
         student (torch.Tensor): Attention maps, shape (N, P).
@@ -25,7 +25,7 @@ def attention_similarity(
         mask (torch.Tensor, optional): Shape (N, P). Defaults to None, ones.
 
     Returns:
-        torch.Tensor: Shape (N, N); zeros in the row of an image with a mask of zeros.
+        torch.Tensor: Shape (N, N); the row of an image whose mask is zero holds zeros.
     """
     weight = torch.ones_like(student) if mask is None else mask.square()
     tiny = torch.finfo(student.dtype).tiny
@@ -42,12 +42,12 @@ class ContrastiveAttentionLoss(nn.Module):
         L = -\frac{1}{N} \sum_i \log \frac{\exp(a^S_i \cdot a^T_i / \tau)}
             {\sum_j \exp(a^S_i \cdot a^T_j / \tau)}
 
-    with :math:`a` the attention of :func:`spatial_attention` with unit norm, all of them inside the
-    mask of image i; an image with a mask of zeros adds nothing. This is the contrastive alignment
-    that the slides on causal-masked distillation (Ben Simon, Aviv and Loria, Afeka College) name
-    without a formula; InfoNCE is that of `Representation
-    Learning with Contrastive Predictive Coding <https://arxiv.org/abs/1807.03748>`_ (Eq. 4). The
-    negatives are the other images of the batch, on this process.
+    where :math:`a` is :func:`spatial_attention` with unit norm, always inside the mask of image i.
+    An image whose mask is zero adds nothing. This is the contrastive alignment that the slides on
+    causal-masked distillation (Ben Simon, Aviv and Loria, Afeka College) name without a formula.
+    InfoNCE is from `Representation Learning with Contrastive Predictive Coding
+    <https://arxiv.org/abs/1807.03748>`_ (Eq. 4). The negatives are the other images of the batch on
+    this process.
 
     Args:
         temperature (float): Defaults to 0.1.
@@ -68,7 +68,7 @@ class ContrastiveAttentionLoss(nn.Module):
         t_feature: torch.Tensor,
         mask: Optional[torch.Tensor] = None,
     ) -> torch.Tensor:
-        """Tell images apart by attention; the larger feature is pooled to the smaller.
+        """Tell images apart by attention, after pooling the larger feature to the smaller size.
 
         Args:
             s_feature (torch.Tensor): The student's feature, shape (N, C, H, W).
@@ -83,7 +83,7 @@ class ContrastiveAttentionLoss(nn.Module):
         """
         check_maps('ContrastiveAttentionLoss', s_feature, t_feature)
         s_feature, t_feature = match_sizes(s_feature, t_feature.detach())
-        # Fourth powers of activations leave the range of half precision.
+        # Fourth powers of activations exceed the range of half precision.
         with torch.autocast(s_feature.device.type, enabled=False):
             return self.loss_weight * self._contrast(_at_least_float(s_feature, t_feature, mask))
 

@@ -13,13 +13,13 @@ from ...errors import ConfigError
 
 
 def noise_contrastive_loss(scores: torch.Tensor, num_data: int, eps: float = 1e-7) -> torch.Tensor:
-    r"""Noise contrastive estimation over one positive and m negatives.
+    r"""Compute noise contrastive estimation over one positive and m negatives.
 
     .. math::
         -\frac{1}{N} \sum_n \Big[ \log \frac{x_{n0}}{x_{n0} + m / M + \epsilon}
             + \sum_{j=1}^{m} \log \frac{m / M}{x_{nj} + m / M + \epsilon} \Big]
 
-    with M the number of data (`CRD <https://arxiv.org/abs/1910.10699>`_, Eq. 18).
+    where M is the number of data (`CRD <https://arxiv.org/abs/1910.10699>`_, Eq. 18).
 
     Args:
         scores (torch.Tensor): Unnormalised probabilities, shape (N, 1 + m), the positive first.
@@ -37,7 +37,7 @@ def noise_contrastive_loss(scores: torch.Tensor, num_data: int, eps: float = 1e-
 
 
 def _of_all_processes(tensor: torch.Tensor) -> torch.Tensor:
-    """The rows of all processes of a distributed training, whose banks are to stay the same."""
+    """Gather the rows of all processes, so that their banks stay the same."""
     return torch.cat(all_gather(tensor.contiguous()))
 
 
@@ -45,24 +45,25 @@ def _of_all_processes(tensor: torch.Tensor) -> torch.Tensor:
 class ContrastiveRepresentationLoss(nn.Module):
     """Contrastive representation distillation (CRD) with memory banks.
 
-    Each image's student embedding is pulled to its teacher embedding and pushed from those of
-    images of other classes, which two memory banks hold, and the other way round. From
-    `Contrastive Representation Distillation <https://arxiv.org/abs/1910.10699>`_ (ICLR 2020).
+    The loss pulls an image's student embedding to its teacher embedding and pushes it away from the
+    teacher embeddings of images of other classes, and does the same with the roles exchanged. Two
+    memory banks hold the embeddings. From `Contrastive Representation Distillation
+    <https://arxiv.org/abs/1910.10699>`_ (ICLR 2020).
 
-    Beyond MMRazor's ``CRDLoss`` its weight counts, negatives are drawn on the device by the loss
-    itself, so that any data set with ``sample_idx`` and labels does, and scores are products with
-    a whole bank instead of with gathered copies of 16,384 rows for each image. The banks are the
-    same in all processes of a distributed training. Labels of images not
-    seen yet are unknown, so that in the first epoch a negative may be of the same class; and
-    negatives are drawn with replacement (our reading; the literature's code draws without).
+    It differs from MMRazor's ``CRDLoss``: the weight has an effect; the loss itself draws
+    negatives, on the device, so any data set with ``sample_idx`` and labels works; scores are
+    products with a whole bank, not with gathered copies of 16,384 rows for each image; and all
+    processes of a distributed training have the same banks. In the first epoch the labels of unseen
+    images are unknown, so a negative may have the same class. Negatives are drawn with replacement
+    (our reading; the literature's code draws without).
 
     Args:
         num_data (int): Images in the training set; ``sample_idx`` counts them. Defaults to 50000.
-        num_negatives (int): For each image. Defaults to 16384.
+        num_negatives (int): Negatives for each image. Defaults to 16384.
         temperature (float): Defaults to 0.07.
-        momentum (float): Share of a bank's row that an update keeps. Defaults to 0.5.
+        momentum (float): How much of a bank's row an update keeps. Defaults to 0.5.
         dim (int): Width of the embeddings. Defaults to 128.
-        loss_weight (float): Defaults to 0.8, the literature's.
+        loss_weight (float): Defaults to 0.8, as in the literature.
 
     Raises:
         ConfigError: If an option is out of range.
@@ -101,7 +102,7 @@ class ContrastiveRepresentationLoss(nn.Module):
         for side in ('student', 'teacher'):
             bank = torch.empty(num_data, dim).uniform_(-bound, bound)
             self.register_buffer(f'{side}_bank', bank)
-            # Of the scores; set at the first batch and kept.
+            # Normalizer of the scores; the first batch sets it.
             self.register_buffer(f'{side}_normalizer', torch.tensor(-1.0))
         self.register_buffer('labels', torch.full((num_data,), -1))
 
@@ -112,7 +113,7 @@ class ContrastiveRepresentationLoss(nn.Module):
 
         Args:
             s_feature (torch.Tensor): The student's embeddings, shape (N, dim), of unit norm.
-            t_feature (torch.Tensor): The teacher's embeddings, shape (N, dim), of unit norm. No
+            t_feature (torch.Tensor): The teacher's embeddings, shape (N, dim), of unit norm. Not a
                 constant: the layer that makes them is trained too.
             data_samples (List[DataSample], optional): With ``sample_idx`` and labels.
 
@@ -120,13 +121,13 @@ class ContrastiveRepresentationLoss(nn.Module):
             torch.Tensor: The weighted loss, a scalar.
 
         Raises:
-            ConfigError: If there are no sample indices, or one is not below ``num_data``.
+            ConfigError: If there are no sample indices, or one of them is ``num_data`` or more.
         """
         index, labels = self._identify(data_samples, s_feature.device)
         if self.training:
             self.labels[_of_all_processes(index)] = _of_all_processes(labels)
         drawn = torch.cat([index[:, None], self._draw(index, labels)], dim=1)
-        # Sums of thousands of exponentials: not in half precision.
+        # Half precision cannot hold sums of thousands of exponentials.
         with torch.autocast(s_feature.device.type, enabled=False):
             features = [f.to(self.student_bank.dtype) for f in (s_feature, t_feature)]
             loss = sum(
@@ -139,7 +140,7 @@ class ContrastiveRepresentationLoss(nn.Module):
         return self.loss_weight * loss
 
     def check_data(self, dataset: Dataset):
-        """Compare the training set with the banks, before training.
+        """Check before training that the training set fits into the banks.
 
         Raises:
             ConfigError: If it has more than ``num_data`` images.
@@ -151,7 +152,7 @@ class ContrastiveRepresentationLoss(nn.Module):
             )
 
     def _identify(self, data_samples: Optional[list], device) -> tuple[torch.Tensor, torch.Tensor]:
-        """Which images these are, and their labels."""
+        """Return the indices of the images, and their labels."""
         if not data_samples or 'sample_idx' not in data_samples[0]:
             raise ConfigError(
                 'ContrastiveRepresentationLoss: the data samples have no sample_idx; the data '
@@ -166,10 +167,10 @@ class ContrastiveRepresentationLoss(nn.Module):
         return index, torch.cat([sample.gt_label for sample in data_samples]).to(device)
 
     def _draw(self, index: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-        """Indices of negatives, shape (N, num_negatives): any image of another class."""
+        """Draw indices of images of other classes, shape (N, num_negatives)."""
         size = (len(index), self.num_negatives)
         drawn = torch.randint(self.num_data, size, device=index.device)
-        # Of a class with half of the images, one in a million is left after so many times.
+        # If a class has half of the images, one clash in a million is left after 20 draws.
         for _ in range(20):
             same = (self.labels[drawn] == labels[:, None]) | (drawn == index[:, None])
             if not same.any():
@@ -178,9 +179,9 @@ class ContrastiveRepresentationLoss(nn.Module):
         return drawn
 
     def _scores(self, feature: torch.Tensor, side: str, drawn: torch.Tensor) -> torch.Tensor:
-        """One side's scores against the other side's bank, shape (N, 1 + num_negatives)."""
+        """Score one side against the other side's bank, shape (N, 1 + num_negatives)."""
         bank = self.teacher_bank if side == 'student' else self.student_bank
-        # Cloned, since the bank is updated before the backward.
+        # Clone it: the bank is updated before the backward.
         products = (feature @ bank.clone().T).gather(1, drawn)
         scores = (products / self.temperature).exp()
         normalizer = getattr(self, f'{side}_normalizer')

@@ -9,13 +9,13 @@ import torch.nn.functional as F
 from mmengine.model import constant_init, kaiming_init
 from mmrazor.registry import MODELS
 
-from ...errors import ConfigError
+from ...errors import ConfigError, refuse_ignored
 
 _FRAMES = ('batch_input_shape', 'img_shape')
 
 
 def spatial_attention(feature: torch.Tensor, temperature: float = 0.5) -> torch.Tensor:
-    """Where a feature map is active, ``H W softmax(mean_C |F| / temperature)``.
+    """Compute where a feature map is active, ``H W softmax(mean_C |F| / temperature)``.
 
     Args:
         feature (torch.Tensor): Shape (N, C, H, W).
@@ -30,7 +30,7 @@ def spatial_attention(feature: torch.Tensor, temperature: float = 0.5) -> torch.
 
 
 def channel_attention(feature: torch.Tensor, temperature: float = 0.5) -> torch.Tensor:
-    """Which channels of a feature map are active, ``C softmax(mean_HW |F| / temperature)``.
+    """Compute which channels of a map are active, ``C softmax(mean_HW |F| / temperature)``.
 
     Args:
         feature (torch.Tensor): Shape (N, C, H, W).
@@ -46,15 +46,15 @@ def channel_attention(feature: torch.Tensor, temperature: float = 0.5) -> torch.
 def foreground_mask(
     boxes: torch.Tensor, map_size: Sequence[int], image_size: Sequence[int]
 ) -> torch.Tensor:
-    """At each position 1 / area of the smallest box that covers it, 0 outside of all boxes.
+    """Give each position 1 / area of the smallest box that covers it, and 0 outside all boxes.
 
-    A box covers whole positions: its corners are rounded outwards, both ends inclusive, and its
-    area is what it covers.
+    A box covers whole positions: its corners are rounded outwards, both ends inclusive. Its area is
+    the number of positions that it covers.
 
     Args:
         boxes (torch.Tensor): (x1, y1, x2, y2) in pixels, shape (B, 4).
         map_size (Sequence[int]): Height and width of the feature map.
-        image_size (Sequence[int]): Height and width of the image that the map is of.
+        image_size (Sequence[int]): Height and width of the image that the map comes from.
 
     Returns:
         torch.Tensor: Shape (H, W).
@@ -68,26 +68,26 @@ def foreground_mask(
     weight = 1 / ((bottom - top + 1) * (right - left + 1))
     rows = torch.arange(height, device=boxes.device)
     columns = torch.arange(width, device=boxes.device)
-    # Rows first: the mask is indexed by (y, x).
+    # Rows come first: the mask is indexed by (y, x).
     rows = (rows >= top[:, None]) & (rows <= bottom[:, None])
     columns = (columns >= left[:, None]) & (columns <= right[:, None])
     return (weight[:, None, None] * rows[:, :, None] * columns[:, None, :]).amax(dim=0)
 
 
 def background_mask(foreground: torch.Tensor) -> torch.Tensor:
-    """1 / how many there are where ``foreground`` is 0; of shape (H, W) both."""
+    """Give 1 / n to the n positions where ``foreground`` is 0; both have shape (H, W)."""
     outside = (foreground == 0).to(foreground)
     return outside / outside.sum().clamp(min=1)
 
 
 class GlobalContext(nn.Module):
-    """Adds to a feature map what the whole of it says, as a GcNet's block does.
+    """Add the global context of a feature map to it, as a GcNet's block does.
 
-    ``F + conv(ReLU(LayerNorm(conv(sum_HW F softmax_HW(conv(F))))))``, all of them 1x1. The last one
-    starts at zero, and the block as the identity.
+    ``F + conv(ReLU(LayerNorm(conv(sum_HW F softmax_HW(conv(F))))))``, with 1x1 convolutions. The
+    last one starts at zero, so the block starts as the identity.
 
     Args:
-        channels (int): C of the feature map; half of them are the block's width.
+        channels (int): C of the feature map; the block's width is half of it.
     """
 
     def __init__(self, channels: int):
@@ -104,7 +104,7 @@ class GlobalContext(nn.Module):
         constant_init(self.add[-1], 0)
 
     def forward(self, feature: torch.Tensor) -> torch.Tensor:
-        """Shape (N, C, H, W) to the same."""
+        """Add the context to a map of shape (N, C, H, W)."""
         weight = self.mask(feature).flatten(2).softmax(dim=2)
         context = feature.flatten(2) @ weight.transpose(1, 2)
         return feature + self.add(context.unsqueeze(3))
@@ -119,30 +119,31 @@ class FGDLoss(nn.Module):
         + \gamma \sum \left( |A_s(S) - A_s(T)| + |A_c(S) - A_c(T)| \right)
         + \lambda \sum (R(S) - R(T))^2 \Big)
 
-    with the masks of the boxes, :func:`foreground_mask` and :func:`background_mask`, the attentions
-    :func:`spatial_attention` and :func:`channel_attention`, and R a :class:`GlobalContext` of each
-    side, both of them trained. From `Focal and Global Knowledge Distillation for Detectors
+    where M are the masks of the boxes, :func:`foreground_mask` and :func:`background_mask`, A are
+    :func:`spatial_attention` and :func:`channel_attention`, and R is a :class:`GlobalContext` for
+    each side; both are trained. From `Focal and Global Knowledge Distillation for Detectors
     <https://arxiv.org/abs/2111.11837>`_ (CVPR 2022, Eq. 4 to 13).
 
-    Boxes are scaled to the map by the size of what the network was given, images padded to a
-    common size. The authors' code takes each image's own size instead, which stretches the boxes of
-    those that were padded; ``frame='img_shape'`` does that.
+    Boxes are scaled to the map by the size of the network's input, that is, of images padded to a
+    common size. The authors' code uses each image's own size instead, which stretches the boxes of
+    padded images; ``frame='img_shape'`` does that.
 
     Args:
         in_channels (int): C of both features.
-        temperature (float): Of the attentions. Defaults to 0.5.
-        alpha (float): Weight of the foreground. Defaults to 1e-3, and the others too to what the
-            authors' configs have for RetinaNet. For Faster R-CNN these have 5e-5, 2.5e-5, 5e-5 and
-            5e-7, for FCOS 1.6e-3, 8e-4, 8e-4 and 8e-6 with a temperature of 0.8.
+        temperature (float): Temperature of the attention. Defaults to 0.5.
+        alpha (float): Weight of the foreground. Defaults to 1e-3. All four default weights are
+            those of the authors' configs for RetinaNet. They use 5e-5, 2.5e-5, 5e-5 and 5e-7 for
+            Faster R-CNN, and 1.6e-3, 8e-4, 8e-4 and 8e-6 with a temperature of 0.8 for FCOS.
         beta (float): Weight of the background. Defaults to 5e-4.
-        gamma (float): Weight of the attention's difference. Defaults to 5e-4.
+        gamma (float): Weight of the difference in attention. Defaults to 5e-4.
         lambda_ (float): Weight of the global part. Defaults to 5e-6.
-        frame (str): What boxes are relative to, 'batch_input_shape' (where a data sample has it,
-            else 'img_shape') or 'img_shape'. Defaults to 'batch_input_shape'.
+        frame (str): The size that boxes are relative to: 'batch_input_shape' (or 'img_shape' if a
+            data sample lacks it) or 'img_shape'. Defaults to 'batch_input_shape'.
         loss_weight (float): Weight of the sum. Defaults to 1.0.
 
     Raises:
-        ConfigError: If an option is unknown, not positive, or a weight is negative.
+        ConfigError: If an option is unknown, not positive or would be ignored, or a weight is
+            negative.
 
     Examples:
         >>> loss = dict(type='mmrazor.FGDLoss', in_channels=256)
@@ -173,6 +174,12 @@ class FGDLoss(nn.Module):
                 f'FGDLoss: alpha={alpha}, beta={beta}, gamma={gamma}, lambda_={lambda_}: weights '
                 f'cannot be negative'
             )
+        if not alpha and not beta:
+            refuse_ignored(FGDLoss, 'with alpha=0 and beta=0; leave it out', frame=frame)
+        if not (alpha or beta or gamma):
+            refuse_ignored(
+                FGDLoss, 'with alpha=beta=gamma=0; leave it out', temperature=temperature
+            )
         self.in_channels = in_channels
         self.temperature = temperature
         self.alpha, self.beta, self.gamma, self.lambda_ = alpha, beta, gamma, lambda_
@@ -189,11 +196,11 @@ class FGDLoss(nn.Module):
         Args:
             s_feature (torch.Tensor): The student's feature, shape (N, C, H, W).
             t_feature (torch.Tensor): The teacher's feature, the same shape; a constant.
-            data_samples (List[DetDataSample]): Of each image ``gt_instances.bboxes``, shape (B, 4)
+            data_samples (List[DetDataSample]): For each image ``gt_instances.bboxes``, shape (B, 4)
                 as (x1, y1, x2, y2), and ``batch_input_shape`` or ``img_shape``, (height, width).
 
         Returns:
-            torch.Tensor: The weighted loss, a scalar. An image without boxes is all background.
+            torch.Tensor: The weighted loss, a scalar. An image without boxes is background only.
 
         Raises:
             ConfigError: If shapes do not fit each other or C, or the data samples have no boxes.
@@ -213,7 +220,7 @@ class FGDLoss(nn.Module):
         return self.loss_weight * total / len(s_feature)
 
     def _masks(self, feature: torch.Tensor, data_samples: Optional[list]) -> torch.Tensor:
-        """The weighted masks of all images, shape (N, 1, H, W)."""
+        """Compute the weighted masks of all images, shape (N, 1, H, W)."""
         if data_samples is None or len(data_samples) != len(feature):
             count = 'no' if data_samples is None else len(data_samples)
             raise ConfigError(f'FGDLoss: {count} data samples for {len(feature)} images')
@@ -238,19 +245,19 @@ class FGDLoss(nn.Module):
 
 
 def _boxes(sample: Any) -> torch.Tensor:
-    """The boxes of a data sample, a tensor of shape (B, 4)."""
+    """Return the boxes of a data sample, a tensor of shape (B, 4)."""
     boxes = getattr(getattr(sample, 'gt_instances', None), 'bboxes', None)
     if boxes is None:
         raise ConfigError(
             f'FGDLoss: a {type(sample).__name__} has no gt_instances.bboxes; FGD is for detection '
             f'data with boxes'
         )
-    # MMDetection's box types hold theirs, unless its data preprocessor has unpacked them.
+    # MMDetection's box types hold a tensor, unless its data preprocessor has unpacked them.
     return getattr(boxes, 'tensor', boxes)
 
 
 def _image_size(sample: Any, frame: str) -> tuple[int, int]:
-    """Height and width that the boxes of a data sample are relative to."""
+    """Return the height and width that the boxes of a data sample are relative to."""
     size = getattr(sample, frame, None) or getattr(sample, 'img_shape', None)
     if size is None:
         raise ConfigError(

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from mmrazor.registry import MODELS
 from torch.autograd.function import once_differentiable
 
-from ...errors import ConfigError
+from ...errors import ConfigError, refuse_ignored
 
 
 def activation_mapping(
@@ -21,7 +21,7 @@ def activation_mapping(
     count_include_pad: bool = False,
     size: Optional[Sequence[int]] = None,
 ) -> torch.Tensor:
-    """Non-directional activation mapping W (LAKD, Eq. 11 and 12), before normalisation.
+    """Compute the non-directional activation mapping W (LAKD, Eq. 11 and 12), not normalised.
 
     Args:
         source (torch.Tensor): The tensor whose channels are summed, shape (N, C, H, W).
@@ -31,7 +31,7 @@ def activation_mapping(
         use_abs (bool): Whether absolute values are summed. Defaults to True.
         count_include_pad (bool): Whether border averages count the padding. Defaults to False.
         size (Sequence[int], optional): Height and width of the result. A larger source is pooled
-            to it instead of in windows, a smaller one interpolated. Defaults to the source's.
+            to it instead of in windows; a smaller one is interpolated. Defaults to the source's.
 
     Returns:
         torch.Tensor: Shape (N, 1, H, W).
@@ -54,8 +54,8 @@ def activation_mapping(
 def normalized_mapping(mapping: torch.Tensor) -> torch.Tensor:
     """Scale each sample's mapping to mean 1, so that it moves weight without changing the sum.
 
-    A mapping whose mean is not positive, or vanishes beside its largest value, has no such scale
-    and becomes 1 everywhere: one that is zero, or some that are made of signed sums.
+    Some mappings have no such scale, because their mean is not positive or is tiny compared with
+    their largest value: a mapping of zeros, and some of signed sums. They become 1 everywhere.
 
     Args:
         mapping (torch.Tensor): Shape (N, 1, H, W).
@@ -69,10 +69,10 @@ def normalized_mapping(mapping: torch.Tensor) -> torch.Tensor:
 
 
 class _SquaredDistance(torch.autograd.Function):
-    """``(S - T)^2`` summed over channels, shape (N, 1, H, W).
+    """Sum ``(S - T)^2`` over channels, shape (N, 1, H, W).
 
-    Autograd's own way would keep the difference and make two more tensors of its size in the
-    backward, where a local module of a few layers has its peak of memory.
+    Plain autograd would keep the difference and make two more tensors of its size in the backward,
+    which is where a local module of a few layers needs most memory.
     """
 
     @staticmethod
@@ -80,7 +80,7 @@ class _SquaredDistance(torch.autograd.Function):
         ctx.save_for_backward(student, teacher)
         difference = student - teacher
         if difference.dtype in (torch.float16, torch.bfloat16):
-            difference = difference.float()  # squares and sums leave its range
+            difference = difference.float()  # squares and sums exceed its range
         return difference.square_().sum(dim=1, keepdim=True)
 
     @staticmethod
@@ -100,10 +100,10 @@ class NDAMFeatureLoss(nn.Module):
         W = \alpha\,\mathrm{avgpool}(\textstyle\sum_c |T_c|)
           + \beta\,\mathrm{maxpool}(\textstyle\sum_c |T_c|)
 
-    Eq. 5, 11 and 12 of *LAKD: Activation Mapping Distillation Based on Local Learning*. What the
-    paper leaves open is a key here: the pooling (stride 1, same size), how W is applied and
-    normalised (mean 1 per sample), and what the norm averages over. ``avg_weight = max_weight =
-    0`` is the plain feature loss, the mean squared error.
+    Eq. 5, 11 and 12 of *LAKD: Activation Mapping Distillation Based on Local Learning*. The paper
+    leaves some choices open, which are keys here: the pooling (stride 1, same size), how W is
+    applied and normalised (mean 1 per sample), and what the norm averages over. ``avg_weight =
+    max_weight = 0`` is the plain feature loss, the mean squared error.
 
     Args:
         avg_weight (float): alpha of Eq. 12. Defaults to 0.25, best in the paper's Table 5.
@@ -112,14 +112,14 @@ class NDAMFeatureLoss(nn.Module):
         use_abs (bool): Whether Eq. 11 takes absolute values. Defaults to True.
         loss_weight (float): beta of Eq. 6. Defaults to 1.0.
         count_include_pad (bool): Whether border averages count padding. Our reading is False.
-        apply (str): 'loss' weights the squared difference, 'feature' the difference before it is
-            squared. Our reading is 'loss'.
+        apply (str): 'loss' weights the squared difference; 'feature' weights the difference before
+            it is squared. Our reading is 'loss'.
         reduction (str): 'mean' over all elements, or 'batchmean', the sum over a sample's elements
             averaged over samples. Our reading is 'mean', which does not depend on the tap's size.
 
     Raises:
         ConfigError: If the kernel is even or not positive, a weight of Eq. 12 negative, or
-            ``apply`` or ``reduction`` unknown.
+            ``apply`` or ``reduction`` unknown, or an option would be ignored.
 
     Examples:
         >>> loss = dict(type='mmrazor.NDAMFeatureLoss', avg_weight=0.25, max_weight=0.75)
@@ -147,6 +147,21 @@ class NDAMFeatureLoss(nn.Module):
             raise ConfigError(
                 f"NDAMFeatureLoss: reduction={reduction!r} is neither 'mean' nor 'batchmean'"
             )
+        if not avg_weight and not max_weight:
+            refuse_ignored(
+                NDAMFeatureLoss,
+                'with avg_weight=0 and max_weight=0, which make no mapping; leave it out',
+                kernel_size=kernel_size,
+                use_abs=use_abs,
+                apply=apply,
+            )
+        if not avg_weight or kernel_size == 1:
+            reason = 'kernel_size=1, which needs no padding' if avg_weight else 'avg_weight=0'
+            refuse_ignored(
+                NDAMFeatureLoss,
+                f'with {reason}; leave it out',
+                count_include_pad=count_include_pad,
+            )
         self.avg_weight = avg_weight
         self.max_weight = max_weight
         self.kernel_size = kernel_size
@@ -167,34 +182,39 @@ class NDAMFeatureLoss(nn.Module):
         Args:
             s_feature (torch.Tensor): The student's feature, shape (N, C, H, W).
             t_feature (torch.Tensor): The teacher's, of the same shape; a constant.
-            attention (torch.Tensor, optional): What W is made from instead of ``t_feature``, such
-                as the teacher's class activation maps or an earlier tap, shape (N, C', H', W'); a
+            attention (torch.Tensor, optional): Source of W instead of ``t_feature``, such as the
+                teacher's class activation maps or an earlier tap, shape (N, C', H', W'); a
                 constant, resized to H x W. Defaults to None.
 
         Returns:
             torch.Tensor: The weighted loss, a scalar.
 
         Raises:
-            ConfigError: If the shapes differ.
+            ConfigError: If the shapes differ, or ``attention`` would be ignored.
         """
         if s_feature.shape != t_feature.shape:
             raise ConfigError(
                 f'NDAMFeatureLoss: the student feature has shape {tuple(s_feature.shape)}, the '
-                f'teacher feature {tuple(t_feature.shape)}; name a connector that makes them equal'
+                f'teacher feature {tuple(t_feature.shape)}; give a connector that makes them equal'
             )
         t_feature = t_feature.detach()
-        # The weight is the same for all channels, so these are summed before it is applied.
+        # All channels have the same weight, so sum them before it is applied.
         squared = _SquaredDistance.apply(s_feature, t_feature)
         if self.avg_weight or self.max_weight:
             source = t_feature if attention is None else attention.detach()
             weight = self.mapping(source, t_feature.shape[2:])
             squared = squared * (weight if self.apply_to == 'loss' else weight.square())
+        elif attention is not None:
+            raise ConfigError(
+                'NDAMFeatureLoss: attention would be ignored with avg_weight=0 and max_weight=0; '
+                "leave it out (LAKD: ndam_source='tap')"
+            )
         count = s_feature.numel() if self.reduction == 'mean' else len(s_feature)
         loss = squared.sum() / count
         return self.loss_weight * loss
 
     def mapping(self, source: torch.Tensor, size: Sequence[int]) -> torch.Tensor:
-        """The normalised mapping of ``source`` at the spatial size (H, W), shape (N, 1, H, W)."""
+        """Compute the normalised mapping of ``source`` at size (H, W), shape (N, 1, H, W)."""
         mapping = activation_mapping(
             source,
             self.avg_weight,

@@ -1,4 +1,4 @@
-"""Transfer of how positions attend to each other."""
+"""Transfer of position attention: how positions attend to each other."""
 
 import torch
 import torch.nn as nn
@@ -10,11 +10,11 @@ from .attention_transfer_loss import check_maps
 
 
 def position_attention(feature: torch.Tensor, temperature: float = 0.1) -> torch.Tensor:
-    """How much each position of a feature map attends to each, by the cosine of their vectors.
+    """Compute how much each position attends to every position, by the cosine of their vectors.
 
     Args:
         feature (torch.Tensor): Shape (N, C, H, W).
-        temperature (float): What cosines are divided by before the softmax. Defaults to 0.1.
+        temperature (float): Divisor of the cosines before the softmax. Defaults to 0.1.
 
     Returns:
         torch.Tensor: Shape (N, H * W, H * W); rows sum to 1.
@@ -25,21 +25,21 @@ def position_attention(feature: torch.Tensor, temperature: float = 0.1) -> torch
 
 @MODELS.register_module()
 class PositionAttentionLoss(nn.Module):
-    r"""The student's positions attend to each other as the teacher's do.
+    r"""Distance between the position attention of student and teacher.
 
     .. math::
         L = \frac{1}{N H W} \sum_{n, i} \| P(F^S_n)_i - P(F^T_n)_i \|_2^2, \qquad
         P(F)_i = \operatorname{softmax}_j \frac{\cos(F_i, F_j)}{\tau}
 
-    with i, j positions. Needs no equal number of channels. HMAT-style, re-derived from the
-    abstract: `Hierarchical Multi-Attention Transfer <https://doi.org/10.1145/3568679>`_ (TOMM
-    2024) has "position-based" attention at low levels, but no formula that is public. Formula and
-    defaults are ours. Scores by the cosine and not by the product over :math:`\sqrt{C}`, as in
-    Transformers, do not depend on how large features are and how many channels there are.
+    where i and j are positions. Numbers of channels may differ. It is derived again from the
+    abstract of `Hierarchical Multi-Attention Transfer <https://doi.org/10.1145/3568679>`_ (HMAT,
+    TOMM 2024), which uses "position-based" attention at low levels but publishes no formula. The
+    formula and the defaults are ours. Scores are cosines, not products over :math:`\sqrt{C}` as in
+    Transformers, so they depend neither on the scale of features nor on the number of channels.
 
     Args:
-        max_size (int): Larger maps are pooled to this height and width first: memory grows with
-            the fourth power of the size. Defaults to 16.
+        max_size (int): Larger maps are first pooled to this height and width, since memory grows
+            with the fourth power of the size. Defaults to 16.
         temperature (float): :math:`\tau`. Defaults to 0.1.
         loss_weight (float): Defaults to 1.0.
 
@@ -63,7 +63,7 @@ class PositionAttentionLoss(nn.Module):
         self.loss_weight = loss_weight
 
     def forward(self, s_feature: torch.Tensor, t_feature: torch.Tensor) -> torch.Tensor:
-        """Compare the attention between positions.
+        """Compare position attention.
 
         Args:
             s_feature (torch.Tensor): The student's feature, shape (N, C, H, W).
@@ -76,7 +76,7 @@ class PositionAttentionLoss(nn.Module):
             ConfigError: If one of them has no spatial extent.
         """
         check_maps('PositionAttentionLoss', s_feature, t_feature)
-        # Not pooled twice: to the smaller of both sizes and of max_size at once.
+        # Pool once, to the smallest of both sizes and max_size.
         sides = zip(s_feature.shape[2:], t_feature.shape[2:])
         size = tuple(min(*pair, self.max_size) for pair in sides)
         student, teacher = (

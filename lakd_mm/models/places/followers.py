@@ -1,4 +1,4 @@
-"""What takes the output of a module next, found by running the network once."""
+"""Find the modules that take a tap's output, by running the network once."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -114,7 +114,7 @@ def find_followers(
 
 
 def _graph(tensor: torch.Tensor) -> set:
-    """All autograd nodes that a gradient of ``tensor`` gets to."""
+    """Collect all autograd nodes that a gradient of ``tensor`` reaches."""
     stack, nodes = [tensor.grad_fn], set()
     while stack:
         node = stack.pop()

@@ -1,4 +1,4 @@
-"""Where networks are recorded for what a method compares."""
+"""Places in networks at which a method compares records."""
 
 import copy
 from collections.abc import Mapping, Sequence
@@ -18,7 +18,7 @@ PLACES = ('logits', 'pooled', 'cams', 'stages', 'neck')
 def paired_places(
     student: nn.Module, teacher: nn.Module, at: Any, position: str, key: str
 ) -> tuple[list[dict], list[dict]]:
-    """Find where the student and the teacher are recorded for one transfer.
+    """Find where to record the student and the teacher for one transfer.
 
     Args:
         student (nn.Module): The student.
@@ -29,11 +29,11 @@ def paired_places(
 
     Returns:
         Tuple[List[dict], List[dict]]: For each side its places, which pair up: the config of a
-        ``recorder``, which ``record`` of it counts, and what else is known of it (``connector``,
-        ``norm``, ``is_output_of``).
+        ``recorder``, the arguments that select a ``record`` of it, and further facts
+        (``connector``, ``norm``, ``is_output_of``).
 
     Raises:
-        ConfigError: If a place or a tap is unknown, or places do not pair up.
+        ConfigError: If a place or a tap is unknown, or the places do not pair up.
     """
     of_student = _places(student, at, position, 'student', f'{key}.at')
     of_teacher = _places(teacher, at, position, 'teacher', f'{key}.at')
@@ -46,16 +46,16 @@ def paired_places(
 
 
 def measure(network: nn.Module, places: Sequence[dict], input_shape: Sequence[int]):
-    """Note the ``shape`` of each record, by one run on noise of a copy, which keeps the hooks.
+    """Add the ``shape`` of each record to its place, by running a copy, with its hooks, on noise.
 
     Args:
         network (nn.Module): The network.
-        places (Sequence[dict]): Where it is recorded; they are changed.
+        places (Sequence[dict]): Where it is recorded; each gets a ``shape``.
         input_shape (Sequence[int]): Shape (C, H, W) of an image.
 
     Raises:
-        ConfigError: If it does not run on such images, or predicts with something else than the
-            logits that are recorded.
+        ConfigError: If the network does not run on such images, or does not predict with the
+            recorded logits.
     """
     recorders = RecorderManager({str(i): place['recorder'] for i, place in enumerate(places)})
     copied = copy.deepcopy(network).eval()
@@ -74,14 +74,14 @@ def measure(network: nn.Module, places: Sequence[dict], input_shape: Sequence[in
         predicted = isinstance(output, torch.Tensor) and 'is_output_of' in place
         if predicted and (record.shape != output.shape or not torch.allclose(record, output)):
             raise ConfigError(
-                f'{place["is_output_of"]}: what it predicts with is not what its last linear layer '
-                f'{place["recorder"]["source"]!r} gives; give a distiller with recorders instead'
+                f'{place["is_output_of"]}: it does not predict with the output of its last linear '
+                f'layer {place["recorder"]["source"]!r}; give a distiller with recorders instead'
             )
         place['shape'] = record.shape
 
 
 def _places(network: nn.Module, at: Any, position: str, side: str, key: str) -> list[dict]:
-    """Where a network is recorded: config of each recorder, and which of its records counts."""
+    """Find where to record a network: the recorders, and which of their records to use."""
     output, inputs = 'mmrazor.ModuleOutputs', 'mmrazor.ModuleInputs'
     if at == 'logits':
         source = find_classifier(network)
@@ -110,7 +110,7 @@ def _places(network: nn.Module, at: Any, position: str, side: str, key: str) -> 
 
 
 def _taps(network: nn.Module, at: Any, side: str, key: str) -> Sequence:
-    """The taps of one side."""
+    """Return the taps of one side."""
     if isinstance(at, Mapping) and set(at) == {'student', 'teacher'}:
         return at[side]
     ends = [stage[-1] for stage in stage_blocks(network)]

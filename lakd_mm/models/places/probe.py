@@ -1,4 +1,4 @@
-"""Probe networks: noise to run them on, and runs that stop at what is recorded."""
+"""Probe networks: noise to run them on, and runs that stop at the last record."""
 
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -13,42 +13,42 @@ from ...errors import ConfigError
 
 
 def images_for(model: nn.Module, shape: Sequence[int]) -> torch.Tensor:
-    """Two images of noise of shape (C, H, W), always the same, to try a network on."""
+    """Make two images of noise of shape (C, H, W), always the same, to try a network on."""
     noise = torch.randn(2, *shape, generator=torch.Generator().manual_seed(0))
     return noise.to(next(model.parameters()))
 
 
 def sources_of(recorders: RecorderManager) -> list[str]:
-    """What recorders record."""
+    """List the modules that recorders record."""
     return [recorder.source for recorder in recorders.recorders.values()]
 
 
 def run_network(
     network: nn.Module, images: torch.Tensor, sources: Iterable[str], whole: bool = False
 ) -> Any:
-    """Run a network on images alone, for what is recorded of it.
+    """Run a network on images only, to fill its recorders.
 
-    Where that lies in its backbone and neck, nothing else runs: a detector's proposals and what it
-    makes of them ask for more than images.
+    If all records are in its backbone and neck, nothing else runs, since a detector needs more than
+    images to make and use proposals.
 
     Args:
         network (nn.Module): A classifier, detector or segmenter.
         images (torch.Tensor): Shape (N, C, H, W).
-        sources (Iterable[str]): Names of the modules that are recorded.
-        whole (bool): Whether all of the network is to run if it can. Defaults to False.
+        sources (Iterable[str]): Names of the recorded modules.
+        whole (bool): Whether to run the whole network if it can run. Defaults to False.
 
     Returns:
-        Any: What it predicts or, if no more ran, what its neck gives.
+        Any: The prediction or, if only this part ran, the output of its neck.
 
     Raises:
-        ConfigError: If a record lies behind the neck of a network with proposals.
+        ConfigError: If a record lies after the neck of a network with proposals.
     """
     behind = sorted(s for s in sources if s.partition('.')[0] not in ('backbone', 'neck'))
     has_proposals = hasattr(network, 'roi_head')
     if behind and has_proposals:
         raise ConfigError(
-            f'{type(network).__name__}: {behind[0]!r} works on proposals; of a two-stage detector '
-            f'record only modules of its backbone and neck'
+            f'{type(network).__name__}: {behind[0]!r} works on proposals; record only modules of '
+            f'the backbone and neck of a two-stage detector'
         )
     if not behind and hasattr(network, 'extract_feat') and (has_proposals or not whole):
         return network.extract_feat(images)
@@ -56,14 +56,14 @@ def run_network(
 
 
 def noise_samples(count: int, input_shape: Sequence[int]) -> list[DataSample]:
-    """Data samples for images of noise: a class and a box in each.
+    """Make data samples for images of noise, each with a class and a box.
 
     Args:
-        count (int): How many.
+        count (int): Number of samples.
         input_shape (Sequence[int]): Shape (C, H, W) of an image.
 
     Returns:
-        List[DataSample]: With whatever a loss of this package asks for.
+        List[DataSample]: With all that the losses of this package need.
     """
     size = tuple(input_shape[1:])
     samples = []
@@ -77,10 +77,9 @@ def noise_samples(count: int, input_shape: Sequence[int]) -> list[DataSample]:
 
 
 def reads_memory_as_contiguous(*networks: nn.Module) -> bool:
-    """Whether a network has one of MMCV's compiled ops, such as RoIAlign.
+    """Return whether a network has one of MMCV's compiled ops, such as RoIAlign.
 
-    Given a tensor in channels-last memory format they read its values in the wrong order, and say
-    nothing.
+    Without any message they read a tensor in channels-last memory format in the wrong order.
     """
     modules = (module for network in networks for module in network.modules())
     return any(type(module).__module__.startswith('mmcv.ops.') for module in modules)

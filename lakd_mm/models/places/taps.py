@@ -13,13 +13,13 @@ Tap = Union[int, str]
 
 
 def find_backbone(model: nn.Module) -> tuple[str, nn.Module]:
-    """A classifier's backbone and 'backbone.', or a bare network itself and ''."""
+    """Return a classifier's backbone and 'backbone.', or a bare network itself and ''."""
     backbone = getattr(model, 'backbone', None)
     return ('backbone.', backbone) if isinstance(backbone, nn.Module) else ('', model)
 
 
 def stage_blocks(model: nn.Module) -> list[list[str]]:
-    """Names of a classifier's residual blocks, a list for each stage.
+    """Return the names of a classifier's residual blocks, a list for each stage.
 
     Stages are the containers that OpenMMLab, torchvision and timm call ``layer1``, ``layer2``, …
     or the members of ``stages``; a block is a child of one.
@@ -55,7 +55,7 @@ def _is_container(module) -> bool:
 
 
 def stage_end_taps(model: nn.Module) -> list[int]:
-    """The last block of each stage, 1-based: where a teacher is tapped by default."""
+    """Return the last block of each stage, 1-based: the default taps of a teacher."""
     ends, total = [], 0
     for blocks in stage_blocks(model):
         total += len(blocks)
@@ -64,7 +64,7 @@ def stage_end_taps(model: nn.Module) -> list[int]:
 
 
 def forward_shifted_taps(model: nn.Module) -> list[int]:
-    """The first block of each stage but the last block of the last one, 1-based.
+    """Return the first block of each stage, but the last block of the last one, 1-based.
 
     The LAKD paper's rule (Implement Details): 1, n + 1, 3n for three stages of n blocks.
     """
@@ -119,7 +119,7 @@ def resolve_taps(model: nn.Module, taps: Sequence[Tap], key: str = 'taps') -> li
 
 
 def neck_levels(model: nn.Module, at: Union[str, Mapping], whose: str) -> list[int]:
-    """Which outputs of a neck are meant, counted from 0.
+    """Return which outputs of a neck ``at`` names, counted from 0.
 
     Args:
         model (nn.Module): A detector or another network with a ``neck`` of several outputs.
@@ -149,7 +149,7 @@ def neck_levels(model: nn.Module, at: Union[str, Mapping], whose: str) -> list[i
 
 
 def find_classifier(model: nn.Module) -> str:
-    """The name of a network's last linear layer, the classifier; 'head.fc' in MMPretrain.
+    """Return the name of a network's last linear layer, the classifier; 'head.fc' in MMPretrain.
 
     Raises:
         ConfigError: If the network has no linear layer.
@@ -161,7 +161,7 @@ def find_classifier(model: nn.Module) -> str:
 
 
 def pre_relu_record(model: nn.Module, tap: str) -> tuple[dict, dict, Optional[str]]:
-    """How the feature of a residual block is recorded before the ReLU that ends it.
+    """Return how to record the feature of a residual block before the ReLU that ends it.
 
     That ReLU is the block's own ``relu``, or, where a block starts with its normalization and
     ReLU (``pre_activation = True``), the next block's or that behind the last block.
@@ -199,7 +199,7 @@ def pre_relu_record(model: nn.Module, tap: str) -> tuple[dict, dict, Optional[st
 
 
 def compile_blocks(model: nn.Module, **options):
-    """Compile residual blocks one by one, in place; all but those that a hook looks into.
+    """Compile residual blocks one by one, in place, except those that have hooks.
 
     Args:
         model (nn.Module): A classifier. Copies of it are not compiled, checkpoints not affected.
@@ -212,7 +212,7 @@ def compile_blocks(model: nn.Module, **options):
 
 
 def _check_order(taps: Sequence[Tap], names: list[str], modules: list[str], key: str):
-    """Raise unless the taps stand one behind the other in the network's definition."""
+    """Raise unless the taps come one after another in the network's definition."""
     for (tap, name), (next_tap, next_name) in zip(zip(taps, names), list(zip(taps, names))[1:]):
         inside = name.startswith(f'{next_name}.') or next_name.startswith(f'{name}.')
         if inside or modules.index(name) >= modules.index(next_name):

@@ -12,7 +12,7 @@ from .probe import images_for
 
 
 class _PassOn(nn.Module):
-    """Stands where something ran whose result is given."""
+    """Take the place of a module whose result is given."""
 
     def forward(self, x, *args, **kwargs):
         return x
@@ -21,10 +21,10 @@ class _PassOn(nn.Module):
 def upper_part(
     network: BaseModel, tap: str, input_shape: Sequence[int]
 ) -> Callable[[torch.Tensor], torch.Tensor]:
-    """Make what turns a tap's output into logits, without running anything below the tap.
+    """Make a function that turns a tap's output into logits, without running what is below the tap.
 
-    It shares every module above the tap with the network, so it follows what happens to its
-    weights. What runs below, found by one run on noise, is left out.
+    The function shares every module above the tap with the network, so it uses the current weights.
+    One run on noise finds the modules below the tap, which are left out.
 
     Args:
         network (BaseModel): A classifier.
@@ -36,7 +36,7 @@ def upper_part(
         eval mode.
 
     Raises:
-        ConfigError: If what is above the tap depends on more than the tap's output, or does not
+        ConfigError: If the part above the tap depends on more than the tap's output, or does not
             let a gradient through.
     """
     place = f'{type(network).__name__} above {tap!r}'
@@ -50,26 +50,26 @@ def upper_part(
             found = part(feature.detach().requires_grad_(), mode='tensor')
     except ConfigError:
         raise
-    except Exception as error:  # whatever code runs without what it has run before
+    except Exception as error:  # whatever fails in code whose earlier part has not run
         raise ConfigError(f'{place} cannot be run by itself: {error}') from error
     finally:
         for module, mode in training.items():
             module.training = mode
     if found.shape != logits.shape or (found - logits).norm() > 1e-4 * logits.norm():
         raise ConfigError(
-            f'{place} cannot be run by itself: its logits depend on more than what that gives; tap '
-            f'a module that all of the network passes, such as a whole residual block'
+            f'{place} cannot be run by itself: its logits depend on more than the output of that; '
+            f'tap a module that the whole network passes through, such as a whole residual block'
         )
     if not found.requires_grad:
         raise ConfigError(f'{place} lets no gradient through')
-    # No lambda: a copy of it would run the part of the network that it was copied from.
+    # Not a lambda: its copy would run the original part of the network, not a copy.
     return partial(part, mode='tensor')
 
 
 def _watch(
     network: BaseModel, tap: str, images: torch.Tensor
 ) -> tuple[torch.Tensor, torch.Tensor, set[str]]:
-    """The tap's output, the logits, and the modules that run below the tap only."""
+    """Return the tap's output, the logits, and the modules that run only below the tap."""
     features: list = []
     below, above = set(), set()
 
@@ -98,7 +98,7 @@ def _watch(
 
 
 def _cut(module: nn.Module, name: str, tap: str, below: set[str]) -> nn.Module:
-    """A copy of the modules around the tap, all others shared or passed."""
+    """Copy the modules around the tap; share or skip all others."""
     copied = object.__new__(type(module))
     copied.__dict__ = {**module.__dict__, '_modules': dict(module._modules)}
     for key, child in module.named_children():

@@ -21,7 +21,7 @@ _INNER = 'architecture.'
 
 @MODELS.register_module()
 class GradientDetachStudent(BaseModel):
-    """Any classifier, with the gradient cut behind each tap.
+    """Wrap any classifier and cut the gradient after each tap.
 
     A tap ends a local module; whatever module takes the tap's output next starts the following one
     and gets its input detached. The forward value is that of the plain network, and the tap itself
@@ -107,7 +107,7 @@ class GradientDetachStudent(BaseModel):
 
     @contextmanager
     def at_module_ends(self, call: Callable[[int], None]) -> Iterator[None]:
-        """Have a function called where a module is complete and the next one is about to start.
+        """Call a function when a module is complete and the next one is about to start.
 
         Args:
             call (Callable[[int], None]): Gets the module's index, from 0. It is not called for the
@@ -120,7 +120,7 @@ class GradientDetachStudent(BaseModel):
             self._at_module_end = None
 
     def _start_next_module(self, index: int, module: nn.Module, args: tuple, kwargs: dict):
-        """Pre-hook of a module that takes the output of tap ``index``."""
+        """Start a module, as the pre-hook of what takes the output of tap ``index``."""
         if not torch.is_grad_enabled():
             return None
         if self._at_module_end is not None:

@@ -20,24 +20,24 @@ from ..places.taps import compile_blocks
 
 
 class _Enough(Exception):
-    """Raised in a forward when everything that is recorded has been."""
+    """Raised in a forward as soon as all records are complete."""
 
 
 class LeanTeacher:
-    """Runs a copy of a frozen teacher that is made for nothing but being recorded.
+    """Run a copy of a frozen teacher that only has to be recorded.
 
-    The copy records into the teacher's own recorders, and is made anew whenever the teacher's
-    weights, device, type, hooks or modules have changed. Under autocast the copy holds its weights
-    in the type of autocast, instead of having them cast in every step, and so records in that type.
+    The copy fills the teacher's own recorders. It is made again whenever the teacher's weights,
+    device, type, hooks or modules have changed. Under autocast the copy holds its weights in the
+    type of autocast, instead of having them cast in every step, and so records in that type.
 
     Args:
         teacher (BaseModel): The teacher, in eval mode; it is not changed.
-        recorders (RecorderManager): What is recorded of it, initialized.
+        recorders (RecorderManager): Its initialized recorders.
         sample (torch.Tensor): Images to try it on, shape (N, C, H, W).
         fold_batchnorm (bool): Whether BatchNorm is folded into the convolution before it. Defaults
             to True.
-        inplace (bool): Whether activations work in place. Defaults to True. Both are left out,
-            saying so, where they would change a record.
+        inplace (bool): Whether activations work in place. Defaults to True. If one of these two
+            would change a record, it is not applied, and the log says so.
         channels_last (bool): Whether to compute in channels-last memory format. Defaults to True.
         stop_early (bool): Whether to stop at the last record: no neck, no head, no later stage.
             Defaults to True.
@@ -90,8 +90,8 @@ class LeanTeacher:
 
         Args:
             inputs (torch.Tensor): Images, shape (N, C, H, W).
-            awaited (Collection[str], optional): Names of the recorders to stop behind, if it stops
-                early. Defaults to None, all of them.
+            awaited (Collection[str], optional): Names of the recorders after which to stop, if it
+                stops early. Defaults to None, all of them.
         """
         device = inputs.device.type
         dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else None
@@ -129,14 +129,14 @@ class LeanTeacher:
         return True
 
     def _make_copy(self) -> nn.Module:
-        # The hooks of the copy are to fill the recorders themselves, so these are not copied.
+        # The hooks of the copy must fill the original recorders, so these are not copied.
         shared = {id(recorder): recorder for recorder in self.recorders.recorders.values()}
         network = copy.deepcopy(self.teacher, shared)
         for change in self.changes:
             change(network)
         if self.channels_last:
             network = network.to(memory_format=torch.channels_last)
-        # Whoever else looks into the teacher is to see all of it.
+        # With other hooks on the teacher, all of it has to run.
         if len(_hooks(self.teacher)) == self._num_hooks:
             for name in self._calls:
                 hook = partial(self._count_down, name)
@@ -166,11 +166,11 @@ class LeanTeacher:
     def _gives(self, expected: list, sample: torch.Tensor) -> bool:
         try:
             return _close(expected, self._records(sample)[0])
-        except RuntimeError:  # of a convolution and a BatchNorm that do not belong together
+        except RuntimeError:  # a convolution and a BatchNorm that do not belong together
             return False
 
     def _records(self, sample: torch.Tensor) -> tuple[list, dict[str, int]]:
-        """All records, in float64 so that only real changes show, and how many of each module."""
+        """Return all records, in float64 to show only real changes, and their number by module."""
         self._run(self._make_copy().double(), sample.double())
         records, counts = [], {}
         for recorder in self.recorders.recorders.values():
@@ -204,14 +204,14 @@ class _Watched:
 
 
 def _hooks(network: nn.Module) -> list:
-    """The ids of all forward hooks in a network."""
+    """List the ids of all forward hooks in a network."""
     return [i for m in network.modules() for i in (*m._forward_hooks, *m._forward_pre_hooks)]
 
 
 def fold_batchnorms(network: nn.Module):
-    """Fold each BatchNorm that stands directly behind a convolution into it, in place."""
-    # Not MMCV's fuse_conv_bn: it would fold the BatchNorm that ends a pre-activation network into
-    # the stem, the last convolution beside it.
+    """Fold each BatchNorm that directly follows a convolution into it, in place."""
+    # Not MMCV's fuse_conv_bn: it would fold the last BatchNorm of a pre-activation network into
+    # the stem, the last convolution among its siblings.
     for parent in network.modules():
         children = list(parent.named_children())
         for (conv_name, conv), (norm_name, norm) in zip(children, children[1:]):
@@ -227,7 +227,7 @@ def _work_in_place(network: nn.Module):
 
 
 def _close(expected: list, found: list, tolerance: float = 1e-5) -> bool:
-    """Whether two lists of records hold the same tensors up to a relative error."""
+    """Return whether two lists of records hold the same tensors, up to a relative error."""
     expected, found = tensors_in(expected), tensors_in(found)
     return len(expected) == len(found) and all(
         e.shape == f.shape and (e - f).norm() <= tolerance * e.norm()

@@ -14,16 +14,16 @@ _OF_TEACHER = re.compile(r'(module\.)?(members\.\w+\.)?teacher\.')
 
 
 def load_teacher(teacher: BaseModel, checkpoint: str):
-    """Load a teacher's checkpoint, which has to fit exactly.
+    """Load a teacher's checkpoint, which must fit exactly.
 
     Args:
         teacher (BaseModel): The network.
         checkpoint (str): Path or URL.
 
     Raises:
-        ConfigError: If keys are missing or unexpected or shapes differ; they are named.
-        MissingCheckpointError: If the file is not there; for one in ``work_dirs`` with the command
-            that trains it.
+        ConfigError: If keys are missing or unexpected, or shapes differ; the message names them.
+        MissingCheckpointError: If the file does not exist; for one in ``work_dirs`` the message
+            names the command that trains it.
     """
     try:
         load_checkpoint(teacher, checkpoint, map_location='cpu', strict=True)
@@ -46,12 +46,12 @@ def load_teacher(teacher: BaseModel, checkpoint: str):
             f'a {described}. Give one that is, or change model.teacher to what it was trained '
             f'with.\n{error}'
         ) from None
-    # Or MMEngine would initialise the weights again at the start of training.
+    # Otherwise MMEngine would initialise the weights again at the start of training.
     teacher._is_init = True
 
 
 def keep_teacher_out(algorithm: nn.Module):
-    """Have the checkpoints of an algorithm hold no ``teacher``, and those without it load."""
+    """Keep the ``teacher`` out of an algorithm's checkpoints, and let them load without it."""
     algorithm._register_state_dict_hook(_leave_out_teacher)
     algorithm.register_load_state_dict_post_hook(_do_not_miss_teacher)
 
@@ -64,6 +64,6 @@ def _leave_out_teacher(module, state_dict, prefix, local_metadata):
 
 
 def _do_not_miss_teacher(module, incompatible_keys):
-    """Accept a checkpoint without the teacher's weights, which are in place already."""
+    """Accept a checkpoint without the teacher's weights, which are loaded already."""
     missing = incompatible_keys.missing_keys
     missing[:] = [key for key in missing if not _OF_TEACHER.match(key)]

@@ -168,7 +168,7 @@ def test_a_model_with_masks_is_pickled(build, batch):
             'a mask, but its loss takes none',
         ),
         (masked(at='pooled'), 'a mask needs features with positions'),
-        (masked(position='pre_relu'), 'a mask needs features with positions, behind the ReLU'),
+        (masked(position='pre_relu'), 'a mask needs features with positions, after the ReLU'),
         (
             masked(at=dict(student=['head.fc'], teacher=['head.fc'])),
             'a mask needs features with positions',

@@ -283,7 +283,7 @@ def test_a_network_that_needs_contiguous_features(build):
             distill_cfg(
                 transfers=dict(loss_at=dict(loss=AT, at='stages'), loss_at1=dict(loss=AT, at=[3]))
             ),
-            'transfers.loss_at1: loss_at1 is what a place of another transfer is called',
+            'transfers.loss_at1: a place of another transfer is called loss_at1 too',
         ),
         (dict(at_config(), teacher=BACKBONE), 'teacher: CIFARResNet is no network of OpenMMLab'),
         (dict(at_config(), input_shape=(1, 32, 32)), 'does not run on images .*input_shape'),
@@ -297,7 +297,7 @@ def test_a_network_that_needs_contiguous_features(build):
                 teacher=ARCFACE,
                 transfers=dict(loss_kd=dict(loss=dict(type='mmrazor.KLDivergence'), at='logits')),
             ),
-            "at='logits' of the teacher: what it predicts with is not what .* gives",
+            "at='logits' of the teacher: it does not predict with the output of .*'head",
         ),
         (
             dict(
