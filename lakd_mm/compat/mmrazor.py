@@ -3,11 +3,15 @@
 import functools
 from types import SimpleNamespace
 
-from mmrazor.models.algorithms import BaseAlgorithm, SingleTeacherDistill
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from .deferred import deferred
 from .mmpretrain import repair_train
+
+# For the search of architectures and for OFD's margins; they take two seconds to load.
+with deferred('scipy.stats', 'sklearn.tree'):
+    from mmrazor.models.algorithms import BaseAlgorithm, SingleTeacherDistill
 
 
 def clear_inplace(self: BaseAlgorithm, architecture: nn.Module, varstr: str) -> None:

@@ -3,7 +3,6 @@
 import numpy as np
 from mmpretrain.datasets import BaseDataset
 from mmrazor.registry import DATASETS
-from sklearn.datasets import load_digits
 
 
 @DATASETS.register_module()
@@ -35,6 +34,8 @@ class Digits(BaseDataset):
 
     def load_data_list(self) -> list:
         """Gives one dict(img=(32, 32, 3) uint8, gt_label=int) an image."""
+        from sklearn.datasets import load_digits
+
         scans, labels = load_digits(return_X_y=True)
         images = np.rint(scans.reshape(-1, 8, 8) * (255 / 16)).astype(np.uint8)
         images = images.repeat(4, axis=1).repeat(4, axis=2)
