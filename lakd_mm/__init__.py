@@ -7,9 +7,9 @@ broken between them, and registers everything below into MMRazor's registries.
 
 # ruff: noqa: E402  (nothing of the others may be imported before the check and the repairs)
 from .compat.versions import check_versions
-from .version import REQUIREMENTS, __version__
+from .version import MMCV, REQUIREMENTS, __version__
 
-check_versions(REQUIREMENTS)
+check_versions((*REQUIREMENTS, MMCV))
 
 from . import compat
 
