@@ -1,6 +1,8 @@
 """What several test folders share."""
 
+import json
 import os
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -68,14 +70,20 @@ def tiny_config(tmp_path) -> Path:
 
 
 @pytest.fixture
-def run(tmp_path):
+def environment() -> dict:
+    """The environment of a process on one thread."""
+    return {**os.environ, 'OMP_NUM_THREADS': '1', 'PYTHON': sys.executable}
+
+
+@pytest.fixture
+def run(tmp_path, environment):
     """Runs a command in ``tmp_path`` on one thread; stdout and stderr are one text."""
 
-    def run_command(*command, **environment) -> subprocess.CompletedProcess:
+    def run_command(*command, **variables) -> subprocess.CompletedProcess:
         return subprocess.run(
             [str(part) for part in command],
             cwd=tmp_path,
-            env={**os.environ, 'OMP_NUM_THREADS': '1', 'PYTHON': sys.executable, **environment},
+            env={**environment, **variables},
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
@@ -84,11 +92,51 @@ def run(tmp_path):
     return run_command
 
 
+@pytest.fixture(scope='session')
+def tool_server():
+    """A process that has imported the package, and starts others by forking."""
+    command = [sys.executable, ROOT / 'tests' / 'tool_server.py']
+    environment = {**os.environ, 'OMP_NUM_THREADS': '1'}
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, env=environment, stdin=pipe, stdout=pipe, text=True) as server:
+        yield server
+        server.stdin.close()
+
+
 @pytest.fixture
-def run_tool(run):
-    """Runs ``tools/<name>`` with this Python."""
+def run_file(tool_server, environment, tmp_path, tmp_path_factory):
+    """Runs a Python file in ``tmp_path``, in a process forked from ``tool_server``.
 
-    def run_python_tool(name, *arguments, **environment) -> subprocess.CompletedProcess:
-        return run(sys.executable, ROOT / 'tools' / name, *arguments, **environment)
+    Twice at a time and more with ``ranks``, under the variables that torchrun would set.
+    """
 
-    return run_python_tool
+    def run_python_file(path, *arguments, ranks=1, **variables) -> subprocess.CompletedProcess:
+        environments = [{**environment, **variables}]
+        if ranks > 1:
+            meet = dict(MASTER_ADDR='127.0.0.1', MASTER_PORT=str(free_port()))
+            meet['WORLD_SIZE'] = meet['LOCAL_WORLD_SIZE'] = str(ranks)
+            rank = [dict(RANK=str(i), LOCAL_RANK=str(i)) for i in range(ranks)]
+            environments = [{**environments[0], **meet, **one} for one in rank]
+        output = tmp_path_factory.mktemp('output') / 'output.txt'
+        argv = [str(part) for part in (path, *arguments)]
+        job = dict(argv=argv, cwd=str(tmp_path), output=str(output), environments=environments)
+        print(json.dumps(job), file=tool_server.stdin, flush=True)
+        codes = json.loads(tool_server.stdout.readline())
+        return subprocess.CompletedProcess(argv, max(codes, key=abs), output.read_text())
+
+    return run_python_file
+
+
+@pytest.fixture
+def run_tool(run_file):
+    """Runs ``tools/<name>``."""
+    return lambda name, *arguments, **variables: run_file(
+        ROOT / 'tools' / name, *arguments, **variables
+    )
+
+
+def free_port() -> int:
+    """A port on which nothing listens."""
+    with socket.socket() as probe:
+        probe.bind(('127.0.0.1', 0))
+        return probe.getsockname()[1]
