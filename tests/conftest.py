@@ -104,7 +104,15 @@ def tool_server():
 
 
 @pytest.fixture
-def run_file(tool_server, environment, tmp_path, tmp_path_factory):
+def free_port() -> str:
+    """A port on which nothing listens."""
+    with socket.socket() as probe:
+        probe.bind(('127.0.0.1', 0))
+        return str(probe.getsockname()[1])
+
+
+@pytest.fixture
+def run_file(tool_server, environment, free_port, tmp_path, tmp_path_factory):
     """Runs a Python file in ``tmp_path``, in a process forked from ``tool_server``.
 
     Twice at a time and more with ``ranks``, under the variables that torchrun would set.
@@ -113,7 +121,7 @@ def run_file(tool_server, environment, tmp_path, tmp_path_factory):
     def run_python_file(path, *arguments, ranks=1, **variables) -> subprocess.CompletedProcess:
         environments = [{**environment, **variables}]
         if ranks > 1:
-            meet = dict(MASTER_ADDR='127.0.0.1', MASTER_PORT=str(free_port()))
+            meet = dict(MASTER_ADDR='127.0.0.1', MASTER_PORT=free_port)
             meet['WORLD_SIZE'] = meet['LOCAL_WORLD_SIZE'] = str(ranks)
             rank = [dict(RANK=str(i), LOCAL_RANK=str(i)) for i in range(ranks)]
             environments = [{**environments[0], **meet, **one} for one in rank]
@@ -133,10 +141,3 @@ def run_tool(run_file):
     return lambda name, *arguments, **variables: run_file(
         ROOT / 'tools' / name, *arguments, **variables
     )
-
-
-def free_port() -> int:
-    """A port on which nothing listens."""
-    with socket.socket() as probe:
-        probe.bind(('127.0.0.1', 0))
-        return probe.getsockname()[1]

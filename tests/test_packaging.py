@@ -241,7 +241,7 @@ def test_ci(checkout, run):
         'python -m pip install --no-build-isolation --no-deps -e .',
         'python -m pip install -r requirements/tests.txt',
     ]
-    tests = ['ruff check', 'ruff format --check', 'python -m pytest -rs']
+    tests = ['ruff check', 'ruff format --check', 'python -m pytest -n 2 --dist worksteal -rs']
     assert run(checkout / '.ci/run').returncode == 0
     assert calls(checkout) == install + tests
     # Installed already: the second call goes straight to the tests.

@@ -1,5 +1,6 @@
 """What the tests of the repairs share: each repair is seen from a fresh process."""
 
+import functools
 import sys
 import textwrap
 from pathlib import Path
@@ -22,11 +23,12 @@ def run_code(run):
 
 
 @pytest.fixture
-def train_toy(run):
+def train_toy(run, run_file):
     """Trains the toy pair and returns the lines that its hook printed."""
 
-    def train(*options, launcher=(sys.executable,), **environment) -> list:
-        result = run(*launcher, TOY_RUNNER, *options, **environment)
+    def train(*options, launcher=(), **environment) -> list:
+        start = functools.partial(run, *launcher) if launcher else run_file
+        result = start(TOY_RUNNER, *options, **environment)
         assert result.returncode == 0, result.stdout
         return [
             line for line in result.stdout.splitlines() if line.startswith(('START', 'END', 'TEST'))

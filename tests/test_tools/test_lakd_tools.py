@@ -77,13 +77,19 @@ def test_train_resume_and_test(run_tool, config, tmp_path):
     assert tested.returncode == 0 and f'accuracy/top1: {accuracy}' in tested.stdout, tested.stdout
 
 
-def test_two_processes(run, config, tmp_path, root):
-    done = run(
-        'bash', root / 'tools/dist_train.sh', config, 2, PORT='29571', CUDA_VISIBLE_DEVICES=''
-    )
-    assert done.returncode == 0, done.stdout
-    assert 'LocalDistributedDataParallel' in done.stdout
-    assert (tmp_path / 'work_dirs/tiny_lakd/epoch_2.pth').is_file()
+def test_two_processes_without_a_gpu(run, config, tmp_path, root, free_port):
+    environment = dict(PORT=free_port, CUDA_VISIBLE_DEVICES='')
+    trained = run('bash', root / 'tools/dist_train.sh', config, 2, '--work-dir', 'w', **environment)
+    assert trained.returncode == 0, trained.stdout
+    assert 'LocalDistributedDataParallel' in trained.stdout
+    # 64 images: 2 iterations of 16 images in each of 2 processes.
+    assert re.search(r'Epoch\(train\)\s+\[2\]\[2/2\]', trained.stdout)
+    accuracy = re.findall(r'accuracy/top1: (\S+)', trained.stdout)[-1]
+    assert (tmp_path / 'w/epoch_2.pth').is_file()
+
+    tested = run('bash', root / 'tools/dist_test.sh', config, 'w/epoch_2.pth', 2, **environment)
+    assert tested.returncode == 0, tested.stdout
+    assert f'accuracy/top1: {accuracy}' in tested.stdout
 
 
 def test_mmpretrains_own_train(run, tmp_path):
