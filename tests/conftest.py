@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 
 # Before torch: threads that wait by spinning are 10 times slower where cores are shared.
 os.environ.setdefault('OMP_WAIT_POLICY', 'passive')
@@ -69,7 +70,7 @@ def tiny_config(tmp_path) -> Path:
     return path
 
 
-@pytest.fixture
+@pytest.fixture(scope='session')
 def environment() -> dict:
     """The environment of a process on one thread."""
     return {**os.environ, 'OMP_NUM_THREADS': '1', 'PYTHON': sys.executable}
@@ -93,13 +94,21 @@ def run(tmp_path, environment):
 
 
 @pytest.fixture(scope='session')
-def tool_server():
-    """A process that has imported the package, and starts others by forking."""
+def fork_file(environment, tmp_path_factory):
+    """Runs a Python file in forks of a process that has imported the package."""
     command = [sys.executable, ROOT / 'tests' / 'tool_server.py']
-    environment = {**os.environ, 'OMP_NUM_THREADS': '1'}
     pipe = subprocess.PIPE
+
+    def run_python_file(argv, cwd, *environments) -> subprocess.CompletedProcess:
+        output = tmp_path_factory.mktemp('output') / 'output.txt'
+        argv = [str(part) for part in argv]
+        job = dict(argv=argv, cwd=str(cwd), output=str(output), environments=environments)
+        print(json.dumps(job), file=server.stdin, flush=True)
+        codes = json.loads(server.stdout.readline())
+        return subprocess.CompletedProcess(argv, max(codes, key=abs), output.read_text())
+
     with subprocess.Popen(command, env=environment, stdin=pipe, stdout=pipe, text=True) as server:
-        yield server
+        yield run_python_file
         server.stdin.close()
 
 
@@ -112,8 +121,8 @@ def free_port() -> str:
 
 
 @pytest.fixture
-def run_file(tool_server, environment, free_port, tmp_path, tmp_path_factory):
-    """Runs a Python file in ``tmp_path``, in a process forked from ``tool_server``.
+def run_file(fork_file, environment, free_port, tmp_path):
+    """Runs a Python file in ``tmp_path``, without the seconds that the imports take.
 
     Twice at a time and more with ``ranks``, under the variables that torchrun would set.
     """
@@ -121,16 +130,10 @@ def run_file(tool_server, environment, free_port, tmp_path, tmp_path_factory):
     def run_python_file(path, *arguments, ranks=1, **variables) -> subprocess.CompletedProcess:
         environments = [{**environment, **variables}]
         if ranks > 1:
-            meet = dict(MASTER_ADDR='127.0.0.1', MASTER_PORT=free_port)
-            meet['WORLD_SIZE'] = meet['LOCAL_WORLD_SIZE'] = str(ranks)
-            rank = [dict(RANK=str(i), LOCAL_RANK=str(i)) for i in range(ranks)]
-            environments = [{**environments[0], **meet, **one} for one in rank]
-        output = tmp_path_factory.mktemp('output') / 'output.txt'
-        argv = [str(part) for part in (path, *arguments)]
-        job = dict(argv=argv, cwd=str(tmp_path), output=str(output), environments=environments)
-        print(json.dumps(job), file=tool_server.stdin, flush=True)
-        codes = json.loads(tool_server.stdout.readline())
-        return subprocess.CompletedProcess(argv, max(codes, key=abs), output.read_text())
+            meet = dict(MASTER_ADDR='127.0.0.1', MASTER_PORT=free_port, WORLD_SIZE=str(ranks))
+            numbers = [dict(RANK=str(i), LOCAL_RANK=str(i)) for i in range(ranks)]
+            environments = [{**environments[0], **meet, **number} for number in numbers]
+        return fork_file((path, *arguments), tmp_path, *environments)
 
     return run_python_file
 
@@ -138,6 +141,28 @@ def run_file(tool_server, environment, free_port, tmp_path, tmp_path_factory):
 @pytest.fixture
 def run_tool(run_file):
     """Runs ``tools/<name>``."""
-    return lambda name, *arguments, **variables: run_file(
-        ROOT / 'tools' / name, *arguments, **variables
-    )
+
+    def run_python_tool(name, *arguments, **variables) -> subprocess.CompletedProcess:
+        return run_file(ROOT / 'tools' / name, *arguments, **variables)
+
+    return run_python_tool
+
+
+@pytest.fixture(scope='session')
+def trained(fork_file, environment, tmp_path_factory) -> Path:
+    """A folder where tools/train.py has trained the tiny config, once for all tests: copy it.
+
+    It printed ``output.txt``.
+    """
+    folder = tmp_path_factory.getbasetemp()
+    if 'PYTEST_XDIST_WORKER' in os.environ:
+        folder = folder.parent
+    folder, printed = folder / 'trained', folder / 'trained' / 'output.txt'
+    with FileLock(folder.with_suffix('.lock')):
+        if not printed.is_file():
+            folder.mkdir()
+            (folder / 'tiny.py').write_text(TINY_CONFIG.format(root=ROOT), encoding='utf-8')
+            result = fork_file((ROOT / 'tools' / 'train.py', 'tiny.py'), folder, environment)
+            assert result.returncode == 0, result.stdout
+            printed.write_text(result.stdout)
+    return folder

@@ -58,6 +58,7 @@ def files_below(folder):
     }
 
 
+@pytest.mark.slow
 def test_wheel_holds_everything(wheel, root):
     mim = wheel / 'lakd_mm' / '.mim'
     assert not any(path.is_symlink() for path in mim.rglob('*'))
@@ -70,6 +71,7 @@ def test_wheel_holds_everything(wheel, root):
     }
 
 
+@pytest.mark.slow
 def test_wheel_trains_from_another_folder(wheel, run, tmp_path):
     """A short config that inherits ours, under the train.py that the wheel carries."""
     (tmp_path / 'mine.py').write_text(
@@ -106,6 +108,7 @@ def read_pins(root):
     return {pin.name: pin for pin in pins}
 
 
+@pytest.mark.slow
 def test_pins_are_in_the_ranges(root, wheel):
     pins = read_pins(root)
     declared, _ = read_metadata(wheel)
@@ -118,6 +121,7 @@ def test_pins_are_in_the_ranges(root, wheel):
     assert {'joblib', 'setuptools'} <= {one.name for one in declared} & pins.keys()
 
 
+@pytest.mark.slow
 def test_extras(wheel):
     """Each section of requirements/optional.txt is an extra, all together are ``optional``."""
     _, extras = read_metadata(wheel)
@@ -143,6 +147,7 @@ def third_party_imports(path):
             yield name.partition('.')[0], node in tree.body
 
 
+@pytest.mark.slow
 def test_what_is_imported_is_declared(wheel, root):
     """What loads with the package is required, what loads when used is required or an extra."""
     declared, extras = read_metadata(wheel)
@@ -177,6 +182,7 @@ def write_wheel(folder, name, version, files=()):
             archive.writestr(path, text)
 
 
+@pytest.mark.slow
 def test_a_full_mmcv_is_left_alone(wheel, root, run, tmp_path):
     """Pip installs the wheel beside an mmcv; all else that it may ask for is in the index."""
     index = tmp_path / 'index'

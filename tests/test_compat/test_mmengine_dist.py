@@ -16,6 +16,7 @@ TWO_PROCESSES = (
 )
 
 
+@pytest.mark.slow
 def test_two_processes_without_a_gpu(train_toy):
     """Under the Runner's defaults, which ask for nccl and name a GPU."""
     cpu = dict(CUDA_VISIBLE_DEVICES='')

@@ -6,6 +6,7 @@ import torch
 WORKER = Path(__file__).with_name('local_ddp_worker.py')
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     'wrapper, accumulative_counts, algorithm',
     [

@@ -56,6 +56,7 @@ def config(tmp_path, root):
     return path
 
 
+@pytest.mark.slow
 def test_metrics_over_a_training(run_tool, tool, config, tmp_path):
     config = config.rename(tmp_path / 'training.py')  # MMEngine keeps one visualizer a name
     assert tool('train', config, '--work-dir', 'run') is None

@@ -134,6 +134,7 @@ def test_bad_input(embeddings):
         make_loss(temperature=0)
 
 
+@pytest.mark.slow
 def test_two_processes_keep_the_banks_of_one(run_file, tmp_path, monkeypatch):
     worker = Path(__file__).with_name('crd_worker.py')
     done = run_file(worker, tmp_path, ranks=2)
