@@ -11,15 +11,29 @@ TOY_RUNNER = Path(__file__).with_name('toy_runner.py')
 
 
 @pytest.fixture
-def run_code(run):
+def import_and_run(run):
     """Runs Python code in a fresh process and returns what it printed; it must succeed."""
 
-    def run_fresh(code, **environment) -> str:
-        result = run(sys.executable, '-c', textwrap.dedent(code), **environment)
+    def run_fresh(code) -> str:
+        result = run(sys.executable, '-c', textwrap.dedent(code))
         assert result.returncode == 0, result.stdout
         return result.stdout
 
     return run_fresh
+
+
+@pytest.fixture
+def run_code(run_file, tmp_path_factory):
+    """The same in a process that has imported the package, and nothing after it."""
+
+    def run_forked(code) -> str:
+        path = tmp_path_factory.mktemp('code') / 'code.py'
+        path.write_text(textwrap.dedent(code))
+        result = run_file(path)
+        assert result.returncode == 0, result.stdout
+        return result.stdout
+
+    return run_forked
 
 
 @pytest.fixture

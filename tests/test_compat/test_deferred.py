@@ -19,10 +19,10 @@ print(*sorted(name for name in sys.modules if '.' not in name or name == 'scipy.
 """
 
 
-def test_the_package_loads_nothing_heavy(run_code):
+def test_the_package_loads_nothing_heavy(import_and_run):
     if any(importlib.util.find_spec(name) for name in EXTRAS):
         pytest.skip('MMRazor imports MMDetection and MMSegmentation where they are installed')
-    loaded = set(run_code(LOADED).split())
+    loaded = set(import_and_run(LOADED).split())
     assert 'mmrazor' in loaded
     assert not loaded & {*HEAVY, *EXTRAS} and 'scipy.stats' not in loaded
 
