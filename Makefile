@@ -11,12 +11,17 @@ DENSE_VENV ?= .venv-dense
 DENSE_BIN := $(DENSE_VENV)/bin
 DENSE := $(DENSE_VENV)/.installed
 
-.PHONY: help install install-dense demo test test-dense lint
+# Tests run in as many processes, each on one thread.
+WORKERS ?= 2
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal
+
+.PHONY: help install install-dense demo test test-fast test-dense lint
 
 help:
 	@echo 'make install   create $(VENV) and install the pinned requirements'
 	@echo 'make demo      train a small teacher, then LAKD, on digits; print a table'
 	@echo 'make test      lint and run all tests'
+	@echo 'make test-fast   lint and run the tests of single units, in minutes'
 	@echo 'make lint      ruff only'
 	@echo 'make install-dense, make test-dense   the same for detection and segmentation in'
 	@echo '               $(DENSE_VENV); builds mmcv (MAX_JOBS=N CFLAGS=-O0 hasten it)'
@@ -29,7 +34,10 @@ demo: $(RUNTIME)
 	$(BIN)/python tools/demo.py
 
 test: lint
-	$(BIN)/python -m pytest -rs
+	$(PYTEST) -rs
+
+test-fast: lint
+	$(PYTEST) -m 'not slow and not dense and not gpu'
 
 test-dense: $(DENSE)
 	$(DENSE_BIN)/python -m pytest -rs tests/test_dense

@@ -58,15 +58,19 @@ def read_requirements(name: str) -> list:
     return [line for line in lines if line and not line.startswith(('#', '-r'))]
 
 
-def read_sections(name: str) -> dict:
-    """Read the requirements below each comment that begins ``# [section]``."""
-    sections = {}
-    for line in (ROOT / 'requirements' / f'{name}.txt').read_text(encoding='utf-8').splitlines():
-        if line.startswith('# ['):
-            section = sections.setdefault(line[3 : line.index(']')], [])
-        elif line and not line.startswith('#'):
-            section.append(line)
-    return sections
+def read_extras(*names: str) -> dict:
+    """Read the requirements below each comment that begins ``# [extra, another extra]``."""
+    extras, sections = {}, []
+    for name in names:
+        path = ROOT / 'requirements' / f'{name}.txt'
+        for line in path.read_text(encoding='utf-8').splitlines():
+            if line.startswith('# ['):
+                extra_names = line[3 : line.index(']')].split(', ')
+                sections = [extras.setdefault(extra, []) for extra in extra_names]
+            elif line and not line.startswith('#'):
+                for section in sections:
+                    section.append(line)
+    return extras
 
 
 setup(
@@ -76,21 +80,30 @@ setup(
     long_description=(ROOT / 'README.md').read_text(encoding='utf-8'),
     long_description_content_type='text/markdown',
     license='Apache-2.0',
-    python_requires='>=3.9',
+    classifiers=[
+        'Development Status :: 4 - Beta',
+        'Intended Audience :: Science/Research',
+        'Operating System :: POSIX :: Linux',
+        'Programming Language :: Python :: 3.11',
+        'Topic :: Scientific/Engineering :: Artificial Intelligence',
+    ],
+    # What has been run.
+    python_requires='>=3.11',
     packages=find_packages(include=['lakd_mm', 'lakd_mm.*']),
     cmdclass={'build_py': BuildWithMim},
+    # Neither mmcv nor mmcv-lite: `import lakd_mm` asks for one of the two.
     install_requires=[
-        # mmcv-lite is the full mmcv of the same release less its compiled ops: beside it, the
-        # same files are written again.
         *VERSION['REQUIREMENTS'],
-        'packaging',
-        'scikit-learn>=1.0',
+        'matplotlib>=3.8',
+        'numpy>=1.26',
+        'opencv-python>=4.8',
+        'packaging>=23.0',
+        'scikit-learn>=1.3',
         # MMEngine needs its pkg_resources where `import lakd_mm` has not happened yet.
         'setuptools<82',
     ],
     extras_require={
         **{name: read_requirements(name) for name in ('optional', 'tests', 'docs')},
-        **read_sections('optional'),
-        **read_sections('dense'),
+        **read_extras('optional', 'dense'),
     },
 )

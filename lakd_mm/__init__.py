@@ -7,9 +7,9 @@ below in MMRazor's registries.
 
 # ruff: noqa: E402  (the check and the repairs come before all other imports)
 from .compat.versions import check_versions
-from .version import REQUIREMENTS, __version__
+from .version import MMCV, REQUIREMENTS, __version__
 
-check_versions(REQUIREMENTS)
+check_versions((*REQUIREMENTS, MMCV))
 
 from . import compat
 

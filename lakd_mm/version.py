@@ -7,8 +7,9 @@ REQUIREMENTS = (
     'torch>=2.6,<3',
     'torchvision>=0.21,<1',
     'mmengine>=0.10.7,<1.0',
-    'mmcv-lite>=2.0.0,<=2.1.0',
     'mmpretrain>=1.2.0,<1.3',
     'mmrazor>=1.0.0,<1.1',
     'joblib',
 )
+# Checked, and not declared: pip would write mmcv-lite over the files of a full mmcv.
+MMCV = 'mmcv-lite>=2.0.0,<=2.1.0'

@@ -1,11 +1,14 @@
 """What several test folders share."""
 
+import json
 import os
+import socket
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 
 # Before torch: threads that wait by spinning are 10 times slower where cores are shared.
 os.environ.setdefault('OMP_WAIT_POLICY', 'passive')
@@ -67,15 +70,21 @@ def tiny_config(tmp_path) -> Path:
     return path
 
 
+@pytest.fixture(scope='session')
+def environment() -> dict:
+    """The environment of a process on one thread."""
+    return {**os.environ, 'OMP_NUM_THREADS': '1', 'PYTHON': sys.executable}
+
+
 @pytest.fixture
-def run(tmp_path):
+def run(tmp_path, environment):
     """Runs a command in ``tmp_path`` on one thread; stdout and stderr are one text."""
 
-    def run_command(*command, **environment) -> subprocess.CompletedProcess:
+    def run_command(*command, **variables) -> subprocess.CompletedProcess:
         return subprocess.run(
             [str(part) for part in command],
             cwd=tmp_path,
-            env={**os.environ, 'OMP_NUM_THREADS': '1', 'PYTHON': sys.executable, **environment},
+            env={**environment, **variables},
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
@@ -84,11 +93,76 @@ def run(tmp_path):
     return run_command
 
 
-@pytest.fixture
-def run_tool(run):
-    """Runs ``tools/<name>`` with this Python."""
+@pytest.fixture(scope='session')
+def fork_file(environment, tmp_path_factory):
+    """Runs a Python file in forks of a process that has imported the package."""
+    command = [sys.executable, ROOT / 'tests' / 'tool_server.py']
+    pipe = subprocess.PIPE
 
-    def run_python_tool(name, *arguments, **environment) -> subprocess.CompletedProcess:
-        return run(sys.executable, ROOT / 'tools' / name, *arguments, **environment)
+    def run_python_file(argv, cwd, *environments) -> subprocess.CompletedProcess:
+        output = tmp_path_factory.mktemp('output') / 'output.txt'
+        argv = [str(part) for part in argv]
+        job = dict(argv=argv, cwd=str(cwd), output=str(output), environments=environments)
+        print(json.dumps(job), file=server.stdin, flush=True)
+        codes = json.loads(server.stdout.readline())
+        return subprocess.CompletedProcess(argv, max(codes, key=abs), output.read_text())
+
+    with subprocess.Popen(command, env=environment, stdin=pipe, stdout=pipe, text=True) as server:
+        yield run_python_file
+        server.stdin.close()
+
+
+@pytest.fixture
+def free_port() -> str:
+    """A port on which nothing listens."""
+    with socket.socket() as probe:
+        probe.bind(('127.0.0.1', 0))
+        return str(probe.getsockname()[1])
+
+
+@pytest.fixture
+def run_file(fork_file, environment, free_port, tmp_path):
+    """Runs a Python file in ``tmp_path``, without the seconds that the imports take.
+
+    Twice at a time and more with ``ranks``, under the variables that torchrun would set.
+    """
+
+    def run_python_file(path, *arguments, ranks=1, **variables) -> subprocess.CompletedProcess:
+        environments = [{**environment, **variables}]
+        if ranks > 1:
+            meet = dict(MASTER_ADDR='127.0.0.1', MASTER_PORT=free_port, WORLD_SIZE=str(ranks))
+            numbers = [dict(RANK=str(i), LOCAL_RANK=str(i)) for i in range(ranks)]
+            environments = [{**environments[0], **meet, **number} for number in numbers]
+        return fork_file((path, *arguments), tmp_path, *environments)
+
+    return run_python_file
+
+
+@pytest.fixture
+def run_tool(run_file):
+    """Runs ``tools/<name>``."""
+
+    def run_python_tool(name, *arguments, **variables) -> subprocess.CompletedProcess:
+        return run_file(ROOT / 'tools' / name, *arguments, **variables)
 
     return run_python_tool
+
+
+@pytest.fixture(scope='session')
+def trained(fork_file, environment, tmp_path_factory) -> Path:
+    """A folder where tools/train.py has trained the tiny config, once for all tests: copy it.
+
+    It printed ``output.txt``.
+    """
+    folder = tmp_path_factory.getbasetemp()
+    if 'PYTEST_XDIST_WORKER' in os.environ:
+        folder = folder.parent
+    folder, printed = folder / 'trained', folder / 'trained' / 'output.txt'
+    with FileLock(folder.with_suffix('.lock')):
+        if not printed.is_file():
+            folder.mkdir()
+            (folder / 'tiny.py').write_text(TINY_CONFIG.format(root=ROOT), encoding='utf-8')
+            result = fork_file((ROOT / 'tools' / 'train.py', 'tiny.py'), folder, environment)
+            assert result.returncode == 0, result.stdout
+            printed.write_text(result.stdout)
+    return folder

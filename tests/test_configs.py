@@ -13,6 +13,8 @@ from mmrazor.registry import MODELS
 
 from lakd_mm.engine import check_options
 
+pytestmark = pytest.mark.slow
+
 CONFIGS = Path(__file__).parents[1] / 'configs'
 FILES = sorted(
     path.relative_to(CONFIGS).as_posix()

@@ -1,9 +1,11 @@
+import ast
 import os
 import shutil
 import stat
 import subprocess
 import sys
 import zipfile
+from importlib.metadata import packages_distributions
 
 import pytest
 import yaml
@@ -56,6 +58,7 @@ def files_below(folder):
     }
 
 
+@pytest.mark.slow
 def test_wheel_holds_everything(wheel, root):
     mim = wheel / 'lakd_mm' / '.mim'
     assert not any(path.is_symlink() for path in mim.rglob('*'))
@@ -68,6 +71,7 @@ def test_wheel_holds_everything(wheel, root):
     }
 
 
+@pytest.mark.slow
 def test_wheel_trains_from_another_folder(wheel, run, tmp_path):
     """A short config that inherits ours, under the train.py that the wheel carries."""
     (tmp_path / 'mine.py').write_text(
@@ -83,20 +87,31 @@ def test_wheel_trains_from_another_folder(wheel, run, tmp_path):
     assert (tmp_path / 'work_dirs' / 'mine' / 'epoch_1.pth').is_file()
 
 
+def read_metadata(wheel):
+    """What the wheel requires, and the names of what each of its extras requires."""
+    (metadata,) = wheel.glob('*.dist-info/METADATA')
+    required, extras = [], {}
+    for line in metadata.read_text().splitlines():
+        if line.startswith('Requires-Dist:'):
+            requirement = Requirement(line.partition(': ')[2])
+            if requirement.marker is None:
+                required.append(requirement)
+            else:
+                name = str(requirement.marker).partition('extra == ')[2].strip('"')
+                extras.setdefault(name, set()).add(requirement.name)
+    return required, extras
+
+
 def read_pins(root):
     lines = (root / 'requirements/runtime.txt').read_text().splitlines()
     pins = [Requirement(line) for line in lines if line and not line.startswith('#')]
     return {pin.name: pin for pin in pins}
 
 
+@pytest.mark.slow
 def test_pins_are_in_the_ranges(root, wheel):
     pins = read_pins(root)
-    (metadata,) = wheel.glob('*.dist-info/METADATA')
-    declared = [
-        Requirement(line.partition(': ')[2])
-        for line in metadata.read_text().splitlines()
-        if line.startswith('Requires-Dist:') and 'extra ==' not in line
-    ]
+    declared, _ = read_metadata(wheel)
     assert {Requirement(text).name for text in REQUIREMENTS} <= {one.name for one in declared}
     for requirement in declared:
         if requirement.name in pins:
@@ -106,21 +121,90 @@ def test_pins_are_in_the_ranges(root, wheel):
     assert {'joblib', 'setuptools'} <= {one.name for one in declared} & pins.keys()
 
 
+@pytest.mark.slow
 def test_extras(wheel):
     """Each section of requirements/optional.txt is an extra, all together are ``optional``."""
-    (metadata,) = wheel.glob('*.dist-info/METADATA')
-    extras = {}
-    for line in metadata.read_text().splitlines():
-        if line.startswith('Requires-Dist:') and 'extra ==' in line:
-            requirement = Requirement(line.partition(': ')[2])
-            name = str(requirement.marker).partition('extra == ')[2].strip('"')
-            extras.setdefault(name, set()).add(requirement.name)
+    _, extras = read_metadata(wheel)
     assert extras['onnx'] == {'onnx', 'onnxruntime', 'onnxscript'}
     assert extras['figures'] == {'grad-cam'}
     assert extras['masks'] == {'captum'} and extras['robustness'] == {'torchmetrics'}
     assert extras['detection'] == {'mmcv', 'mmdet'}
     assert extras['segmentation'] == {'mmcv', 'mmsegmentation', 'ftfy', 'regex'}
     assert extras['optional'] >= extras['onnx'] | extras['figures'] | extras['tensorboard']
+    assert extras['export'] == extras['onnx']
+    assert extras['analysis'] == extras['figures'] | extras['masks'] | extras['robustness']
+    assert extras['dense'] == extras['detection'] | extras['segmentation']
+
+
+def third_party_imports(path):
+    """Top-level names that a file imports, and whether it does so as soon as it is loaded."""
+    tree = ast.parse(path.read_text(encoding='utf-8'))
+    for node in ast.walk(tree):
+        names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+        if isinstance(node, ast.ImportFrom) and not node.level:
+            names = [node.module]
+        for name in names:
+            yield name.partition('.')[0], node in tree.body
+
+
+@pytest.mark.slow
+def test_what_is_imported_is_declared(wheel, root):
+    """What loads with the package is required, what loads when used is required or an extra."""
+    declared, extras = read_metadata(wheel)
+    required = {requirement.name for requirement in declared}
+    optional = required.union(*extras.values())
+    known = packages_distributions()
+    files = [*(root / 'lakd_mm').rglob('*.py'), *(root / 'tools').rglob('*.py')]
+    files = [file for file in files if '.mim' not in file.parts]
+    ours = {'lakd_mm', *(file.stem for file in files), *(file.parent.name for file in files)}
+    found = set()
+    for file in files:
+        for name, at_once in third_party_imports(file):
+            # Of mmcv and mmcv-lite, `import lakd_mm` asks for one.
+            if name not in {*sys.stdlib_module_names, *ours, 'mmcv'}:
+                found.add(name)
+                allowed = required if at_once else optional
+                assert allowed & set(known[name]), f'{file} imports {name}: not in setup.py'
+    assert found >= {'torch', 'numpy', 'cv2', 'matplotlib', 'sklearn', 'captum'}
+
+
+def write_wheel(folder, name, version, files=()):
+    """A distribution of these files, by their path, and nothing else."""
+    info = f'{name.replace("-", "_")}-{version}.dist-info'
+    with zipfile.ZipFile(folder / f'{info[:-10]}-py3-none-any.whl', 'w') as archive:
+        texts = {
+            **dict(files),
+            f'{info}/METADATA': f'Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n',
+            f'{info}/WHEEL': 'Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n',
+        }
+        record = ''.join(f'{path},,\n' for path in [*texts, f'{info}/RECORD'])
+        for path, text in {**texts, f'{info}/RECORD': record}.items():
+            archive.writestr(path, text)
+
+
+@pytest.mark.slow
+def test_a_full_mmcv_is_left_alone(wheel, root, run, tmp_path):
+    """Pip installs the wheel beside an mmcv; all else that it may ask for is in the index."""
+    index = tmp_path / 'index'
+    index.mkdir()
+    for name, pin in read_pins(root).items():
+        files = {'mmcv/__init__.py': 'lite'} if name == 'mmcv-lite' else {}
+        write_wheel(index, name, next(iter(pin.specifier)).version, files)
+    write_wheel(index, 'mmcv', '2.1.0', {'mmcv/__init__.py': 'full', 'mmcv/_ext.so': 'ops'})
+    result = run(sys.executable, '-m', 'venv', '--without-pip', 'venv')
+    assert result.returncode == 0, result.stdout
+    pip = [sys.executable, '-m', 'pip', '--python', tmp_path / 'venv/bin/python']
+    options = ['install', '--no-index', '--no-compile', '--find-links', index]
+    (built,) = wheel.parent.glob('*.whl')
+    for package in ('mmcv', built):
+        result = run(*pip, *options, package)
+        assert result.returncode == 0, result.stdout
+    (site,) = (tmp_path / 'venv').glob('lib/python*/site-packages')
+    assert (site / 'lakd_mm' / '__init__.py').is_file()
+    assert next(site.glob('torch-*.dist-info'), None)
+    assert not list(site.glob('mmcv_lite*'))
+    assert (site / 'mmcv/__init__.py').read_text() == 'full'
+    assert (site / 'mmcv/_ext.so').read_text() == 'ops'
 
 
 def test_model_index_names_files_that_exist(root):
@@ -163,7 +247,7 @@ def test_ci(checkout, run):
         'python -m pip install --no-build-isolation --no-deps -e .',
         'python -m pip install -r requirements/tests.txt',
     ]
-    tests = ['ruff check', 'ruff format --check', 'python -m pytest -rs']
+    tests = ['ruff check', 'ruff format --check', 'python -m pytest -n 2 --dist worksteal -rs']
     assert run(checkout / '.ci/run').returncode == 0
     assert calls(checkout) == install + tests
     # Installed already: the second call goes straight to the tests.

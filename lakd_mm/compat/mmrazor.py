@@ -1,13 +1,21 @@
 """Repairs of MMRazor's algorithms."""
 
 import functools
+import importlib.util
 from types import SimpleNamespace
 
-from mmrazor.models.algorithms import BaseAlgorithm, SingleTeacherDistill
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from .deferred import deferred
+from .dense import EXTRAS
 from .mmpretrain import repair_train
+
+# For the search of architectures and for OFD's margins. Loaded at once only where MMRazor imports
+# MMDetection or MMSegmentation, which may derive classes from theirs.
+HEAVY = () if any(map(importlib.util.find_spec, EXTRAS)) else ('scipy.stats', 'sklearn.tree')
+with deferred(*HEAVY):
+    from mmrazor.models.algorithms import BaseAlgorithm, SingleTeacherDistill
 
 
 def clear_inplace(self: BaseAlgorithm, architecture: nn.Module, varstr: str) -> None:

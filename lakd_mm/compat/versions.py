@@ -10,15 +10,15 @@ from packaging.requirements import Requirement
 ALTERNATIVES = {'mmcv-lite': ('mmcv-lite', 'mmcv')}
 
 
-def installed_version(package: str) -> str:
-    """Return the installed release of ``package``.
+def find_installed(package: str) -> tuple[str, str]:
+    """Return the name and the release of ``package``, or of what is installed in its place.
 
     Raises:
-        importlib.metadata.PackageNotFoundError: If it is not installed.
+        importlib.metadata.PackageNotFoundError: If neither is installed.
     """
     for name in ALTERNATIVES.get(package, (package,)):
         try:
-            return metadata.version(name)
+            return name, metadata.version(name)
         except metadata.PackageNotFoundError:
             continue
     raise metadata.PackageNotFoundError(package)
@@ -35,22 +35,30 @@ def check_versions(requirements: Iterable[str]) -> None:
         ImportError: If one is missing or out of range. The message gives for each the release that
             was found, the wanted range and the command that installs it.
     """
-    problems, to_install = [], []
+    problems, to_install, advice = [], [], ''
     for text in requirements:
         requirement = Requirement(text)
+        name = requirement.name
         try:
-            found = installed_version(requirement.name)
+            name, found = find_installed(name)
         except metadata.PackageNotFoundError:
             found = 'not installed'
         else:
             if requirement.specifier.contains(found, prereleases=True):
                 continue
         wanted = f'{requirement.specifier}' or 'any release'
-        problems.append(f'  {requirement.name}: found {found}, wanted {wanted}')
-        to_install.append(f'"{text}"')
+        problems.append(f'  {name}: found {found}, wanted {wanted}')
+        to_install.append(f'"{name}{text[len(requirement.name) :]}"')
+        if name == 'mmcv-lite':
+            advice = (
+                '\nIn place of mmcv-lite, for detection and segmentation, the full mmcv with its '
+                f'compiled ops: mim install "mmcv{requirement.specifier}". Never both: they '
+                'overwrite each other.'
+            )
     if problems:
         raise ImportError(
             'lakd_mm does not work with what is installed:\n'
             + '\n'.join(problems)
             + f'\nTo repair it: {sys.executable} -m pip install {" ".join(to_install)}'
+            + advice
         )

@@ -3,7 +3,6 @@
 import numpy as np
 from mmpretrain.datasets import BaseDataset
 from mmrazor.registry import DATASETS
-from sklearn.datasets import load_digits
 
 from ..errors import ConfigError
 
@@ -43,6 +42,8 @@ class Digits(BaseDataset):
 
     def load_data_list(self) -> list:
         """Return a dict for each image: img=(32, 32, 3) uint8 and gt_label=int."""
+        from sklearn.datasets import load_digits
+
         scans, labels = load_digits(return_X_y=True)
         images = np.rint(scans.reshape(-1, 8, 8) * (255 / 16)).astype(np.uint8)
         images = images.repeat(4, axis=1).repeat(4, axis=2)

@@ -3,19 +3,21 @@
 import textwrap
 from collections.abc import Collection, Mapping, Sequence
 from importlib.util import find_spec
-from typing import Optional
+from typing import TYPE_CHECKING, Optional
 
 import numpy as np
 import torch
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
-from matplotlib.image import AxesImage
 from torch import nn
 
 from ..errors import ConfigError
 from ..evaluation.features import record
 from ..models.connectors import CAMConnector
 from ..models.losses import NDAMFeatureLoss
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+    from matplotlib.image import AxesImage
 
 # The image below is grey, so all colour comes from the map.
 _COLOURS = dict(cmap='turbo', alpha=0.55, interpolation='bilinear')
@@ -150,7 +152,7 @@ def attention_figure(
     groups: Sequence[tuple[str, Mapping[str, np.ndarray]]],
     shared: bool = False,
     notes: Optional[Mapping[str, Sequence[str]]] = None,
-) -> Figure:
+) -> 'Figure':
     """Draw maps over images: a row for each image, a column for the image and for each network.
 
     Args:
@@ -168,6 +170,8 @@ def attention_figure(
     Returns:
         Figure: The picture.
     """
+    from matplotlib.figure import Figure
+
     widths = [1.0]
     for _, columns in groups:
         widths += [0.12, *[1.0] * len(columns)]
@@ -222,7 +226,7 @@ def _maps_of(network: nn.Module, layer: str, images: torch.Tensor) -> torch.Tens
     return feature
 
 
-def _panel(figure: Figure, cell, title: str) -> Axes:
+def _panel(figure: 'Figure', cell, title: str) -> 'Axes':
     panel = figure.add_subplot(cell)
     panel.set(xticks=[], yticks=[])
     panel.spines[:].set_visible(False)
@@ -241,7 +245,9 @@ def _over_own_range(map_: np.ndarray) -> np.ndarray:
     return (map_ - low) / (high - low) if high > low else np.zeros_like(map_)
 
 
-def _colour_bar(figure: Figure, image: AxesImage, panels: Sequence[Axes], label: str, columns: int):
+def _colour_bar(
+    figure: 'Figure', image: 'AxesImage', panels: Sequence['Axes'], label: str, columns: int
+):
     bar = figure.colorbar(
         image, ax=panels, location='bottom', pad=0.02, fraction=0.03, shrink=0.8, aspect=9 * columns
     )

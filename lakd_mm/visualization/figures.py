@@ -3,15 +3,15 @@
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Optional, Union
+from typing import TYPE_CHECKING, Optional, Union
 
 import numpy as np
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
 from mmengine.visualization import Visualizer
 
 from ..errors import ConfigError
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 # How many names of layers fit along an axis without touching.
 _MAX_TICKS = 14
@@ -22,7 +22,7 @@ def cka_heat_map(
     teacher_layers: Sequence[str],
     student_layers: Mapping[str, Sequence[str]],
     teacher_name: str = 'teacher',
-) -> Figure:
+) -> 'Figure':
     """Draw the CKA of students with their teacher side by side, like Fig. 1 of the LAKD paper.
 
     Args:
@@ -35,6 +35,8 @@ def cka_heat_map(
     Returns:
         Figure: One panel for each student, with one colour scale from 0 to 1.
     """
+    from matplotlib.figure import Figure
+
     columns = min(len(matrices), 4)
     rows = math.ceil(len(matrices) / columns)
     figure = Figure(figsize=(1.2 + 2.9 * columns, 0.4 + 3.6 * rows), dpi=150, layout='constrained')
@@ -70,7 +72,7 @@ def curves(
     x_label: str,
     y_label: str,
     share_y: bool = False,
-) -> Figure:
+) -> 'Figure':
     """Draw curves in panels side by side; curves of one name have one colour.
 
     Args:
@@ -83,6 +85,9 @@ def curves(
     Returns:
         Figure: The panels, with one legend under them.
     """
+    from matplotlib.figure import Figure
+    from matplotlib.ticker import MaxNLocator
+
     names = list(dict.fromkeys(name for panel in panels.values() for name in panel))
     columns = min(len(panels), 4)
     rows = math.ceil(len(panels) / columns)
@@ -125,8 +130,10 @@ def curves(
     return figure
 
 
-def figure_to_array(figure: Figure) -> np.ndarray:
+def figure_to_array(figure: 'Figure') -> np.ndarray:
     """Render a figure as a picture of shape (H, W, 3), uint8, RGB."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+
     canvas = FigureCanvasAgg(figure)
     canvas.draw()
     return np.asarray(canvas.buffer_rgba())[..., :3].copy()
@@ -159,7 +166,7 @@ def make_visualizer(path: Union[str, Path], vis_backends: Sequence[str] = ()) ->
     return visualizer
 
 
-def save_figure(figure: Figure, path: Union[str, Path], visualizer: Optional[Visualizer] = None):
+def save_figure(figure: 'Figure', path: Union[str, Path], visualizer: Optional[Visualizer] = None):
     """Pass a figure to MMEngine's visualizer, which writes it as PNG.
 
     Args:

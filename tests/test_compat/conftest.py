@@ -1,5 +1,6 @@
 """What the tests of the repairs share: each repair is seen from a fresh process."""
 
+import functools
 import sys
 import textwrap
 from pathlib import Path
@@ -10,11 +11,11 @@ TOY_RUNNER = Path(__file__).with_name('toy_runner.py')
 
 
 @pytest.fixture
-def run_code(run):
+def import_and_run(run):
     """Runs Python code in a fresh process and returns what it printed; it must succeed."""
 
-    def run_fresh(code, **environment) -> str:
-        result = run(sys.executable, '-c', textwrap.dedent(code), **environment)
+    def run_fresh(code) -> str:
+        result = run(sys.executable, '-c', textwrap.dedent(code))
         assert result.returncode == 0, result.stdout
         return result.stdout
 
@@ -22,11 +23,26 @@ def run_code(run):
 
 
 @pytest.fixture
-def train_toy(run):
+def run_code(run_file, tmp_path_factory):
+    """The same in a process that has imported the package, and nothing after it."""
+
+    def run_forked(code) -> str:
+        path = tmp_path_factory.mktemp('code') / 'code.py'
+        path.write_text(textwrap.dedent(code))
+        result = run_file(path)
+        assert result.returncode == 0, result.stdout
+        return result.stdout
+
+    return run_forked
+
+
+@pytest.fixture
+def train_toy(run, run_file):
     """Trains the toy pair and returns the lines that its hook printed."""
 
-    def train(*options, launcher=(sys.executable,), **environment) -> list:
-        result = run(*launcher, TOY_RUNNER, *options, **environment)
+    def train(*options, launcher=(), **environment) -> list:
+        start = functools.partial(run, *launcher) if launcher else run_file
+        result = start(TOY_RUNNER, *options, **environment)
         assert result.returncode == 0, result.stdout
         return [
             line for line in result.stdout.splitlines() if line.startswith(('START', 'END', 'TEST'))

@@ -102,10 +102,3 @@ def test_train_returns_the_module(monkeypatch, repair):
     repair.apply()
     net = Net()
     assert net.eval() is net and not net.training
-
-
-def test_the_package_needs_neither(run_code):
-    if FOUND('mmdet') is not None or FOUND('mmseg') is not None:
-        pytest.skip('MMRazor imports them where they are installed')
-    code = "import sys, lakd_mm; print({'mmdet', 'mmseg'} & {m.split('.')[0] for m in sys.modules})"
-    assert run_code(code) == 'set()\n'

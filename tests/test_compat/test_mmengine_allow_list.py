@@ -10,6 +10,9 @@ from mmengine.logging import HistoryBuffer
 
 from lakd_mm.compat import mmengine_allow_list as allow_list
 
+# NumPy 2 and NumPy 1.
+RECONSTRUCT = (np._core if hasattr(np, '_core') else np.core).multiarray._reconstruct
+
 
 class Call:
     """Pickles as a call of ``function``, which a reader that trusts the file would make."""
@@ -29,7 +32,7 @@ def numbers_that_are_pointers():
     state = (3, '|', None, ('a',), {'a': (np.dtype('O'), 0)}, 8, 1, 0)
     dtype = Call(np.dtype, 'V8', False, True, state=state)
     array_state = (1, (1,), dtype, False, b'A' * 8)
-    return Call(np._core.multiarray._reconstruct, np.ndarray, (0,), b'b', state=array_state)
+    return Call(RECONSTRUCT, np.ndarray, (0,), b'b', state=array_state)
 
 
 def poisoned_history():
@@ -71,7 +74,7 @@ def load(tmp_path):
         (np.array([{}], dtype=object), "numpy.dtype of 'O8'"),
         (np.zeros(1, dtype=[('a', 'i4')]), "numpy.dtype of 'V4'"),
         (Call(np.dtype, 'f8', state=(3, '<', None, ('a',), {}, 8, 1, 0)), 'with the structure'),
-        (Call(np._core.multiarray._reconstruct, dict, (0,), b'b'), 'dict'),
+        (Call(RECONSTRUCT, dict, (0,), b'b'), 'dict'),
         (argparse.Namespace(lr=1), 'argparse.Namespace'),
     ],
 )

@@ -18,6 +18,7 @@ from mmengine.runner import CheckpointLoader, load_checkpoint
 from lakd_mm.compat import mmengine_checkpoint
 
 
+@pytest.mark.slow
 def test_resumed_training_equals_an_uninterrupted_one(train_toy, tmp_path):
     whole = train_toy("work_dir='whole'", 'train_cfg.max_epochs=3')
     assert whole[0] == 'START epoch=0 iter=0'

@@ -16,6 +16,7 @@ TWO_PROCESSES = (
 )
 
 
+@pytest.mark.slow
 def test_two_processes_without_a_gpu(train_toy):
     """Under the Runner's defaults, which ask for nccl and name a GPU."""
     cpu = dict(CUDA_VISIBLE_DEVICES='')
@@ -29,7 +30,7 @@ def test_two_processes_without_a_gpu(train_toy):
     # A wrapper of the config's choice, and metrics over the images of both processes.
     options = ("load_from='two/epoch_2.pth'", 'only_test=True', "work_dir='test'")
     wrapper = "model_wrapper_cfg={'broadcast_buffers': True}"
-    two = train_toy("launcher='pytorch'", wrapper, *options, launcher=TWO_PROCESSES, **cpu)
+    two = train_toy("launcher='pytorch'", wrapper, *options, ranks=2, **cpu)
     one = train_toy(*options, **cpu)
     assert "'images': 16" in one[0]
     assert two == one * 2

@@ -29,13 +29,13 @@ def no_pkg_resources(monkeypatch):
     monkeypatch.setitem(sys.modules, 'pkg_resources', None)
 
 
-def test_bases_resolve_without_pkg_resources(run_code, tmp_path):
+def test_bases_resolve_without_pkg_resources(import_and_run, tmp_path):
     (tmp_path / 'of_mmpretrain.py').write_text(
         "_base_ = ['mmpretrain::_base_/datasets/cifar100_bs16.py',\n"
         "          'mmpretrain::_base_/schedules/cifar10_bs128.py']\n"
     )
     (tmp_path / 'of_ours.py').write_text("_base_ = 'lakd_mm::lakd/lakd_r56_r20_cifar100.py'\n")
-    printed = run_code(f"""{WITHOUT_PKG_RESOURCES}
+    printed = import_and_run(f"""{WITHOUT_PKG_RESOURCES}
     cfg = Config.fromfile('of_mmpretrain.py')
     print(cfg.train_dataloader.dataset.type, cfg.optim_wrapper.optimizer.lr)
     cfg = Config.fromfile('of_ours.py')

@@ -8,8 +8,8 @@ from lakd_mm.compat import torch_ao
 PARTS = ('models', 'engine', 'structures', 'implementations', 'datasets', 'visualization')
 
 
-def test_mmrazor_imports_in_silence(run_code):
-    printed = run_code(f"""
+def test_mmrazor_imports_in_silence(import_and_run):
+    printed = import_and_run(f"""
         import lakd_mm
         import importlib
         for part in {PARTS}:

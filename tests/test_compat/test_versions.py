@@ -4,11 +4,11 @@ from importlib import metadata
 import pytest
 
 from lakd_mm.compat.versions import check_versions
-from lakd_mm.version import REQUIREMENTS
+from lakd_mm.version import MMCV, REQUIREMENTS
 
 
 def test_installed_releases_are_accepted():
-    check_versions(REQUIREMENTS)
+    check_versions((*REQUIREMENTS, MMCV))
 
 
 @pytest.mark.parametrize('found', ['0.9.0', '1.0.0'])
@@ -31,14 +31,41 @@ def test_missing_package_is_named():
     assert '-m pip install "no-such-package"' in str(error.value)
 
 
-def test_full_mmcv_counts_as_mmcv_lite(monkeypatch):
-    def version(name):
-        if name == 'mmcv':
-            return '2.1.0'
-        raise metadata.PackageNotFoundError(name)
+@pytest.fixture
+def installed(monkeypatch):
+    """Makes these releases, by package, the only ones that are installed."""
 
-    monkeypatch.setattr(metadata, 'version', version)
-    check_versions(['mmcv-lite>=2.0.0,<=2.1.0'])
+    def pretend(**releases):
+        def version(name):
+            if name in releases:
+                return releases[name]
+            raise metadata.PackageNotFoundError(name)
+
+        monkeypatch.setattr(metadata, 'version', version)
+
+    return pretend
+
+
+def test_full_mmcv_counts_as_mmcv_lite(installed):
+    installed(mmcv='2.1.0')
+    check_versions([MMCV])
+
+
+def test_without_mmcv_both_ways_are_named(installed):
+    installed()
+    with pytest.raises(ImportError, match='mmcv-lite: found not installed') as error:
+        check_versions([MMCV])
+    message = str(error.value)
+    assert f'-m pip install "{MMCV}"' in message
+    assert re.search('the full mmcv .* mim install "mmcv[<>=.,0-9]+"', message)
+
+
+def test_a_wrong_full_mmcv_is_not_replaced_by_mmcv_lite(installed):
+    installed(mmcv='2.2.0')
+    with pytest.raises(ImportError, match='mmcv: found 2.2.0') as error:
+        check_versions([MMCV])
+    assert '-m pip install "mmcv>=2.0.0,<=2.1.0"' in str(error.value)
+    assert 'mmcv-lite' not in str(error.value)
 
 
 def test_local_and_pre_releases_count(monkeypatch):

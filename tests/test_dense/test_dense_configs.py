@@ -12,6 +12,8 @@ from mmengine.optim import build_optim_wrapper
 from mmengine.runner import Runner
 from mmrazor.registry import MODELS
 
+pytestmark = pytest.mark.dense
+
 CONFIGS = ROOT / 'configs'
 METHODS = ('cankd', 'fgd')
 NAME = (

@@ -12,6 +12,8 @@ from mmengine.runner import Runner
 from lakd_mm.engine import ConfigError, export_student
 from lakd_mm.engine.networks import load_network
 
+pytestmark = pytest.mark.dense
+
 # Neither of our package nor of MMRazor.
 DETECT = """
 import json, sys, cv2

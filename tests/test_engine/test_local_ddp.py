@@ -1,15 +1,12 @@
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import torch
 
-TESTS = Path(__file__).parents[1]
 WORKER = Path(__file__).with_name('local_ddp_worker.py')
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     'wrapper, accumulative_counts, algorithm',
     [
@@ -20,14 +17,10 @@ WORKER = Path(__file__).with_name('local_ddp_worker.py')
     ],
 )
 def test_two_processes_give_the_gradients_of_the_whole_batch(
-    tmp_path, monkeypatch, wrapper, accumulative_counts, algorithm
+    run_file, tmp_path, monkeypatch, wrapper, accumulative_counts, algorithm
 ):
-    env = dict(os.environ, OMP_NUM_THREADS='1')
-    env['PYTHONPATH'] = os.pathsep.join([str(TESTS.parent), str(TESTS)])
-    command = [sys.executable, '-m', 'torch.distributed.run', '--standalone', '--nproc_per_node=2']
-    arguments = [str(WORKER), str(tmp_path), wrapper, str(accumulative_counts), algorithm]
-    done = subprocess.run([*command, *arguments], env=env, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr[-3000:]
+    done = run_file(WORKER, tmp_path, wrapper, accumulative_counts, algorithm, ranks=2)
+    assert done.returncode == 0, done.stdout[-3000:]
 
     monkeypatch.syspath_prepend(str(WORKER.parent))
     import local_ddp_worker

@@ -18,6 +18,8 @@ from lakd_mm.reproduction.plan import Budget, Cell
 from lakd_mm.reproduction.progress import Progress, duration
 from lakd_mm.reproduction.runs import Run, environment
 
+pytestmark = pytest.mark.slow
+
 DRIVER = """
 import sys
 sys.path.insert(0, {tests!r})

@@ -2,7 +2,6 @@
 
 import json
 import re
-import socket
 
 import cv2
 import pytest
@@ -57,7 +56,8 @@ def config(tmp_path, root):
     return path
 
 
-def test_metrics_over_a_training(run, tool, config, tmp_path, root):
+@pytest.mark.slow
+def test_metrics_over_a_training(run_tool, tool, config, tmp_path):
     config = config.rename(tmp_path / 'training.py')  # MMEngine keeps one visualizer a name
     assert tool('train', config, '--work-dir', 'run') is None
     (scalars,) = tmp_path.glob('run/*/vis_data/scalars.json')
@@ -70,14 +70,9 @@ def test_metrics_over_a_training(run, tool, config, tmp_path, root):
 
     # Two processes, with a padded image, report what one does; the teacher is in the checkpoint.
     (tmp_path / 'teacher.pth').unlink()
-    with socket.socket() as probe:
-        probe.bind(('127.0.0.1', 0))
-        port = str(probe.getsockname()[1])
-    tested = run(
-        *('bash', root / 'tools/dist_test.sh', config, 'run/epoch_2.pth', 2),
-        *('--out', 'm.json', '--out-item', 'metrics'),
-        PORT=port,
-        CUDA_VISIBLE_DEVICES='',
+    options = ('--launcher', 'pytorch', '--out', 'm.json', '--out-item', 'metrics')
+    tested = run_tool(
+        'test.py', config, 'run/epoch_2.pth', *options, ranks=2, CUDA_VISIBLE_DEVICES=''
     )
     assert tested.returncode == 0, tested.stdout
     found = json.loads((tmp_path / 'm.json').read_text())

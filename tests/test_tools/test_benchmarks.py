@@ -1,5 +1,9 @@
 import json
 
+import pytest
+
+pytestmark = pytest.mark.slow
+
 
 def test_memory_of_lakds_table_4(run_tool, tmp_path):
     """Local backward takes less than training from scratch, other distillation more."""

@@ -5,6 +5,8 @@ import sys
 
 import pytest
 
+pytestmark = pytest.mark.slow
+
 SMALL = """
 train_dataloader = dict(batch_size=16, dataset=dict(indices=64))
 val_dataloader = dict(dataset=dict(indices=32))

@@ -8,6 +8,8 @@ import torch
 
 import lakd_mm  # noqa: F401  (the whole checkpoint holds more than tensors)
 
+pytestmark = pytest.mark.slow
+
 TOOL = 'model_converters/export_student.py'
 CONFIG = """
 _base_ = '{root}/configs/_base_/datasets/digits.py'

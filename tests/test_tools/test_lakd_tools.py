@@ -63,6 +63,7 @@ def config(tmp_path, root):
     return path
 
 
+@pytest.mark.slow
 def test_train_resume_and_test(run_tool, config, tmp_path):
     first = run_tool('train.py', config, '--cfg-options', 'train_cfg.max_epochs=1')
     assert first.returncode == 0, first.stdout
@@ -77,15 +78,23 @@ def test_train_resume_and_test(run_tool, config, tmp_path):
     assert tested.returncode == 0 and f'accuracy/top1: {accuracy}' in tested.stdout, tested.stdout
 
 
-def test_two_processes(run, config, tmp_path, root):
-    done = run(
-        'bash', root / 'tools/dist_train.sh', config, 2, PORT='29571', CUDA_VISIBLE_DEVICES=''
-    )
-    assert done.returncode == 0, done.stdout
-    assert 'LocalDistributedDataParallel' in done.stdout
-    assert (tmp_path / 'work_dirs/tiny_lakd/epoch_2.pth').is_file()
+@pytest.mark.slow
+def test_two_processes_without_a_gpu(run, config, tmp_path, root, free_port):
+    environment = dict(PORT=free_port, CUDA_VISIBLE_DEVICES='')
+    trained = run('bash', root / 'tools/dist_train.sh', config, 2, '--work-dir', 'w', **environment)
+    assert trained.returncode == 0, trained.stdout
+    assert 'LocalDistributedDataParallel' in trained.stdout
+    # 64 images: 2 iterations of 16 images in each of 2 processes.
+    assert re.search(r'Epoch\(train\)\s+\[2\]\[2/2\]', trained.stdout)
+    accuracy = re.findall(r'accuracy/top1: (\S+)', trained.stdout)[-1]
+    assert (tmp_path / 'w/epoch_2.pth').is_file()
+
+    tested = run('bash', root / 'tools/dist_test.sh', config, 'w/epoch_2.pth', 2, **environment)
+    assert tested.returncode == 0, tested.stdout
+    assert f'accuracy/top1: {accuracy}' in tested.stdout
 
 
+@pytest.mark.slow
 def test_mmpretrains_own_train(run, tmp_path):
     (tmp_path / 'foreign.py').write_text(FOREIGN)
     tool = Path(mmpretrain.__file__).parent / '.mim/tools/train.py'
@@ -95,6 +104,7 @@ def test_mmpretrains_own_train(run, tmp_path):
     assert (tmp_path / 'work_dirs/foreign/epoch_1.pth').is_file()
 
 
+@pytest.mark.slow
 def test_what_does_not_fit_is_one_line_and_leaves_what_is_saved(run_tool, config, tmp_path):
     saved = tmp_path / 'work_dirs/tiny_lakd/epoch_9.pth'
     saved.parent.mkdir(parents=True)

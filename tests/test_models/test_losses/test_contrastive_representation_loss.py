@@ -1,7 +1,4 @@
 import math
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -137,12 +134,11 @@ def test_bad_input(embeddings):
         make_loss(temperature=0)
 
 
-def test_two_processes_keep_the_banks_of_one(tmp_path, monkeypatch):
+@pytest.mark.slow
+def test_two_processes_keep_the_banks_of_one(run_file, tmp_path, monkeypatch):
     worker = Path(__file__).with_name('crd_worker.py')
-    env = dict(os.environ, OMP_NUM_THREADS='1', PYTHONPATH=str(Path(__file__).parents[3]))
-    command = [sys.executable, '-m', 'torch.distributed.run', '--standalone', '--nproc_per_node=2']
-    done = subprocess.run([*command, worker, tmp_path], env=env, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr[-3000:]
+    done = run_file(worker, tmp_path, ranks=2)
+    assert done.returncode == 0, done.stdout[-3000:]
     monkeypatch.syspath_prepend(str(worker.parent))
     import crd_worker
 

@@ -1,0 +1,53 @@
+"""Runs Python files, each in a process of its own that need not import the package again.
+
+``python tool_server.py`` reads a job a line from its standard input, as JSON: ``argv`` (the file
+and its arguments), ``cwd``, ``output`` (the file that takes what it prints) and ``environments``,
+one for each process that is to run it at the same time. It answers with the exit codes.
+"""
+
+import json
+import os
+import runpy
+import sys
+
+import lakd_mm  # noqa: F401
+
+
+def fork(job):
+    """Start the processes of a job; in each of them, return the number of its environment."""
+    pids = []
+    for number in range(len(job['environments'])):
+        pid = os.fork()
+        if pid == 0:
+            return number
+        pids.append(pid)
+    codes = [os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) for pid in pids]
+    print(json.dumps(codes), flush=True)
+    return None
+
+
+def become(job, number):
+    """Make this process what ``python FILE ARGUMENTS`` would be."""
+    nothing = os.open(os.devnull, os.O_RDONLY)
+    output = os.open(job['output'], os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    for source, target in ((nothing, 0), (output, 1), (output, 2)):
+        os.dup2(source, target)
+    os.chdir(job['cwd'])
+    os.environ.clear()
+    os.environ.update(job['environments'][number])
+    sys.argv[:] = job['argv']
+    # Behind the file's own folder, what tests share.
+    sys.path.insert(0, os.path.dirname(job['argv'][0]))
+
+
+if __name__ == '__main__':
+    started = None
+    while started is None:
+        line = sys.stdin.readline()
+        if not line:
+            sys.exit()
+        job = json.loads(line)
+        started = fork(job)
+    become(job, started)
+    # To its end, exit code and traceback as any program's.
+    runpy.run_path(sys.argv[0], run_name='__main__')
