@@ -12,6 +12,8 @@ from ..models.data_preprocessor import with_default_type
 
 # What matters in training only.
 _TRAINING_KEYS = {'train_cfg', 'pretrained'}
+# Ours read folders too.
+_CIFAR = {f'mmrazor.{name}': f'mmpretrain.{name}' for name in ('CIFAR10', 'CIFAR100')}
 _CROP_AND_FLIP = 'mmrazor.CropFlipDataPreprocessor'
 
 
@@ -126,6 +128,9 @@ def _test_keys(cfg: dict) -> dict:
         steps = [*dataset.get('pipeline', []), dict(type='PackInputs')]
         dataset = dict(dataset, pipeline=steps)
         loader = dict(loader, dataset=dataset, collate_fn=dict(type='default_collate'))
+    if dataset.get('type') in _CIFAR:
+        # As published: images in folders have another order of colours, see note_on_colours.
+        loader = dict(loader, dataset=dict(dataset, type=_CIFAR[dataset['type']]))
     metrics = cfg.get('test_evaluator') or cfg.get('val_evaluator') or []
     metrics = [metrics] if isinstance(metrics, dict) else metrics
     metrics = [metric for metric in metrics if not metric['type'].startswith('mmrazor.')]

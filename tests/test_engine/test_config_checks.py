@@ -111,6 +111,21 @@ def test_data_that_download_may_be_absent():
         check_data_folders(data_cfg(type='CIFAR10', data_root='nowhere', download=False))
 
 
+@pytest.mark.parametrize('kind', ['CIFAR10', 'CIFAR100'])
+def test_a_root_of_ours_that_holds_neither_pickles_nor_folders(tmp_path, kind):
+    ours = dict(type=f'mmrazor.{kind}', data_root=str(tmp_path))
+    held = data_cfg(type='mmrazor.InMemory', dataset=ours)
+    check_data_folders(held)
+    with pytest.raises(ConfigError, match='is empty or does not exist'):
+        check_data_folders(data_cfg(**ours, download=False))
+    (tmp_path / 'images').mkdir()
+    message = rf'^train_dataloader.dataset.dataset.data_root: \S+ holds images .*{kind}_ROOT'
+    with pytest.raises(ConfigError, match=message):
+        check_data_folders(held)
+    (tmp_path / 'train').mkdir()
+    check_data_folders(held)
+
+
 def test_only_the_named_splits_are_checked():
     cfg = data_cfg(type='mmpretrain.CustomDataset', data_root='nowhere')
     check_data_folders(cfg, splits=['test'])
