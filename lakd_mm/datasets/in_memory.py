@@ -54,6 +54,7 @@ class InMemory(Dataset):
         if isinstance(dataset, dict):
             dataset = MMPRETRAIN_DATASETS.build(dict(dict(pipeline=[]), **dataset))
         self.metainfo = dataset.metainfo
+        self.data_root = getattr(dataset, 'data_root', '')  # for messages
         self.images = self._load(dataset).to(device or get_device())
         # Made once: there are as many as images, and making them is what a batch costs otherwise.
         self.samples = [

@@ -65,6 +65,15 @@ def test_refused_options(cfg, key, value, message):
         check_options(cfg, {key: value})
 
 
+def test_a_data_root_that_would_change_nothing(root):
+    cfg = Config.fromfile(root / 'configs/lakd/lakd_r56_r20_cifar100.py')
+    keys = [f'{split}_dataloader.dataset.dataset.data_root' for split in ('train', 'val', 'test')]
+    with pytest.raises(ConfigError, match=f'CIFAR100_ROOT.*, or {", ".join(keys)}'):
+        check_options(cfg, {'data_root': 'elsewhere'})
+    for key in keys:
+        check_options(cfg, {key: 'elsewhere'})
+
+
 def test_near_names():
     assert near_name('detph', ['depth', 'width']) == 'depth'
     assert near_name('loss_2', ['loss_1']) is None

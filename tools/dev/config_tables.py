@@ -1,33 +1,32 @@
 """The tables that write_configs.py writes the configs from."""
 
-# Of each network: the base of its model, its name in a pair, arguments of its backbone, and of its
-# head where they are not the base's.
+# Of each network: the base of its model, arguments of its backbone, and of its head, where they are
+# not the base's.
 NETWORKS = {
-    'resnet8': ('resnet', 'r8', 'depth=8', ''),
-    'resnet14': ('resnet', 'r14', 'depth=14', ''),
-    'resnet20': ('resnet', 'r20', 'depth=20', ''),
-    'resnet32': ('resnet', 'r32', 'depth=32', ''),
-    'resnet44': ('resnet', 'r44', 'depth=44', ''),
-    'resnet56': ('resnet', 'r56', 'depth=56', ''),
-    'resnet110': ('resnet', 'r110', 'depth=110', ''),
-    'resnet8x4': ('resnet', 'r8x4', 'depth=8, widen_factor=4', 'in_channels=256'),
-    'resnet32x4': ('resnet', 'r32x4', 'depth=32, widen_factor=4', 'in_channels=256'),
-    'resnet56_cbam': ('resnet', 'r56cbam', "type='mmrazor.CBAMCIFARResNet', depth=56", ''),
-    'vgg8': ('vgg', 'vgg8', 'depth=8', ''),
-    'vgg13': ('vgg', 'vgg13', 'depth=13', ''),
-    'wrn16_2': ('wrn', 'wrn16_2', 'depth=16, widen_factor=2', ''),
-    'wrn40_1': ('wrn', 'wrn40_1', 'depth=40, widen_factor=1', 'in_channels=64'),
-    'wrn40_2': ('wrn', 'wrn40_2', 'depth=40, widen_factor=2', ''),
+    'resnet8': ('resnet', 'depth=8', ''),
+    'resnet14': ('resnet', 'depth=14', ''),
+    'resnet20': ('resnet', 'depth=20', ''),
+    'resnet32': ('resnet', 'depth=32', ''),
+    'resnet44': ('resnet', 'depth=44', ''),
+    'resnet56': ('resnet', 'depth=56', ''),
+    'resnet110': ('resnet', 'depth=110', ''),
+    'resnet8x4': ('resnet', 'depth=8, widen_factor=4', 'in_channels=256'),
+    'resnet32x4': ('resnet', 'depth=32, widen_factor=4', 'in_channels=256'),
+    'resnet56_cbam': ('resnet', "type='mmrazor.CBAMCIFARResNet', depth=56", ''),
+    'vgg8': ('vgg', 'depth=8', ''),
+    'vgg13': ('vgg', 'depth=13', ''),
+    'wrn16_2': ('wrn', 'depth=16, widen_factor=2', ''),
+    'wrn40_1': ('wrn', 'depth=40, widen_factor=1', 'in_channels=64'),
+    'wrn40_2': ('wrn', 'depth=40, widen_factor=2', ''),
     # MMPretrain's own.
-    'resnet18_cifar': ('mmpretrain::_base_/models/resnet18_cifar.py', 'r18', '', ''),
+    'resnet18_cifar': ('mmpretrain::_base_/models/resnet18_cifar.py', '', ''),
     'resnet50_cbam': (
         'mmpretrain::_base_/models/resnet50_cifar.py',
-        'r50cbam',
         "type='mmrazor.CBAMResNet_CIFAR'",
         '',
     ),
-    'resnet18': ('mmpretrain::_base_/models/resnet18.py', 'r18', '', ''),
-    'resnet34': ('mmpretrain::_base_/models/resnet34.py', 'r34', '', ''),
+    'resnet18': ('mmpretrain::_base_/models/resnet18.py', '', ''),
+    'resnet34': ('mmpretrain::_base_/models/resnet34.py', '', ''),
 }
 CIFAR100_NETWORKS = [
     *('resnet8', 'resnet14', 'resnet20', 'resnet32', 'resnet44', 'resnet56', 'resnet110'),
@@ -145,6 +144,8 @@ CONTRAST = [
     'connector=None,',
 ]
 CBAM_PAIRS = ('r50cbam_r18_cifar10', 'r56cbam_r20_cifar10')
+# Students from scratch, by their names in a pair.
+CAUSAL_BASELINES = {'r18': 'resnet18_cifar', 'r20': 'resnet20'}
 CAUSAL_GROUPS = ('kd', 'kd_fa', 'kd_at', 'kd_fa_at')
 CAUSAL_ABLATIONS = {
     'no_mask': "dict(_delete_=True, method='none')",

@@ -43,29 +43,32 @@ def bases_of(recipe: str, *first: str) -> list:
 
 def network(name: str, recipe: str) -> str:
     """The arguments of a model that differ from its base's."""
-    base, _, backbone, head = tables.NETWORKS[name]
+    base, backbone, head = tables.NETWORKS[name]
     if recipe.endswith(('cifar10', 'digits')) and '::' not in base:
         head = ', '.join(filter(None, ['num_classes=10', head]))
     parts = [('backbone', backbone), ('head', head)]
     return ', '.join(f'{key}=dict({value})' for key, value in parts if value)
 
 
+def training(name: str, recipe: str) -> str:
+    """The config of a network without a teacher."""
+    base, changes = tables.NETWORKS[name][0], network(name, recipe)
+    bases = bases_of(recipe, base if '::' in base else f'models/{base}_cifar')
+    model = [f'model = dict({changes})'] if changes else []
+    return config(bases, model, tables.RECIPES[recipe][2])
+
+
 def teachers() -> dict:
     """Trainings without a teacher."""
-    written = {}
-    for recipe, names in tables.TRAININGS.items():
-        for name in names:
-            base = tables.NETWORKS[name][0]
-            changes = network(name, recipe)
-            model = [f'model = dict({changes})'] if changes else []
-            bases = bases_of(recipe, base if '::' in base else f'models/{base}_cifar')
-            stem = f'{name.removesuffix("_cifar")}_{recipe}'
-            written[f'teachers/{stem}.py'] = config(bases, model, tables.RECIPES[recipe][2])
-    return written
+    return {
+        f'teachers/{name.removesuffix("_cifar")}_{recipe}.py': training(name, recipe)
+        for recipe, names in tables.TRAININGS.items()
+        for name in names
+    }
 
 
-def pair_model(pair: str) -> list:
-    """The lines that name the networks of a pair, behind a comment on its teacher."""
+def pair_model(pair: str) -> tuple:
+    """A comment on the teacher of a pair, and the arguments that name its networks."""
     teacher, student, checkpoint = tables.PAIRS[pair]
     data = pair.rpartition('_')[2]
     if checkpoint.endswith('.pt'):
@@ -155,13 +158,11 @@ def masked() -> dict:
         hmat = 'hmat_4_stages' if tables.PAIRS[pair] is None else 'hmat'
         text = distillation(hmat, pair, '30e_cifar10', 'classification', [], [])
         written[f'hmat/hmat_{pair}.py'] = text
-    for name in ('resnet18_cifar', 'resnet20'):
-        base, short = tables.NETWORKS[name][:2]
-        bases = bases_of('30e_cifar10', base if '::' in base else f'models/{base}_cifar')
-        bases_note = '# The student from scratch, under the same recipe.\n'
-        changes = network(name, '30e_cifar10')
-        model = [f'model = dict({changes})'] if changes else []
-        written[f'causal/causal_baseline_{short}_cifar10.py'] = bases_note + config(bases, model)
+    for short, name in tables.CAUSAL_BASELINES.items():
+        text = '# The student from scratch, under the same recipe.\n' + training(
+            name, '30e_cifar10'
+        )
+        written[f'causal/causal_baseline_{short}_cifar10.py'] = text
     return written
 
 
