@@ -8,13 +8,12 @@ from mmengine.config import Config
 
 from ..compat.dense import EXTRAS
 from ..errors import ConfigError
-from ..models.data_preprocessor import with_default_type
+from ..models.data_preprocessor import without_crop_flip
 
 # What matters in training only.
 _TRAINING_KEYS = {'train_cfg', 'pretrained'}
 # Ours read folders too.
 _CIFAR = {f'mmrazor.{name}': f'mmpretrain.{name}' for name in ('CIFAR10', 'CIFAR100')}
-_CROP_AND_FLIP = 'mmrazor.CropFlipDataPreprocessor'
 
 
 def plain_config(cfg: Config) -> Config:
@@ -106,12 +105,8 @@ def _student(cfg: dict) -> dict:
     candidates = (cfg['model'].get('data_preprocessor'), cfg.get('data_preprocessor'))
     preprocessor = next(filter(None, (*candidates, model.get('data_preprocessor'))), None)
     if preprocessor:
-        preprocessor = with_default_type(preprocessor)
+        preprocessor = without_crop_flip(preprocessor)
         preprocessor.pop('batch_augments', None)
-        if preprocessor['type'] == _CROP_AND_FLIP:
-            for key in ('padding', 'flip_prob'):
-                preprocessor.pop(key, None)
-            preprocessor['type'] = 'mmpretrain.ClsDataPreprocessor'
         model['data_preprocessor'] = preprocessor
     return model
 
