@@ -1,10 +1,16 @@
 _base_ = [
-    '../_base_/pairs/r110_r32_cifar100.py',
-    '../_base_/methods/cat_kd.py',
+    '../_base_/models/resnet_pair.py',
+    '../_base_/methods/classification.py',
     '../_base_/datasets/cifar100.py',
     '../_base_/schedules/cifar_240e_step.py',
     '../_base_/default_runtime.py',
 ]
 
-model = _base_.method
-model.transfers.loss_cat.loss = _base_.cat_loss.r110_r32
+# Train the teacher first: teachers/resnet110_240e_cifar100.py.
+model = _base_.pop('methods').cat_kd
+model.transfers.loss_cat.loss.update(loss_weight=1.8)
+model.update(
+    architecture=dict(backbone=dict(depth=32)),
+    teacher=dict(backbone=dict(depth=110)),
+    teacher_ckpt='work_dirs/resnet110_240e_cifar100/epoch_240.pth',
+)

@@ -1,11 +1,11 @@
 _base_ = [
     '../_base_/pairs/r34_r18_imagenet.py',
-    '../_base_/methods/cat_kd.py',
+    '../_base_/methods/classification.py',
     '../_base_/datasets/imagenet.py',
     '../_base_/schedules/imagenet_100e_step.py',
     '../_base_/default_runtime.py',
 ]
 
-model = _base_.method
-model.transfers.loss_cat.loss = _base_.cat_loss.r34_r18
+model = _base_.pop('methods').cat_kd
+model.transfers.loss_cat.loss.update(pool_size=4, loss_weight=0.5)
 train_dataloader = dict(batch_size=512)

@@ -1,10 +1,9 @@
 _base_ = [
     '../_base_/pairs/r50cbam_r18_cifar10.py',
-    '../_base_/methods/causal.py',
+    '../_base_/methods/classification.py',
     '../_base_/datasets/cifar10_val.py',
     '../_base_/schedules/cifar_30e_early_stop.py',
     '../_base_/default_runtime.py',
 ]
 
-model = _base_.method
-model.transfers.update(loss_fa=_base_.causal_fa)
+model = _base_.pop('methods').causal_kd_fa

@@ -1,9 +1,15 @@
 _base_ = [
-    '../_base_/pairs/r110_r32_cifar100.py',
-    '../_base_/methods/crd.py',
+    '../_base_/models/resnet_pair.py',
+    '../_base_/methods/classification.py',
     '../_base_/datasets/cifar100.py',
     '../_base_/schedules/cifar_300e_linear.py',
     '../_base_/default_runtime.py',
 ]
 
-model = _base_.method
+# Train the teacher first: teachers/resnet110_240e_cifar100.py.
+model = _base_.pop('methods').crd
+model.update(
+    architecture=dict(backbone=dict(depth=32)),
+    teacher=dict(backbone=dict(depth=110)),
+    teacher_ckpt='work_dirs/resnet110_240e_cifar100/epoch_240.pth',
+)

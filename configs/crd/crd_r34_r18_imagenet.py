@@ -1,10 +1,10 @@
 _base_ = [
     '../_base_/pairs/r34_r18_imagenet.py',
-    '../_base_/methods/crd.py',
+    '../_base_/methods/classification.py',
     '../_base_/datasets/imagenet.py',
     '../_base_/schedules/imagenet_100e_linear.py',
     '../_base_/default_runtime.py',
 ]
 
-model = _base_.method
+model = _base_.pop('methods').crd
 model.transfers.loss_crd.loss.num_data = 1281167

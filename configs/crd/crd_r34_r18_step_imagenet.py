@@ -1,12 +1,12 @@
 _base_ = [
     '../_base_/pairs/r34_r18_imagenet.py',
-    '../_base_/methods/crd.py',
+    '../_base_/methods/classification.py',
     '../_base_/datasets/imagenet.py',
     '../_base_/schedules/imagenet_100e_step.py',
     '../_base_/default_runtime.py',
 ]
 
-model = _base_.method
+model = _base_.pop('methods').crd
 model.transfers.loss_crd.loss.num_data = 1281167
 # The literature's for this method.
 train_dataloader = dict(batch_size=256)

@@ -1,4 +1,20 @@
-_base_ = ['../_base_/pairs/retinanet_r101_r50_2x_coco.py', '../_base_/methods/fgd.py']
+_base_ = [
+    'mmdet::retinanet/retinanet_r50_fpn_2x_coco.py',
+    '../_base_/methods/dense.py',
+    '../_base_/dense_runtime.py',
+]
 
-model = _base_.method
-optim_wrapper = _base_.clipping
+model = _base_.pop('methods').fgd
+model.update(
+    _delete_=True,
+    architecture=_base_.model,
+    teacher=dict(
+        _base_.model,
+        backbone=dict(_base_.model.backbone, depth=101, init_cfg=None),
+    ),
+    teacher_ckpt='https://download.openmmlab.com/mmdetection/v2.0/retinanet/'
+    'retinanet_r101_fpn_2x_coco/'
+    'retinanet_r101_fpn_2x_coco_20200131-5560aee8.pth',
+    input_shape=(3, 128, 128),
+)
+optim_wrapper = dict(clip_grad=dict(max_norm=35, norm_type=2))

@@ -1,9 +1,15 @@
 _base_ = [
-    '../_base_/pairs/wrn40_2_wrn16_2_cifar100.py',
-    '../_base_/methods/kd.py',
+    '../_base_/models/wrn_pair.py',
+    '../_base_/methods/classification.py',
     '../_base_/datasets/cifar100.py',
     '../_base_/schedules/cifar_240e_step.py',
     '../_base_/default_runtime.py',
 ]
 
-model = _base_.method
+# Train the teacher first: teachers/wrn40_2_240e_cifar100.py.
+model = _base_.pop('methods').kd
+model.update(
+    architecture=dict(backbone=dict(depth=16, widen_factor=2)),
+    teacher=dict(backbone=dict(depth=40, widen_factor=2)),
+    teacher_ckpt='work_dirs/wrn40_2_240e_cifar100/epoch_240.pth',
+)

@@ -1,14 +1,18 @@
 _base_ = [
-    '../_base_/pairs/r110_r32_cifar100.py',
+    '../_base_/models/resnet_pair.py',
     '../_base_/methods/lakd.py',
     '../_base_/datasets/cifar100.py',
     '../_base_/schedules/cifar_240e_step.py',
     '../_base_/default_runtime.py',
 ]
 
-model = dict(
-    _base_.method,
+# Train the teacher first: teachers/resnet110_240e_cifar100.py.
+model = _base_.pop('methods').lakd
+model.attention_loss.update(loss_weight=1.8)
+model.update(
+    architecture=dict(backbone=dict(depth=32)),
+    teacher=dict(backbone=dict(depth=110)),
+    teacher_ckpt='work_dirs/resnet110_240e_cifar100/epoch_240.pth',
     taps=[1, 6, 15],
     teacher_taps=[18, 36, 54],
-    attention_loss=_base_.cat_loss.r110_r32,
 )

@@ -6,14 +6,14 @@ _base_ = [
     '../_base_/default_runtime.py',
 ]
 
-# A small pair; train the teacher first, with teachers/resnet32_digits.py.
-model = dict(
-    _base_.method,
+# Train the teacher first: teachers/resnet32_digits.py.
+model = _base_.pop('methods').lakd
+model.attention_loss.update(loss_weight=0.7)
+model.update(
     architecture=dict(backbone=dict(depth=14), head=dict(num_classes=10)),
     teacher=dict(backbone=dict(depth=32), head=dict(num_classes=10)),
     teacher_ckpt='work_dirs/resnet32_digits/epoch_8.pth',
     taps=[1, 3, 6],
     teacher_taps=[5, 10, 15],
-    attention_loss=_base_.cat_loss.r56_r20,
 )
 train_cfg = dict(max_epochs=8)

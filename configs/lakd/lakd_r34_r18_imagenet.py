@@ -6,12 +6,12 @@ _base_ = [
     '../_base_/default_runtime.py',
 ]
 
-model = dict(
-    _base_.method,
+model = _base_.pop('methods').lakd
+model.attention_loss.update(pool_size=4, loss_weight=0.5)
+model.update(
     # By shape, so that the third stage is not aligned (our reading).
     taps=[1, 2, 4, 8],
     teacher_taps=[1, 3, 7, 16],
-    attention_loss=_base_.cat_loss.r34_r18,
     # Memory peaks in the stem.
     teacher_twice=True,
 )

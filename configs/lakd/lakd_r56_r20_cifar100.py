@@ -1,14 +1,18 @@
 _base_ = [
-    '../_base_/pairs/r56_r20_cifar100.py',
+    '../_base_/models/resnet_pair.py',
     '../_base_/methods/lakd.py',
     '../_base_/datasets/cifar100.py',
     '../_base_/schedules/cifar_300e_linear.py',
     '../_base_/default_runtime.py',
 ]
 
-model = dict(
-    _base_.method,
+model = _base_.pop('methods').lakd
+model.attention_loss.update(loss_weight=0.7)
+model.update(
+    architecture=dict(backbone=dict(depth=20)),
+    teacher=dict(backbone=dict(depth=56)),
+    teacher_ckpt='https://github.com/chenyaofo/pytorch-cifar-models/releases/download/resnet/'
+    'cifar100_resnet56-f2eff4c8.pt',
     taps=[1, 4, 9],
     teacher_taps=[9, 18, 27],
-    attention_loss=_base_.cat_loss.r56_r20,
 )

@@ -1,14 +1,18 @@
 _base_ = [
-    '../_base_/pairs/vgg13_vgg8_cifar100.py',
+    '../_base_/models/vgg_pair.py',
     '../_base_/methods/lakd.py',
     '../_base_/datasets/cifar100.py',
     '../_base_/schedules/cifar_300e_linear.py',
     '../_base_/default_runtime.py',
 ]
 
-model = dict(
-    _base_.method,
+# Train the teacher first: teachers/vgg13_240e_cifar100.py.
+model = _base_.pop('methods').lakd
+model.attention_loss.update(loss_weight=4.5)
+model.update(
+    architecture=dict(backbone=dict(depth=8)),
+    teacher=dict(backbone=dict(depth=13)),
+    teacher_ckpt='work_dirs/vgg13_240e_cifar100/epoch_240.pth',
     taps=[1, 2, 3, 4],
     teacher_taps=[2, 4, 6, 8],
-    attention_loss=_base_.cat_loss.vgg13_vgg8,
 )

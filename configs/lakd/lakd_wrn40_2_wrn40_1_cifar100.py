@@ -1,14 +1,18 @@
 _base_ = [
-    '../_base_/pairs/wrn40_2_wrn40_1_cifar100.py',
+    '../_base_/models/wrn_pair.py',
     '../_base_/methods/lakd.py',
     '../_base_/datasets/cifar100.py',
     '../_base_/schedules/cifar_300e_linear.py',
     '../_base_/default_runtime.py',
 ]
 
-model = dict(
-    _base_.method,
+# Train the teacher first: teachers/wrn40_2_240e_cifar100.py.
+model = _base_.pop('methods').lakd
+model.attention_loss.update(loss_weight=1.5)
+model.update(
+    architecture=dict(backbone=dict(depth=40, widen_factor=1), head=dict(in_channels=64)),
+    teacher=dict(backbone=dict(depth=40, widen_factor=2)),
+    teacher_ckpt='work_dirs/wrn40_2_240e_cifar100/epoch_240.pth',
     taps=[1, 7, 18],
     teacher_taps=[6, 12, 18],
-    attention_loss=_base_.cat_loss.wrn40_2_wrn40_1,
 )

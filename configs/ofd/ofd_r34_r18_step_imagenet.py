@@ -1,11 +1,11 @@
 _base_ = [
     '../_base_/pairs/r34_r18_imagenet.py',
-    '../_base_/methods/ofd.py',
+    '../_base_/methods/classification.py',
     '../_base_/datasets/imagenet.py',
     '../_base_/schedules/imagenet_100e_step.py',
     '../_base_/default_runtime.py',
 ]
 
-model = _base_.method
+model = _base_.pop('methods').ofd
 model.transfers.loss_ofd.loss.loss_weight = 0.1  # 1e-4 over all, the literature's for ImageNet
 train_dataloader = dict(batch_size=512)

@@ -53,6 +53,7 @@ class InMemory(Dataset):
         if isinstance(dataset, dict):
             dataset = MMPRETRAIN_DATASETS.build(dict(dict(pipeline=[]), **dataset))
         self.metainfo = dataset.metainfo
+        self.data_root = getattr(dataset, 'data_root', '')  # for messages
         self.images = self._load(dataset).to(device or get_device())
         # Make the samples once: making them anew would cost more than the rest of a batch.
         self.samples = [

@@ -15,6 +15,8 @@ from mmpretrain.registry import DATASETS
 
 from ..errors import ConfigError
 
+_SPLITS = ('train', 'val', 'test')
+
 
 def near_name(name: str, known: Sequence[str]) -> Optional[str]:
     """Return the known name that ``name`` seems to misspell, or None.
@@ -41,10 +43,16 @@ def check_options(cfg: Config, options: dict) -> None:
             another kind (dict, list, string, number, bool) than it has in the config.
     """
     if 'data_root' in options and 'data_root' in cfg:
+        loaders = [(split, cfg.get(f'{split}_dataloader') or {}) for split in _SPLITS]
+        keys = [
+            f'{key}.data_root'
+            for split, loader in loaders
+            for key, _ in _plain_datasets(loader.get('dataset'), f'{split}_dataloader.dataset')
+        ]
         raise ConfigError(
             '--cfg-options data_root: the data sets have copied it already, so it would have no '
             'effect. Set the environment variable of the data set (CIFAR100_ROOT, CIFAR10_ROOT), '
-            'or train_dataloader.dataset.data_root, and the same for val_ and test_dataloader.'
+            f'or {", ".join(keys)}.'
         )
     for key, value in options.items():
         _check_option(cfg._cfg_dict, key, value)
@@ -204,19 +212,25 @@ def _plain_datasets(dataset: Any, key: str) -> Iterator[tuple[str, dict]]:
         yield key, dataset
 
 
-def _downloads(dataset: dict) -> bool:
+def _downloads(kind: Optional[type], dataset: dict) -> bool:
     """Return whether a data set downloads absent files, as MMPretrain's CIFAR and MNIST do."""
-    kind = dataset.get('type')
-    kind = DATASETS.get(kind) if isinstance(kind, str) else kind
     default = kind is not None and inspect.signature(kind).parameters.get('download')
     return bool(dataset.get('download', default and default.default))
 
 
 def _check_dataset(key: str, dataset: dict) -> None:
     """Check ``data_root``, then the paths below it."""
-    if _downloads(dataset):
-        return
+    kind = dataset.get('type')
+    kind = DATASETS.get(kind) if isinstance(kind, str) else kind
     root = dataset.get('data_root') or ''
+    if hasattr(kind, 'find_layout'):
+        try:
+            kind.find_layout(root, dataset.get('split', 'train'), dataset.get('download', True))
+        except ConfigError as error:
+            raise ConfigError(f'{key}.{error}') from None
+        return
+    if _downloads(kind, dataset):
+        return
     prefix = dataset.get('data_prefix') or ''
     prefixes = (
         {f'data_prefix.{name}': value for name, value in prefix.items()}

@@ -8,11 +8,12 @@ from mmengine.config import Config
 
 from ..compat.dense import EXTRAS
 from ..errors import ConfigError
-from ..models.data_preprocessor import with_default_type
+from ..models.data_preprocessor import without_crop_flip
 
 # Keys that only training needs.
 _TRAINING_KEYS = {'train_cfg', 'pretrained'}
-_CROP_AND_FLIP = 'mmrazor.CropFlipDataPreprocessor'
+# Ours read folders too.
+_CIFAR = {f'mmrazor.{name}': f'mmpretrain.{name}' for name in ('CIFAR10', 'CIFAR100')}
 
 
 def plain_config(cfg: Config) -> Config:
@@ -104,12 +105,8 @@ def _student(cfg: dict) -> dict:
     candidates = (cfg['model'].get('data_preprocessor'), cfg.get('data_preprocessor'))
     preprocessor = next(filter(None, (*candidates, model.get('data_preprocessor'))), None)
     if preprocessor:
-        preprocessor = with_default_type(preprocessor)
+        preprocessor = without_crop_flip(preprocessor)
         preprocessor.pop('batch_augments', None)
-        if preprocessor['type'] == _CROP_AND_FLIP:
-            for key in ('padding', 'flip_prob'):
-                preprocessor.pop(key, None)
-            preprocessor['type'] = 'mmpretrain.ClsDataPreprocessor'
         model['data_preprocessor'] = preprocessor
     return model
 
@@ -126,6 +123,9 @@ def _test_keys(cfg: dict) -> dict:
         steps = [*dataset.get('pipeline', []), dict(type='PackInputs')]
         dataset = dict(dataset, pipeline=steps)
         loader = dict(loader, dataset=dataset, collate_fn=dict(type='default_collate'))
+    if dataset.get('type') in _CIFAR:
+        # As published: images in folders have another order of colours, see note_on_colours.
+        loader = dict(loader, dataset=dict(dataset, type=_CIFAR[dataset['type']]))
     metrics = cfg.get('test_evaluator') or cfg.get('val_evaluator') or []
     metrics = [metrics] if isinstance(metrics, dict) else metrics
     metrics = [metric for metric in metrics if not metric['type'].startswith('mmrazor.')]

@@ -43,6 +43,15 @@ def with_default_type(data_preprocessor: Any) -> Any:
     return data_preprocessor
 
 
+def without_crop_flip(data_preprocessor: dict) -> dict:
+    """Return the config of MMPretrain's preprocessor, which normalises as the given one does."""
+    plain = dict(with_default_type(data_preprocessor))
+    if plain['type'] == 'mmrazor.CropFlipDataPreprocessor':
+        plain = {key: value for key, value in plain.items() if key not in ('padding', 'flip_prob')}
+        plain['type'] = 'mmpretrain.ClsDataPreprocessor'
+    return plain
+
+
 @MODELS.register_module()
 class CropFlipDataPreprocessor(ClsDataPreprocessor):
     """Crop and flip training batches, then normalise them as MMPretrain's preprocessor does.

@@ -47,7 +47,7 @@ def parse_args(arguments: Optional[Sequence[str]] = None, doc: Optional[str] = N
         help='LAKD’s (default) or the literature’s; on ImageNet, 100 epochs linear or in steps',
     )
     parser.add_argument(
-        '--data', choices=DATA, default='pickles', help='how the data lie (default: pickles)'
+        '--data', choices=DATA, default='in_memory', help='how data are read (default: in_memory)'
     )
     parser.add_argument(
         '--teacher-ckpt',

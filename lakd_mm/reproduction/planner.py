@@ -35,7 +35,7 @@ class Settings:
 
     root: Path
     work_dir: Path
-    data: str = 'pickles'
+    data: str = 'in_memory'
     teachers: tuple = ()
     command: str = ''
 

@@ -13,10 +13,9 @@ from .plan import PLACES, Budget, Cell, digest
 
 # What a data base in configs/_base_/datasets adds to the name of the data set.
 DATA = {
-    'pickles': '',
-    'folder': '_folder',
-    'in_memory': '_in_memory',
-    'folder_in_memory': '_folder_in_memory',
+    'in_memory': '',
+    'folder_in_memory': '',  # what earlier results call the same
+    'stock': '_stock',
 }
 # Metrics beside the teacher, by the prefix of what they report.
 METRICS = {
@@ -47,7 +46,7 @@ def make_config(
     cell: Cell,
     budget: Budget,
     configs: Path,
-    data: str = 'pickles',
+    data: str = 'in_memory',
     teacher: Optional[str] = None,
 ) -> Config:
     """Returns a config on its own, without bases, that is left as it is by whatever comes later.
@@ -84,7 +83,7 @@ def swap_data(content: dict, folder: Path, dataset: str, data: str) -> dict:
     Raises:
         ConfigError: If there is no such base.
     """
-    bases = [folder / f'{dataset}{DATA[kind]}.py' for kind in ('pickles', data)]
+    bases = [folder / f'{dataset}{DATA[kind]}.py' for kind in ('in_memory', data)]
     for base in bases:
         if not base.exists():
             raise ConfigError(

@@ -64,6 +64,7 @@ def test_it_is_the_data_set(folder):
     dataset = DATASETS.build(dict(type='mmrazor.InMemory', dataset=folder, device='cpu'))
     inner = MMPRETRAIN_DATASETS.build(folder)
     assert len(dataset) == 6 and dataset.metainfo['classes'] == ('ant', 'bee')
+    assert dataset.data_root == inner.data_root
     assert dataset.images.dtype == torch.uint8 and dataset.images.shape == (6, 3, 8, 8)
     for i in range(6):
         item = dataset[i]

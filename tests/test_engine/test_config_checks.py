@@ -65,6 +65,15 @@ def test_refused_options(cfg, key, value, message):
         check_options(cfg, {key: value})
 
 
+def test_a_data_root_that_would_change_nothing(root):
+    cfg = Config.fromfile(root / 'configs/lakd/lakd_r56_r20_cifar100.py')
+    keys = [f'{split}_dataloader.dataset.dataset.data_root' for split in ('train', 'val', 'test')]
+    with pytest.raises(ConfigError, match=f'CIFAR100_ROOT.*, or {", ".join(keys)}'):
+        check_options(cfg, {'data_root': 'elsewhere'})
+    for key in keys:
+        check_options(cfg, {key: 'elsewhere'})
+
+
 def test_near_names():
     assert near_name('detph', ['depth', 'width']) == 'depth'
     assert near_name('loss_2', ['loss_1']) is None
@@ -109,6 +118,21 @@ def test_data_that_download_may_be_absent():
     check_data_folders(data_cfg(type='CIFAR10', data_root='nowhere'))
     with pytest.raises(ConfigError, match='data_root: nowhere'):
         check_data_folders(data_cfg(type='CIFAR10', data_root='nowhere', download=False))
+
+
+@pytest.mark.parametrize('kind', ['CIFAR10', 'CIFAR100'])
+def test_a_root_of_ours_that_holds_neither_pickles_nor_folders(tmp_path, kind):
+    ours = dict(type=f'mmrazor.{kind}', data_root=str(tmp_path))
+    held = data_cfg(type='mmrazor.InMemory', dataset=ours)
+    check_data_folders(held)
+    with pytest.raises(ConfigError, match='is empty or does not exist'):
+        check_data_folders(data_cfg(**ours, download=False))
+    (tmp_path / 'images').mkdir()
+    message = rf'^train_dataloader.dataset.dataset.data_root: \S+ holds images .*{kind}_ROOT'
+    with pytest.raises(ConfigError, match=message):
+        check_data_folders(held)
+    (tmp_path / 'train').mkdir()
+    check_data_folders(held)
 
 
 def test_only_the_named_splits_are_checked():

@@ -256,6 +256,19 @@ def test_arrays_in_rgb_order_are_pointed_out(tmp_path):
     assert export_student(tmp_path / 'epoch_1.pth', tmp_path / 'other.pth').note is None
 
 
+def test_data_of_ours_become_those_of_mmpretrain(tmp_path):
+    ours = dict(type='mmrazor.CIFAR10', data_root='data', pipeline=[])
+    held = dict(type='mmrazor.InMemory', dataset=ours)
+    cfg = config(dict(KD, architecture=MMPRETRAIN_NET), dict(CROP_FLIP, to_rgb=False), held)
+    trained(cfg, tmp_path / 'epoch_1.pth')
+    note = export_student(tmp_path / 'epoch_1.pth', tmp_path / 'student.pth').note
+    assert 'arrays in RGB order' in note
+    plain = Config.fromfile(tmp_path / 'student.py')
+    dataset = plain.test_dataloader.dataset
+    assert (dataset.type, dataset.data_root) == ('mmpretrain.CIFAR10', 'data')
+    assert dataset.pipeline == [dict(type='PackInputs')] and 'custom_imports' not in plain
+
+
 def test_image_shapes(tmp_path):
     steps = [READ, dict(type='mmpretrain.CenterCrop', crop_size=(48, 40)), PACK]
     cases = [

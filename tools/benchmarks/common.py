@@ -16,6 +16,8 @@ from mmengine.registry import init_default_scope
 from mmpretrain.structures import DataSample
 from mmrazor.registry import MODELS
 
+from lakd_mm.models.data_preprocessor import without_crop_flip
+
 CONFIGS = Path(__file__).parents[2] / 'configs'
 LAKD = 'lakd/lakd_r56_r20_cifar100.py'
 # LAKD does this by default; it is not a key of a config.
@@ -116,7 +118,9 @@ class Training:
         if 'teacher_ckpt' in cfg.model:
             cfg.model.teacher_ckpt = None
         torch.manual_seed(0)
-        model = MODELS.build(dict(cfg.model, data_preprocessor=cfg.data_preprocessor))
+        # The step alone: augmenting, and the channels-last images that come of it, are the input's.
+        preprocessor = without_crop_flip(cfg.data_preprocessor)
+        model = MODELS.build(dict(cfg.model, data_preprocessor=preprocessor))
         self.model = model.to(get_device()).train()
         if channels_last:
             self.model.to(memory_format=torch.channels_last)

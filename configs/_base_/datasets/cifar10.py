@@ -1,14 +1,17 @@
-# CIFAR-10 as MMPretrain reads it: downloaded where it is absent.
-_base_ = 'cifar100.py'
-data_root = '{{$CIFAR10_ROOT:data/cifar10}}'
+# CIFAR-10, from the pickles or from folders of images; held in memory, and cropped, flipped and
+# normalised by the batch.
+_base_ = 'cifar10_stock.py'
 
-data_preprocessor = dict(
-    num_classes=10,
-    # Of the published teachers: 255 x (0.4914, 0.4822, 0.4465) and (0.2023, 0.1994, 0.201).
-    mean=[125.307, 122.961, 113.8575],
-    std=[51.5865, 50.847, 51.255],
+data_preprocessor = dict(type='mmrazor.CropFlipDataPreprocessor', padding=4, flip_prob=0.5)
+
+held = dict(
+    num_workers=0,
+    persistent_workers=False,
+    pin_memory=False,  # they are on the GPU where there is one
+    collate_fn=dict(type='whole_batch'),
 )
-
-train_dataloader = dict(dataset=dict(type='mmpretrain.CIFAR10', data_root=data_root))
-val_dataloader = dict(dataset=dict(type='mmpretrain.CIFAR10', data_root=data_root))
+train = dict(_base_.train_dataloader.dataset, pipeline=[])
+train_dataloader = dict(dataset=dict(_delete_=True, type='mmrazor.InMemory', dataset=train), **held)
+test = dict(_base_.test_dataloader.dataset, pipeline=[])
+val_dataloader = dict(dataset=dict(_delete_=True, type='mmrazor.InMemory', dataset=test), **held)
 test_dataloader = val_dataloader

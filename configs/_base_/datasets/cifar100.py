@@ -1,41 +1,17 @@
-# CIFAR-100 as MMPretrain reads it: downloaded where it is absent.
-data_root = '{{$CIFAR100_ROOT:data/cifar100}}'
+# CIFAR-100, from the pickles or from folders of images; held in memory, and cropped, flipped and
+# normalised by the batch.
+_base_ = 'cifar100_stock.py'
 
-data_preprocessor = dict(
-    type='mmpretrain.ClsDataPreprocessor',
-    num_classes=100,
-    # Of the published teachers: 255 x (0.507, 0.4865, 0.4409) and (0.2673, 0.2564, 0.2761).
-    mean=[129.285, 124.0575, 112.4295],
-    std=[68.1615, 65.382, 70.4055],
-    to_rgb=False,
-)
+data_preprocessor = dict(type='mmrazor.CropFlipDataPreprocessor', padding=4, flip_prob=0.5)
 
-train_pipeline = [
-    dict(type='mmpretrain.RandomCrop', crop_size=32, padding=4),
-    dict(type='mmpretrain.RandomFlip', prob=0.5, direction='horizontal'),
-    dict(type='mmpretrain.PackInputs'),
-]
-test_pipeline = [dict(type='mmpretrain.PackInputs')]
-
-train_dataloader = dict(
-    batch_size=64,
-    num_workers=2,
-    persistent_workers=True,
-    dataset=dict(
-        type='mmpretrain.CIFAR100', data_root=data_root, split='train', pipeline=train_pipeline
-    ),
-    sampler=dict(type='DefaultSampler', shuffle=True),
+held = dict(
+    num_workers=0,
+    persistent_workers=False,
+    pin_memory=False,  # they are on the GPU where there is one
+    collate_fn=dict(type='whole_batch'),
 )
-val_dataloader = dict(
-    batch_size=256,
-    num_workers=2,
-    persistent_workers=True,
-    dataset=dict(
-        type='mmpretrain.CIFAR100', data_root=data_root, split='test', pipeline=test_pipeline
-    ),
-    sampler=dict(type='DefaultSampler', shuffle=False),
-)
+train = dict(_base_.train_dataloader.dataset, pipeline=[])
+train_dataloader = dict(dataset=dict(_delete_=True, type='mmrazor.InMemory', dataset=train), **held)
+test = dict(_base_.test_dataloader.dataset, pipeline=[])
+val_dataloader = dict(dataset=dict(_delete_=True, type='mmrazor.InMemory', dataset=test), **held)
 test_dataloader = val_dataloader
-
-val_evaluator = dict(type='mmpretrain.Accuracy', topk=(1, 5))
-test_evaluator = val_evaluator

@@ -1,8 +1,0 @@
-_base_ = [
-    '../_base_/models/resnet_cifar.py',
-    '../_base_/datasets/cifar10_folder.py',
-    '../_base_/schedules/cifar_300e_linear.py',
-    '../_base_/default_runtime.py',
-]
-
-model = dict(backbone=dict(depth=56), head=dict(num_classes=10))
