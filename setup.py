@@ -83,6 +83,7 @@ setup(
         # mmcv-lite is the full mmcv of the same release less its compiled ops: beside it, the
         # same files are written again.
         *VERSION['REQUIREMENTS'],
+        *read_requirements('analysis'),
         'packaging',
         'scikit-learn>=1.0',
         # MMEngine needs its pkg_resources where `import lakd_mm` has not happened yet.

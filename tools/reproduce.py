@@ -14,7 +14,7 @@ import lakd_mm  # noqa: F401  (first: it repairs what the lines below import)
 
 # isort: split
 from lakd_mm.engine import clear_errors
-from lakd_mm.reproduction.command_line import parse_args, run
+from reproduction.command_line import parse_args, run
 
 
 def main() -> int:

@@ -4,11 +4,11 @@ from pathlib import Path
 
 import pytest
 
-from lakd_mm.reproduction.collect import read_collection
-from lakd_mm.reproduction.plan import TARGETS, find_target
-from lakd_mm.reproduction.readme import MARKERS, fill
-from lakd_mm.reproduction.rendering import to_markdown
-from lakd_mm.reproduction.report import csv_text, report_blocks
+from reproduction.collect import read_collection
+from reproduction.plan import TARGETS, find_target
+from reproduction.readme import MARKERS, fill
+from reproduction.rendering import to_markdown
+from reproduction.report import csv_text, report_blocks
 
 ROOT = Path(__file__).parents[2]
 OUT = ROOT / 'docs' / 'results'

@@ -12,22 +12,22 @@ from dataclasses import dataclass
 import pytest
 
 from lakd_mm.errors import ConfigError
-from lakd_mm.reproduction.execution import execute
-from lakd_mm.reproduction.lock import locked
-from lakd_mm.reproduction.plan import Budget, Cell
-from lakd_mm.reproduction.progress import Progress, duration
-from lakd_mm.reproduction.runs import Run, environment
+from reproduction.execution import execute
+from reproduction.lock import locked
+from reproduction.plan import Budget, Cell
+from reproduction.progress import Progress, duration
+from reproduction.runs import Run, environment
 
 DRIVER = """
 import sys
-sys.path.insert(0, {tests!r})
+sys.path.insert(0, {tools!r})
 import lakd_mm
 from pathlib import Path
-from lakd_mm.reproduction.execution import execute
-from lakd_mm.reproduction.lock import locked
-from lakd_mm.reproduction.plan import Budget, Cell
-from lakd_mm.reproduction.planner import Settings, plan_runs
-from lakd_mm.reproduction.progress import Progress
+from reproduction.execution import execute
+from reproduction.lock import locked
+from reproduction.plan import Budget, Cell
+from reproduction.planner import Settings, plan_runs
+from reproduction.progress import Progress
 
 cell = Cell('scratch', 'tiny', 'scratch_tiny', 'digits', {{'300e': 'teachers/tiny.py'}})
 settings = Settings(Path({root!r}), Path({work!r}))
@@ -51,7 +51,7 @@ def test_killed_and_gone_on_with(tiny_root, tiny_runs, tmp_path, root):
     (run,) = tiny_runs(epochs=3, options=(option,))
     driver = tmp_path / 'driver.py'
     work = str(tmp_path / 'work')
-    driver.write_text(DRIVER.format(tests=str(root / 'tests'), root=str(tiny_root), work=work))
+    driver.write_text(DRIVER.format(tools=str(root / 'tools'), root=str(tiny_root), work=work))
     first = subprocess.Popen([sys.executable, driver], stdout=subprocess.PIPE, text=True)
     wait_for(lambda: run.records() or first.poll() is not None)
     assert first.poll() is None, first.communicate()
@@ -159,7 +159,7 @@ def script_run(tmp_path):
 
 
 def test_a_run_that_fails_stops_no_other(script_run, monkeypatch):
-    monkeypatch.setattr('lakd_mm.reproduction.execution.PAUSE', 0.02)
+    monkeypatch.setattr('reproduction.execution.PAUSE', 0.02)
     stream = io.StringIO()
     bad = script_run('bad', 'print("what went wrong"); raise SystemExit(3)')
     good = script_run('good')
@@ -174,7 +174,7 @@ def test_a_run_that_fails_stops_no_other(script_run, monkeypatch):
 
 def test_several_at_a_time(script_run, monkeypatch):
     """Each of two waits until the other has begun; the third waits for a place."""
-    monkeypatch.setattr('lakd_mm.reproduction.execution.PAUSE', 0.02)
+    monkeypatch.setattr('reproduction.execution.PAUSE', 0.02)
     meet = """
 from pathlib import Path
 here = Path(sys.argv[1]).parent
@@ -192,7 +192,7 @@ mine.unlink()
 
 
 def test_a_run_without_a_record_is_started_once_more(script_run, monkeypatch):
-    monkeypatch.setattr('lakd_mm.reproduction.execution.PAUSE', 0.02)
+    monkeypatch.setattr('reproduction.execution.PAUSE', 0.02)
     count = "open(sys.argv[1] + '/calls', 'a').write('x')\n"
     run = script_run('silent', f'import sys\n{count}')
     assert execute([run], Progress(io.StringIO())) == [run]
@@ -200,7 +200,7 @@ def test_a_run_without_a_record_is_started_once_more(script_run, monkeypatch):
 
 
 def test_what_is_done_is_not_run(script_run, monkeypatch):
-    monkeypatch.setattr('lakd_mm.reproduction.execution.PAUSE', 0.02)
+    monkeypatch.setattr('reproduction.execution.PAUSE', 0.02)
     run = script_run('once')
     execute([run], Progress(io.StringIO()))
     before = run.result()

@@ -3,8 +3,8 @@ from pathlib import Path
 import pytest
 
 from lakd_mm.errors import ConfigError
-from lakd_mm.reproduction.paper import MEMORY, PAPER, published
-from lakd_mm.reproduction.plan import (
+from reproduction.paper import MEMORY, PAPER, published
+from reproduction.plan import (
     CIFAR100_PAIRS,
     METHODS,
     TARGETS,

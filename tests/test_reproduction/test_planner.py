@@ -1,8 +1,8 @@
 import pytest
 
 from lakd_mm.errors import ConfigError
-from lakd_mm.reproduction.plan import Budget, Cell, matrix_cell
-from lakd_mm.reproduction.planner import Settings, plan_runs
+from reproduction.plan import Budget, Cell, matrix_cell
+from reproduction.planner import Settings, plan_runs
 
 PAIR = """
 _base_ = 'tiny.py'

@@ -5,9 +5,9 @@ import pytest
 from mmengine.config import Config
 from mmengine.runner import EpochBasedTrainLoop
 
-from lakd_mm.reproduction.epoch_record_hook import EpochRecordHook, append_line, number
-from lakd_mm.reproduction.plan import Budget, find_target, select
-from lakd_mm.reproduction.records import (
+from lakd_mm.engine.hooks.epoch_record_hook import EpochRecordHook, append_line, number
+from reproduction.plan import Budget, find_target, select
+from reproduction.records import (
     NEEDED,
     VERSION,
     best_epoch,
@@ -15,7 +15,7 @@ from lakd_mm.reproduction.records import (
     read_result,
     write_json,
 )
-from lakd_mm.reproduction.runs import Run
+from reproduction.runs import Run
 
 
 def line(epoch, top1=50.0):

@@ -4,8 +4,8 @@ import pytest
 from mmengine.config import Config
 
 from lakd_mm.engine import ConfigError
-from lakd_mm.reproduction.plan import Budget, find_target, matrix_cell, select
-from lakd_mm.reproduction.run_config import identity, make_config, read_config, rebase, swap_data
+from reproduction.plan import Budget, find_target, matrix_cell, select
+from reproduction.run_config import identity, make_config, read_config, rebase, swap_data
 
 CONFIGS = Path(__file__).parents[2] / 'configs'
 
@@ -54,7 +54,7 @@ def test_a_run_validates_saves_and_records_each_epoch():
     assert lakd().default_hooks.checkpoint.max_keep_ckpts == 2
     assert checkpoint.save_best == 'accuracy/top1'
     assert cfg.default_hooks.epoch_record.type == 'mmrazor.EpochRecordHook'
-    assert cfg.custom_imports.imports == ['lakd_mm', 'lakd_mm.reproduction']
+    assert cfg.custom_imports.imports == ['lakd_mm']
     assert lakd().train_cfg.max_epochs == 300
 
 

@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from lakd_mm.reproduction.command_line import parse_args, public_command, split_teacher
+from reproduction.command_line import parse_args, public_command, split_teacher
 
 
 def test_wrong_input_is_one_clear_error(root, monkeypatch, tmp_path):

@@ -3,7 +3,8 @@
 import re
 from pathlib import Path
 
-from ..errors import ConfigError
+from lakd_mm.errors import ConfigError
+
 from .collect import read_collection
 from .plan import Target, find_target
 from .records import write_text

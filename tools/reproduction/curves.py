@@ -6,7 +6,8 @@ from typing import Optional
 
 import matplotlib
 
-from ..visualization import curves
+from lakd_mm.visualization import curves
+
 from .collect import Section
 from .labels import column_label, row_label
 

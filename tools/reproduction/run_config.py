@@ -7,8 +7,9 @@ from typing import Any, Optional
 
 from mmengine.config import Config
 
-from ..engine import ConfigError, check_options
-from ..errors import near_names
+from lakd_mm.engine import ConfigError, check_options
+from lakd_mm.errors import near_names
+
 from .plan import PLACES, Budget, Cell, digest
 
 # What a data base in configs/_base_/datasets adds to the name of the data set.
@@ -199,8 +200,6 @@ def _record_epochs(cfg: Config) -> None:
         interval=1, by_epoch=True, max_keep_ckpts=keep, save_best='accuracy/top1', rule='greater'
     )
     hooks['epoch_record'] = dict(type='mmrazor.EpochRecordHook')
-    imports = cfg.setdefault('custom_imports', dict(imports=[], allow_failed_imports=False))
-    imports['imports'] = [*imports['imports'], 'lakd_mm.reproduction']
 
 
 def _add_metrics(cfg: Config, cell: Cell) -> None:

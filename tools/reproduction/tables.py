@@ -143,13 +143,6 @@ def memory_table(results: Sequence[dict], pair: str) -> list[list]:
     return lines
 
 
-def markdown(lines: Sequence[Sequence[str]]) -> str:
-    """A Markdown table of lines of cells."""
-    rows = [f'| {" | ".join(line)} |' for line in lines]
-    rows.insert(1, '|' + '---|' * len(lines[0]))
-    return '\n'.join(rows)
-
-
 CSV_HEADER = [
     'target', 'dataset', 'pair', 'method', 'status', 'recipe', 'epochs', 'recipe_epochs',
     'fraction', 'options', 'metric', 'mean_last_epoch', 'std_last_epoch', 'mean_best_epoch',

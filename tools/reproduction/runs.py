@@ -10,7 +10,9 @@ from typing import Optional
 
 from mmengine.config import Config
 
-from .epoch_record_hook import hardware, number
+from lakd_mm.engine.hardware import hardware
+from lakd_mm.engine.hooks.epoch_record_hook import number
+
 from .plan import Budget, Cell
 from .records import (
     VERSION,

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from ..errors import ConfigError
+from lakd_mm.errors import ConfigError
 
 # How long trainings may take to end whose caller was killed.
 PATIENCE = 15.0

@@ -8,7 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Union
 
-from .tables import CHANGED_MARK, NOT_RUN, SHORT_MARK, markdown
+from lakd_mm.visualization.markdown import markdown_table
+
+from .tables import CHANGED_MARK, NOT_RUN, SHORT_MARK
 
 STYLE = """
 body { font: 16px/1.5 system-ui, sans-serif; color: #1c2024; background: #fff;
@@ -56,7 +58,7 @@ def to_markdown(blocks: Sequence[Block]) -> str:
         if block.kind in ('h1', 'h2', 'h3'):
             parts.append(f'{"#" * int(block.kind[1])} {content}')
         elif block.kind == 'table':
-            parts.append(markdown(content))
+            parts.append(markdown_table(content))
         elif block.kind == 'list':
             parts.append('\n'.join(f'* {item}' for item in content))
         elif block.kind == 'code':

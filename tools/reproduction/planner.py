@@ -14,8 +14,9 @@ from mmengine.registry import init_default_scope
 from mmengine.runner import CheckpointLoader
 from mmpretrain.registry import MODELS
 
-from ..engine import ConfigError, check_data_folders
-from ..errors import near_names
+from lakd_mm.engine import ConfigError, check_data_folders
+from lakd_mm.errors import near_names
+
 from .plan import PAIRS, Budget, Cell
 from .run_config import identity, make_config, read_config
 from .runs import Run

@@ -6,7 +6,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Optional
 
-from ..errors import ConfigError
+from lakd_mm.errors import ConfigError
+
 from .paper import published
 from .plan import RECIPES, Cell, Target, digest
 from .records import NEEDED, VERSION, read_epochs, read_json, read_result, write_json

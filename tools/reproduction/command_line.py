@@ -11,8 +11,9 @@ from typing import Optional
 import torch
 from mmengine.logging import MMLogger
 
-from ..engine import ConfigError, OptionsAction
-from ..engine.command_line import public_path
+from lakd_mm.engine import ConfigError, OptionsAction
+from lakd_mm.engine.command_line import public_path
+
 from .collect import unfinished
 from .execution import execute
 from .figures import make_figures

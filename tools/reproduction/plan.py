@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Optional
 
-from ..errors import ConfigError, near_names
+from lakd_mm.errors import ConfigError, near_names
 
 # Teacher and student of each pair, as the configs name them.
 PAIRS = {

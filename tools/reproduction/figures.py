@@ -8,7 +8,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Optional
 
-from ..errors import ConfigError
+from lakd_mm.errors import ConfigError
+
 from .collect import budget_key
 from .labels import row_label
 from .plan import Target

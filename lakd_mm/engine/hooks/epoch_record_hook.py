@@ -3,7 +3,6 @@
 import json
 import math
 import os
-import platform
 import time
 from pathlib import Path
 
@@ -12,6 +11,8 @@ from mmengine.dist import master_only
 from mmengine.hooks import Hook
 from mmengine.runner import BaseLoop, Runner
 from mmrazor.registry import HOOKS
+
+from ..hardware import hardware
 
 
 @HOOKS.register_module()
@@ -82,23 +83,3 @@ def append_line(path: Path, line: str) -> None:
         file.write((b'\n' if broken else b'') + line.encode() + b'\n')
         file.flush()
         os.fsync(file.fileno())
-
-
-def hardware() -> dict:
-    """What this process computes on: device, threads and the release of torch."""
-    on_gpu = torch.cuda.is_available()
-    return dict(
-        device=torch.cuda.get_device_name() if on_gpu else cpu_name(),
-        threads=torch.get_num_threads(),
-        torch=torch.__version__,
-    )
-
-
-def cpu_name() -> str:
-    """The name of the processor, as far as the system tells."""
-    try:
-        text = Path('/proc/cpuinfo').read_text(encoding='utf-8')
-    except OSError:
-        text = ''
-    names = [line.split(':', 1)[1].strip() for line in text.splitlines() if 'model name' in line]
-    return names[0] if names else platform.processor() or platform.machine()
