@@ -4,8 +4,13 @@ Called again it goes on where it was stopped, and skips what is done.
 """
 
 import os
+import shlex
+import signal
 import sys
+from argparse import ArgumentParser, Namespace
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Optional
 
 # Before torch: threads that wait by spinning are 10 times slower where cores are shared.
 os.environ.setdefault('OMP_WAIT_POLICY', 'passive')
@@ -13,15 +18,165 @@ os.environ.setdefault('OMP_WAIT_POLICY', 'passive')
 import lakd_mm  # noqa: F401  (first: it repairs what the lines below import)
 
 # isort: split
-from lakd_mm.engine import clear_errors
-from reproduction.command_line import parse_args, run
+import torch
+from mmengine.logging import MMLogger
+
+from lakd_mm.engine import OptionsAction, clear_errors
+from lakd_mm.engine.command_line import public_path
+from lakd_mm.errors import ConfigError
+from reproduction.execution import execute
+from reproduction.figures import make_figures
+from reproduction.lock import locked
+from reproduction.planner import Settings, plan_runs
+from reproduction.progress import Progress
+from reproduction.report import update, write_report
+from reproduction.results import unfinished
+from reproduction.run_config import LAYOUTS
+from reproduction.runs import Run
+from reproduction.targets import PAIRS, TARGETS, Budget, Target, find_target, select
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def parse_args(arguments: Optional[Sequence[str]] = None) -> Namespace:
+    """Reads the command line."""
+    parser = ArgumentParser(description=__doc__)
+    parser.add_argument('target', metavar='TARGET', help=f'one of {", ".join(TARGETS)}')
+    rows = [row for row in TARGETS['table1'].rows if row != 'teacher']
+    parser.add_argument(
+        '--methods', nargs='+', help=f'of a table: {", ".join(rows)}, teacher; of an ablation: '
+        'its rows (a wrong name lists them); default: all'
+    )  # fmt: skip
+    parser.add_argument('--pairs', nargs='+', help=f'{", ".join(PAIRS)}; default: all')
+    parser.add_argument('--seeds', nargs='+', type=int, default=[0], help='default: 0')
+    parser.add_argument('--epochs', type=int, help='instead of the recipe’s: a short run')
+    parser.add_argument(
+        '--fraction', type=float, help='share of the training images of each class, as 0.1'
+    )
+    parser.add_argument(
+        '--recipe',
+        choices=['300e', '240e'],
+        default='300e',
+        help='LAKD’s (default) or the literature’s; on ImageNet, 100 epochs linear or in steps',
+    )
+    parser.add_argument(
+        '--data', choices=LAYOUTS, default='pickles', help='how the data lie (default: pickles)'
+    )
+    parser.add_argument(
+        '--teacher-ckpt',
+        nargs='+',
+        default=[],
+        metavar='[PAIR_DATASET=]PATH',
+        help='teachers on disk: a file, or a folder with files of the names in the configs',
+    )
+    parser.add_argument(
+        '--cfg-options', nargs='+', action=OptionsAction, default={}, metavar='KEY=VALUE'
+    )
+    parser.add_argument('--jobs', type=int, default=1, help='runs at a time (default: 1)')
+    parser.add_argument('--threads', type=int, help='of each; default: the cores, divided')
+    parser.add_argument('--work-dir', type=Path, default=Path('work_dirs/reproduce'))
+    parser.add_argument(
+        '--out', type=Path, default=Path('docs/results'), help='folder of the reports (%(default)s)'
+    )
+    parser.add_argument('--report-only', action='store_true', help='run nothing; write the report')
+    parser.add_argument(
+        '--readme',
+        type=Path,
+        nargs='?',
+        const=Path('README.md'),
+        help='also fill the results into this file, between its markers (README.md)',
+    )
+    parser.add_argument(
+        '--replace', action='store_true', help='report only what the work folder has'
+    )
+    parser.add_argument('--redo', action='store_true', help='move earlier runs aside, begin anew')
+    parser.add_argument('--dry-run', action='store_true', help='check and list the runs only')
+    args = parser.parse_args(arguments)
+    for name in ('epochs', 'jobs', 'threads'):
+        value = getattr(args, name)
+        if value is not None and value < 1:
+            parser.error(f'--{name} {value}: give a whole number of at least 1')
+    if args.fraction is not None and not 0 < args.fraction <= 1:
+        parser.error(f'--fraction {args.fraction}: give a number above 0 and at most 1')
+    return args
+
+
+def split_teacher(text: str) -> tuple[str, str]:
+    """Split ``NAME=PATH``; the name is empty for a path alone."""
+    name, equals, path = text.partition('=')
+    return (name, path) if equals and '/' not in name else ('', text)
+
+
+def public_command(arguments: Sequence[str]) -> str:
+    """Return the call as it can be shown to others: without the folders of this machine."""
+    words = [argument.rpartition('=') for argument in arguments]
+    shown = [f'{name}{equals}{public_path(value)}' for name, equals, value in words]
+    return shlex.join(['python', 'tools/reproduce.py', *shown])
+
+
+def plan(args: Namespace, target: Target) -> list[Run]:
+    """Return the runs that the options describe, checked."""
+    fraction = None if args.fraction == 1 else args.fraction
+    budget = Budget(args.recipe, args.epochs, fraction, tuple(sorted(args.cfg_options.items())))
+    teachers = tuple(split_teacher(text) for text in args.teacher_ckpt)
+    command = public_command(sys.argv[1:])
+    settings = Settings(ROOT, args.work_dir, args.data, teachers, command)
+    cells = select(target, args.methods, args.pairs)
+    return plan_runs(cells, budget, list(dict.fromkeys(args.seeds)), settings)
+
+
+def run_all(target: Target, runs: list[Run], args: Namespace) -> list[Run]:
+    """Run what is missing, and draw; return the runs that failed.
+
+    Raises:
+        ConfigError: If the work folder is in use.
+    """
+    with locked(args.work_dir) as lock:
+        for one in runs:
+            if args.redo:
+                one.set_aside()
+            elif one.changed():
+                print(
+                    f'note: {one.id}: its config has changed since it was begun; it keeps its own. '
+                    '--redo begins it anew.'
+                )
+        failed = execute(runs, Progress(), args.jobs, args.threads, torch.cuda.device_count(), lock)
+        make_figures(target, runs, args.work_dir, args.out)
+    return failed
+
+
+def run(args: Namespace) -> int:
+    """Run what is missing, then report; return the exit status."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit('error: terminated'))
+    # Of what MMEngine tells while configs are read and networks built, only warnings.
+    MMLogger.get_instance('reproduce', log_level='WARNING')
+    target, failed = find_target(args.target), []
+    if not args.report_only:
+        runs = plan(args, target)
+        if args.dry_run:
+            for one in runs:
+                state = 'done' if one.result() else f'{len(one.records())} of {one.epochs} epochs'
+                print(f'{one.id}   {state}')
+            return 0
+        failed = run_all(target, runs, args)
+    for line in unfinished(target, args.work_dir):
+        print(f'unfinished: {line}')
+    for path in write_report(target, args.work_dir, args.out, args.replace):
+        print(f'-> {path}')
+    if args.readme:
+        update(args.readme, args.out)
+        print(f'-> {args.readme}')
+    return 1 if failed else 0
 
 
 def main() -> int:
-    """Runs what is missing, then reports."""
-    args = parse_args(doc=__doc__)
+    """Do what the options say."""
+    args = parse_args()
     with clear_errors():
-        return run(args, Path(__file__).resolve().parents[1])
+        try:
+            return run(args)
+        except KeyboardInterrupt:
+            raise ConfigError('stopped; the same command goes on where it was.') from None
 
 
 if __name__ == '__main__':

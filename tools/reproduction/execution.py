@@ -7,7 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Optional
 
@@ -25,8 +25,8 @@ class _Process:
     run: Run
     slot: int
     popen: subprocess.Popen
+    known: int
     tries: int = 1
-    known: int = field(default=0)
 
 
 def execute(
@@ -37,7 +37,7 @@ def execute(
     devices: int = 0,
     lock: Optional[int] = None,
 ) -> list[Run]:
-    """Runs what is not done yet.
+    """Run what is not done yet.
 
     Args:
         runs (Sequence[Run]): All runs, in their order.
@@ -52,7 +52,7 @@ def execute(
     """
     waiting = [run for run in runs if run.result() is None and run.finish() is None]
     progress.begin(runs, [run for run in runs if run not in waiting], jobs)
-    threads = threads or max(1, cores() // jobs)
+    threads = threads or max(1, _cores() // jobs)
     active: list[_Process] = []
     failed: list[Run] = []
     try:
@@ -63,21 +63,22 @@ def execute(
                 progress.started(active[-1].run)
             time.sleep(PAUSE)
             for process in list(active):
-                _look(process, progress)
-                code = process.popen.poll()
+                run, code = process.run, process.popen.poll()
+                # Behind the poll: what has ended has written all it will.
+                for record in run.records()[process.known :]:
+                    progress.epoch(run, record)
+                    process.known += 1
                 if code is None:
                     continue
-                _look(process, progress)
                 active.remove(process)
-                if process.run.finish() is not None:
-                    progress.done(process.run)
+                if run.finish() is not None:
+                    progress.done(run)
                 elif code == 0 and process.tries < TRIES:
-                    again = _start(process.run, process.slot, threads, devices, lock)
-                    again.tries, again.known = process.tries + 1, process.known
-                    active.append(again)
+                    active.append(_start(run, process.slot, threads, devices, lock))
+                    active[-1].tries, active[-1].known = process.tries + 1, process.known
                 else:
-                    failed.append(process.run)
-                    progress.failed(process.run, code, tail(process.run.folder / 'output.log'))
+                    failed.append(run)
+                    progress.failed(run, code, _tail(run.folder / 'output.log'))
             progress.tick()
     finally:
         _stop(active)
@@ -85,31 +86,19 @@ def execute(
     return failed
 
 
-def cores() -> int:
-    """Cores that this process may use."""
+def _cores() -> int:
+    """Return how many cores this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count() or 1
 
 
-def tail(path: Path, lines: int = 12) -> str:
-    """The end of a file."""
-    try:
-        text = path.read_text(encoding='utf-8', errors='replace')
-    except OSError:
-        return ''
+def _tail(path: Path, lines: int = 12) -> str:
+    """Return the end of a file."""
+    text = path.read_text(encoding='utf-8', errors='replace') if path.exists() else ''
     return '\n'.join(text.splitlines()[-lines:])
-
-
-def _look(process: _Process, progress: Progress) -> None:
-    """Tells of the epochs that are new."""
-    records = process.run.records()
-    for record in records[process.known :]:
-        progress.epoch(process.run, record)
-    process.known = len(records)
 
 
 def _start(run: Run, slot: int, threads: int, devices: int, lock: Optional[int]) -> _Process:
     command = run.prepare()
-    known = len(run.records())
     with open(run.folder / 'output.log', 'ab') as output:
         popen = subprocess.Popen(
             command,
@@ -122,11 +111,11 @@ def _start(run: Run, slot: int, threads: int, devices: int, lock: Optional[int])
             pass_fds=() if lock is None else (lock,),
             preexec_fn=_die_with_parent if _LIBC else None,
         )
-    return _Process(run, slot, popen, known=known)
+    return _Process(run, slot, popen, len(run.records()))
 
 
 def _stop(active: list[_Process]) -> None:
-    """Ends processes and all that they have started."""
+    """End processes and all that they have started."""
     for signal_number, patience in ((signal.SIGTERM, 10.0), (signal.SIGKILL, 5.0)):
         for process in active:
             if process.popen.poll() is None:
@@ -141,6 +130,6 @@ _LIBC = ctypes.CDLL(None) if sys.platform == 'linux' else None
 
 
 def _die_with_parent() -> None:
-    """Has the system end this process when the one that started it is gone, killed or not."""
+    """Have the system end this process when the one that started it is gone, killed or not."""
     pr_set_pdeathsig = 1
     _LIBC.prctl(pr_set_pdeathsig, signal.SIGKILL)

@@ -1,22 +1,22 @@
 """One caller at a time in a folder."""
 
-import errno
-import fcntl
 import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from filelock import lock_descriptor
+
 from lakd_mm.errors import ConfigError
 
-# How long trainings may take to end whose caller was killed.
+# Seconds that trainings may take to end whose caller was killed.
 PATIENCE = 15.0
 
 
 @contextmanager
 def locked(folder: Path, patience: float = PATIENCE) -> Iterator[int]:
-    """Holds ``folder/lock`` for as long as this process, or one that inherits the lock, lives.
+    """Hold ``folder/lock`` for as long as this process, or one that inherits the lock, lives.
 
     The system gives the lock up with its last holder, so a file left behind by a kill blocks no
     one.
@@ -32,48 +32,31 @@ def locked(folder: Path, patience: float = PATIENCE) -> Iterator[int]:
         ConfigError: If another process holds it.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    path = folder / 'lock'
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
-    try:
-        deadline = time.monotonic() + patience
-        while not _take(descriptor):
-            holder = _holder(path)
-            if _alive(holder) or time.monotonic() > deadline:
+    deadline = time.monotonic() + patience
+    with open(folder / 'lock', 'a+', encoding='utf-8') as file:
+        # A FileLock would release it for those who inherited it, too.
+        while not lock_descriptor(file.fileno(), blocking=False):
+            file.seek(0)
+            holder = file.read().strip()
+            alive = _alive(holder)
+            if alive or time.monotonic() > deadline:
+                gone = '' if alive else ', which is gone, but its trainings are not'
                 raise ConfigError(
-                    f'{folder} is in use by process {holder or "(unknown)"}'
-                    + ('' if _alive(holder) else ', which is gone, but its trainings are not')
-                    + '. Wait for it, end it, or name another --work-dir.'
+                    f'{folder} is in use by process {holder or "(unknown)"}{gone}. Wait for it, '
+                    'end it, or name another --work-dir.'
                 )
             time.sleep(0.2)
-        os.ftruncate(descriptor, 0)
-        os.pwrite(descriptor, f'{os.getpid()}\n'.encode(), 0)
-        yield descriptor
-    finally:
-        os.close(descriptor)
+        file.truncate(0)
+        file.write(f'{os.getpid()}\n')
+        file.flush()
+        yield file.fileno()
 
 
-def _take(descriptor: int) -> bool:
+def _alive(process: str) -> bool:
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        if error.errno in (errno.EAGAIN, errno.EACCES):
-            return False
-        raise
-    return True
-
-
-def _holder(path: Path) -> int:
-    text = path.read_text(encoding='utf-8').strip()
-    return int(text) if text.isdigit() else 0
-
-
-def _alive(process: int) -> bool:
-    if not process:
-        return False
-    try:
-        os.kill(process, 0)
-    except ProcessLookupError:
+        os.kill(int(process), 0)
+    except (ValueError, ProcessLookupError):
         return False
     except PermissionError:
-        return True
+        pass
     return True

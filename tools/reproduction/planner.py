@@ -14,12 +14,12 @@ from mmengine.registry import init_default_scope
 from mmengine.runner import CheckpointLoader
 from mmpretrain.registry import MODELS
 
-from lakd_mm.engine import ConfigError, check_data_folders
-from lakd_mm.errors import near_names
+from lakd_mm.engine import check_data_folders
+from lakd_mm.errors import ConfigError, near_names
 
-from .plan import PAIRS, Budget, Cell
 from .run_config import identity, make_config, read_config
 from .runs import Run
+from .targets import PAIRS, Budget, Cell, recipe_name
 
 
 @dataclass
@@ -44,7 +44,7 @@ class Settings:
 def plan_runs(
     cells: Sequence[Cell], budget: Budget, seeds: Sequence[int], settings: Settings
 ) -> list[Run]:
-    """Makes the runs of some cells and checks everything that can be checked before they start.
+    """Make the runs of some cells and check everything that can be checked before they start.
 
     Raises:
         ConfigError: With everything that is missing, one line each.
@@ -53,9 +53,7 @@ def plan_runs(
     facts = dict(commit=commit(settings.root), command=settings.command)
     runs, problems = [], []
     for seed in seeds:
-        for cell in cells:
-            if cell.kind != 'train' and seed != seeds[0]:
-                continue
+        for cell in cells if seed == seeds[0] else [c for c in cells if c.kind == 'train']:
             try:
                 runs.append(_plan_run(cell, budget, seed, settings, facts))
             except ConfigError as error:
@@ -66,32 +64,31 @@ def plan_runs(
 
 
 def _refuse(problems: Sequence[tuple[str, str]]) -> None:
-    """Raises if there are problems, each one once, with the cells that have it."""
-    cells: dict[str, list] = {}
+    """Raise if there are problems, each one once, with the cells that have it."""
+    cells: dict[str, dict] = {}
     for name, problem in problems:
-        cells.setdefault(problem, [])
-        if name not in cells[problem]:
-            cells[problem].append(name)
+        cells.setdefault(problem, {})[name] = None
     lines = []
     for problem, names in cells.items():
         more = f' and {len(names) - 3} more' if len(names) > 3 else ''
-        lines.append(f'{", ".join(names[:3])}{more}: {problem}')
+        lines.append(f'{", ".join(list(names)[:3])}{more}: {problem}')
     if lines:
         count = f'{len(lines)} things are missing.\n  ' if len(lines) > 1 else ''
         raise ConfigError(count + '\n  '.join(lines))
 
 
 def _plan_run(cell: Cell, budget: Budget, seed: int, settings: Settings, facts: dict) -> Run:
-    configs = settings.root / 'configs'
+    places = dict(work_dir=settings.work_dir, tools=settings.root / 'tools')
     if cell.kind == 'memory':
-        return _plan_memory(cell, settings, facts)
+        device = 'gpu' if torch.cuda.is_available() else 'cpu'
+        path = f'{cell.dataset}/{cell.name}/{device}'
+        return Run(path, cell, Budget(), 0, None, 1, device, **places, facts=facts)
+    configs = settings.root / 'configs'
     if cell.kind == 'test':
         # A teacher is the same for every recipe.
-        places = tuple(one for one in budget.options if one not in budget.changes)
-        recipe = next(
-            (r for r in cell.configs if (configs / cell.configs[r]).exists()), budget.recipe
-        )
-        budget = Budget(recipe, options=places)
+        recipes = (r for r, name in cell.configs.items() if (configs / name).exists())
+        options = tuple(one for one in budget.options if one not in budget.changes)
+        budget = Budget(next(recipes, budget.recipe), options=options)
     cfg = read_config(configs, cell, budget.recipe)
     recipe_epochs = cfg.train_cfg.max_epochs
     if budget.epochs == recipe_epochs:
@@ -101,62 +98,35 @@ def _plan_run(cell: Cell, budget: Budget, seed: int, settings: Settings, facts: 
     teacher = _find_teacher(own, cell, settings.teachers)
     cfg = make_config(cfg, cell, budget, configs, settings.data, teacher)
     cfg.randomness = {**(cfg.get('randomness') or {}), 'seed': seed}
+    taught = Path(teacher).name if teacher and own else None
     if cell.kind == 'test':
         if teacher is None:
             raise ConfigError('no config of this pair names a teacher to test.')
         path = f'{cell.dataset}/{cell.name}/{Path(teacher).stem}'
     else:
-        slug = budget.slug(cell.slug(budget.recipe))
-        if teacher and own and Path(teacher).name != Path(own).name:
+        slug = budget.slug(recipe_name(cell.dataset, budget.recipe))
+        if taught and taught != Path(own).name:
             slug += f'-teacher_{Path(teacher).stem}'
         path = f'{cell.dataset}/{cell.name}/{slug}/seed{seed}'
-    return Run(
-        id=path,
-        cell=cell,
-        budget=budget,
-        seed=seed,
-        cfg=cfg,
-        recipe_epochs=recipe_epochs,
-        identity=identity(cfg),
-        work_dir=settings.work_dir,
-        tools=settings.root / 'tools',
-        checkpoint=teacher if cell.kind == 'test' else None,
-        facts=dict(
-            facts, data=settings.data, teacher=Path(teacher).name if teacher and own else None
-        ),
-    )
-
-
-def _plan_memory(cell: Cell, settings: Settings, facts: dict) -> Run:
-    """The run of the memory benchmark for a pair, on a GPU or on a CPU."""
-    place = 'gpu' if torch.cuda.is_available() else 'cpu'
-    return Run(
-        id=f'{cell.dataset}/{cell.name}/{place}',
-        cell=cell,
-        budget=Budget(),
-        seed=0,
-        cfg=None,
-        recipe_epochs=1,
-        identity=place,
-        work_dir=settings.work_dir,
-        tools=settings.root / 'tools',
-        facts=facts,
-    )
+    run = Run(path, cell, budget, seed, cfg, recipe_epochs, identity(cfg), **places)
+    run.checkpoint = teacher if cell.kind == 'test' else None
+    run.facts = dict(facts, data=settings.data, teacher=taught)
+    return run
 
 
 def _own_teacher(cfg: Config, cell: Cell, configs: Path) -> Optional[str]:
-    """The checkpoint that the config names; for a teacher on its own, that of its pair's."""
+    """Return the checkpoint that the config names; for a teacher itself, that of its pair's."""
     if cell.kind != 'test':
         return cfg.model.get('teacher_ckpt')
-    for method in ('lakd', 'kd', 'cat_kd'):
-        path = configs / method / f'{method}_{cell.column}_{cell.dataset}.py'
-        if path.exists():
-            return Config.fromfile(path).model.get('teacher_ckpt')
-    return None
+    names = (
+        f'{method}/{method}_{cell.column}_{cell.dataset}.py' for method in ('lakd', 'kd', 'cat_kd')
+    )
+    path = next((configs / name for name in names if (configs / name).exists()), None)
+    return Config.fromfile(path).model.get('teacher_ckpt') if path else None
 
 
 def teacher_names(cell: Cell) -> list[str]:
-    """What the teacher of a cell may be called on the command line."""
+    """Return what the teacher of a cell may be called on the command line."""
     if cell.column not in PAIRS:
         return [cell.name]
     teacher = PAIRS[cell.column][0]
@@ -176,28 +146,25 @@ def _check_teacher_names(teachers: tuple, cells: Sequence[Cell]) -> None:
 
 
 def _find_teacher(own: Optional[str], cell: Cell, teachers: tuple) -> Optional[str]:
-    """The checkpoint of a cell's teacher: named on the command line, or the config's own.
+    """Return the checkpoint of a cell's teacher: from the command line, or the config's own.
 
     In a folder it is the file that the config's own is called.
     """
-    for name, path in teachers:
-        if own is None or (name and name not in teacher_names(cell)):
+    for name, path in teachers if own else ():
+        if name and name not in teacher_names(cell):
             continue
-        if not osp.isdir(path):
-            return path
         inside = osp.join(path, osp.basename(own))
-        if osp.exists(inside):
-            return inside
+        if not osp.isdir(path) or osp.exists(inside):
+            return inside if osp.isdir(path) else path
     return own
 
 
 def _check(runs: list[Run]) -> list[tuple[str, str]]:
-    """What is missing, by cell: data, teachers; and networks that cannot be built."""
-    problems, seen = [], set()
+    """Return what is missing, by cell: data, teachers; and networks that cannot be built."""
+    problems, first = [], {}
     for run in runs:
-        if run.cell in seen or run.cfg is None:
-            continue
-        seen.add(run.cell)
+        first.setdefault(run.cell, run)
+    for run in [run for run in first.values() if run.cfg is not None]:
         try:
             check_data_folders(run.cfg, ['val'] if run.cell.kind == 'test' else ('train', 'val'))
             _check_teacher(run)
@@ -208,7 +175,7 @@ def _check(runs: list[Run]) -> list[tuple[str, str]]:
 
 
 def _check_teacher(run: Run) -> None:
-    """Raises if a teacher does not exist; one with an address is downloaded here, once."""
+    """Raise if a teacher does not exist; one with an address is downloaded here, once."""
     path = run.checkpoint or run.cfg.model.get('teacher_ckpt')
     if not path or osp.exists(path):
         return
@@ -218,12 +185,10 @@ def _check_teacher(run: Run) -> None:
             CheckpointLoader.load_checkpoint(path, map_location='cpu')
         return
     name = teacher_names(run.cell)[-2 if run.cell.column in PAIRS else 0]
-    stem = Path(path).parent.name
-    config = next(iter((run.tools.parent / 'configs').rglob(f'{stem}.py')), None)
+    root = run.tools.parent
+    config = next((root / 'configs').rglob(f'{Path(path).parent.name}.py'), None)
     how = (
-        f'Train it, python tools/train.py {config.relative_to(run.tools.parent)}, or name'
-        if config
-        else 'Name'
+        f'Train it, python tools/train.py {config.relative_to(root)}, or name' if config else 'Name'
     )
     raise ConfigError(
         f'the teacher {path} does not exist. {how} another: --teacher-ckpt {name}=PATH'
@@ -231,7 +196,7 @@ def _check_teacher(run: Run) -> None:
 
 
 def _check_networks(run: Run) -> None:
-    """Builds the networks once, without their weights."""
+    """Build the networks once, without their weights."""
     init_default_scope(run.cfg.get('default_scope') or 'mmpretrain')
     model = dict(run.cfg.model, **({'teacher_ckpt': None} if 'teacher' in run.cfg.model else {}))
     model.setdefault('data_preprocessor', run.cfg.get('data_preprocessor'))
@@ -247,20 +212,18 @@ def _check_networks(run: Run) -> None:
 
 
 def commit(root: Path) -> Optional[str]:
-    """The commit of the checkout, marked where files differ from it; None outside of one."""
+    """Return the commit of the checkout, marked where files differ; None outside of one."""
+    calls = (
+        ['rev-parse', '--show-toplevel'],
+        ['rev-parse', '--short', 'HEAD'],
+        ['status', '--porcelain', '--untracked-files=no', 'lakd_mm', 'configs', 'tools'],
+    )
+    options = dict(capture_output=True, text=True, check=True)
     try:
-        top, named, changed = (
-            subprocess.run(
-                ['git', '-C', str(root), *words], capture_output=True, text=True, check=True
-            ).stdout.strip()
-            for words in (
-                ['rev-parse', '--show-toplevel'],
-                ['rev-parse', '--short', 'HEAD'],
-                ['status', '--porcelain', '--untracked-files=no', 'lakd_mm', 'configs', 'tools'],
-            )
-        )
+        done = [subprocess.run(['git', '-C', str(root), *words], **options) for words in calls]
     except (OSError, subprocess.CalledProcessError):
         return None
+    top, named, changed = (one.stdout.strip() for one in done)
     if Path(top).resolve() != root.resolve():
         # Installed below a checkout of something else.
         return None

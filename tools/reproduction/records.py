@@ -11,7 +11,7 @@ NEEDED = {'version', 'run', 'metrics', 'seconds', 'hardware'}
 
 
 def write_json(path: Path, content: Any) -> None:
-    """Writes a whole file or none: beside it first, then in its place."""
+    """Write a whole file or none: beside it first, then in its place."""
     write_text(path, json.dumps(content, indent=1, ensure_ascii=False) + '\n')
 
 
@@ -27,7 +27,7 @@ def write_text(path: Path, text: str) -> None:
 
 
 def read_json(path: Path) -> Optional[Any]:
-    """Reads a file; None if it is absent or cut short."""
+    """Read a file; None if it is absent or cut short."""
     try:
         return json.loads(path.read_text(encoding='utf-8'))
     except (OSError, ValueError):
@@ -35,25 +35,21 @@ def read_json(path: Path) -> Optional[Any]:
 
 
 def read_result(path: Path) -> Optional[dict]:
-    """Reads the result of a run; None if it is absent, cut short or of another version."""
+    """Read the result of a run; None if it is absent, cut short or of another version."""
     result = read_json(path)
-    if not isinstance(result, dict) or not result.keys() >= NEEDED:
-        return None
-    return result if result['version'] == VERSION else None
+    whole = isinstance(result, dict) and result.keys() >= NEEDED and result['version'] == VERSION
+    return result if whole else None
 
 
 def read_epochs(path: Path) -> list[dict]:
-    """Reads the lines of :class:`EpochRecordHook`, in the order of the epochs, from 1.
+    """Read the lines of ``mmrazor.EpochRecordHook``, in the order of the epochs, from 1.
 
     Where a training went on from an earlier epoch, the later lines count. A line that was cut short
     is left out, and so is whatever comes behind a gap.
     """
-    try:
-        lines = path.read_text(encoding='utf-8', errors='replace').splitlines()
-    except OSError:
-        return []
+    lines = path.read_text(encoding='utf-8', errors='replace') if path.exists() else ''
     epochs: list[dict] = []
-    for line in lines:
+    for line in lines.splitlines():
         try:
             record = json.loads(line)
             epoch = record['epoch']
@@ -65,11 +61,11 @@ def read_epochs(path: Path) -> list[dict]:
     return epochs
 
 
-def best_epoch(epochs: list[dict], metric: str) -> dict:
-    """The first epoch with the highest value of a metric."""
-    return max(epochs, key=lambda e: (_value(e, metric), -e['epoch']))
+def best_epoch(epochs: list[dict], metric: str = 'accuracy/top1') -> dict:
+    """Return the first epoch with the highest value of a metric."""
 
+    def value(epoch: dict) -> float:
+        found = epoch['metrics'].get(metric)
+        return float('-inf') if found is None else found
 
-def _value(epoch: dict, metric: str) -> float:
-    value = epoch['metrics'].get(metric)
-    return float('-inf') if value is None else value
+    return max(epochs, key=value)

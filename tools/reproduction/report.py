@@ -1,21 +1,40 @@
-"""The report of a target: what it says, and the files that it is written to."""
+"""The report of a target: what it says, as Markdown and HTML, and the files it is written to."""
 
+import base64
+import html
+import io
+import re
+import statistics
 from collections.abc import Sequence
 from pathlib import Path
+from string import Template
 from typing import Optional
 
-from .collect import Section, gather, read_collection, sections, write_collection
-from .curves import learning_curves
-from .labels import column_label, metric_label, row_label, target_title
-from .paper import MEMORY, NOTES, PAPER
-from .plan import Target
+import matplotlib
+
+from lakd_mm.errors import ConfigError
+from lakd_mm.visualization import curves
+from lakd_mm.visualization.markdown import markdown_table
+
 from .records import write_text
-from .rendering import Block, to_html, to_markdown
-from .tables import joined, mark_note, memory_csv, memory_table, overview, pair_table, to_csv
+from .results import Section, gather, read_collection, sections
+from .tables import (
+    NOT_RUN,
+    TOP1,
+    csv_text,
+    joined,
+    mark_note,
+    memory_table,
+    overview,
+    pair_table,
+)  # fmt: skip
+from .targets import PAPER, Target, find_target, label
+
+MARKERS = re.compile(r'<!-- results: (\w+) -->\n(.*?)<!-- end results -->', re.DOTALL)
 
 
 def write_report(target: Target, work_dir: Path, out: Path, replace: bool = False) -> list[Path]:
-    """Gathers the results of a target and writes Markdown, CSV, HTML and JSON.
+    """Gather the results of a target and write Markdown, CSV, HTML and JSON.
 
     Args:
         target (Target): The target.
@@ -26,152 +45,219 @@ def write_report(target: Target, work_dir: Path, out: Path, replace: bool = Fals
     Returns:
         List[Path]: The files.
     """
-    write_collection(gather(target, work_dir, out, replace), out)
-    folder = out / target.name
-    results = read_collection(target, out)
-    groups = sections(target, results)
+    results, folder = gather(target, work_dir, out, replace), out / target.name
     for old in folder.glob('curves-*.svg'):
         old.unlink()
-    for section in groups:
+    for section in sections(target, results):
         figure = learning_curves(section)
         if figure is not None:
             write_text(folder / f'curves-{section.budget.slug}.svg', figure)
-    blocks = report_blocks(target, results, folder)
-    write_text(folder / 'table.md', to_markdown(blocks))
+    text = report_text(target, results, folder)
+    write_text(folder / 'table.md', text)
     write_text(folder / 'table.csv', csv_text(target, results))
-    write_text(folder / 'report.html', to_html(blocks, folder))
+    write_text(folder / 'report.html', to_html(text, folder))
     return [folder / name for name in ('table.md', 'table.csv', 'report.html', 'results.json')]
 
 
-def csv_text(target: Target, results: Sequence[dict]) -> str:
-    """All numbers as comma-separated values."""
-    if target.name == 'table4':
-        return memory_csv(results)
-    return to_csv(target, sections(target, results))
-
-
-def report_blocks(target: Target, results: Sequence[dict], folder: Path) -> list[Block]:
-    """All that a report says, in order."""
-    blocks = [Block('h1', f'LAKD, {target_title(target.name, target.title)}')]
-    groups = sections(target, results)
+def report_text(target: Target, results: Sequence[dict], folder: Path) -> str:
+    """Return all that a report says, as Markdown; ``folder`` has its figures."""
+    blocks = [f'# LAKD, {label(target.name)}: {target.title}']
     if target.name == 'table4':
         blocks += _memory_blocks(results)
-        groups = []
-    for section in groups:
-        blocks.append(Block('h2', section.budget.title()))
-        blocks += _section_blocks(target, section, results, folder)
-    if NOTES.get(target.name):
-        blocks.append(Block('h2', "On the paper's numbers"))
-        blocks.append(Block('list', NOTES[target.name]))
-    command = f'python tools/reproduce.py {target.name} --report-only'
-    blocks.append(Block('p', f'Written by `{command}`.'))
-    return blocks
+    else:
+        for section in sections(target, results):
+            blocks += [f'## {section.budget.title()}', *_section_blocks(target, section, folder)]
+    notes = PAPER['notes'].get(target.name)
+    if notes:
+        blocks += ["## On the paper's numbers", '\n'.join(f'* {note}' for note in notes)]
+    blocks.append(f'Written by `python tools/reproduce.py {target.name} --report-only`.')
+    return '\n\n'.join(blocks) + '\n'
 
 
-def _section_blocks(
-    target: Target, section: Section, results: Sequence[dict], folder: Path
-) -> list[Block]:
-    blocks = []
-    note = mark_note(target, section)
-    if note:
-        blocks.append(Block('note', note))
+def _section_blocks(target: Target, section: Section, folder: Path) -> list[str]:
+    note, slug, runs = mark_note(target, section), section.budget.slug, section.results
     columns = section.seen('column')
+    blocks = [note] if note else []
     if len(target.columns) > 1:
-        text = f'All pairs: {metric_label(target.metrics[0])} after the last epoch'
-        blocks.append(Block('p', f'{text}, ours / paper'))
-        blocks.append(Block('table', overview(target, section)))
-    elif not columns:
-        columns = target.columns
-    for column in columns:
-        blocks.append(Block('h3', column_label(column)))
-        blocks.append(Block('table', pair_table(target, section, column, target.rows)))
-    slug = section.budget.slug
+        blocks.append(f'All pairs: {label(target.metrics[0])} after the last epoch, ours / paper')
+        blocks.append(markdown_table(overview(target, section)))
+    for column in columns or target.columns[: len(target.columns) == 1]:
+        table = pair_table(target, section, column, target.rows)
+        blocks += [f'### {label(column)}', markdown_table(table)]
     for pattern in (f'curves-{slug}.svg', f'*-{slug}.png', f'*-{slug}-seed*.png'):
         for path in sorted(folder.glob(pattern)):
-            blocks.append(Block('figure', path.name))
-    blocks += _facts(section)
+            blocks.append(f'![{label(path.name.split("-")[0])}]({path.name})')
+    if runs:
+        facts, teacher = [ran_on(runs)], joined(runs, 'teacher')
+        facts += [f'teachers: {teacher}'] if teacher else []
+        if any(len(entry.results) > 1 for entry in section.entries):
+            facts.append('± is the standard deviation over seeds (n - 1)')
+        commands = dict.fromkeys(run['command'] for run in runs if run.get('command'))
+        blocks += [f'{"; ".join(facts)}.', '\n'.join(['```bash', *commands, '```'])]
     return blocks
-
-
-def _facts(section: Section) -> list[Block]:
-    """What the runs of a section ran on, and the calls that made them."""
-    runs = [result for entry in section.entries for result in entry.results]
-    if not runs:
-        return []
-    facts = [ran_on(runs)]
-    teacher = joined(runs, 'teacher')
-    if teacher:
-        facts.append(f'teachers: {teacher}')
-    if any(len(entry.results) > 1 for entry in section.entries):
-        facts.append('± is the standard deviation over seeds (n - 1)')
-    commands = list(dict.fromkeys(run['command'] for run in runs if run.get('command')))
-    return [Block('p', '; '.join(facts) + '.'), Block('code', '\n'.join(commands))]
 
 
 def ran_on(runs: Sequence[dict]) -> str:
-    """Hardware, release, data and commit of some runs, in words."""
+    """Return the hardware, release, data and commit of some runs, in words."""
     runs = [run for run in runs if run['kind'] == 'train'] or runs
-    parts = [
-        joined(runs, 'hardware', 'device'),
-        f'threads a run: {joined(runs, "hardware", "threads")}',
-        f'torch {joined(runs, "hardware", "torch")}',
-    ]
-    data, commit = joined(runs, 'data'), joined(runs, 'commit').replace(', with', ' with')
-    parts += [f'data {data}'] if data else []
-    parts += [f'commit {commit}'] if commit else []
+    device, threads, torch = (joined(runs, 'hardware', k) for k in ('device', 'threads', 'torch'))
+    parts = [device, f'threads a run: {threads}', f'torch {torch}']
+    for key in ('data', 'commit'):
+        value = joined(runs, key).replace(', with', ' with')
+        parts += [f'{key} {value}'] if value else []
     return ', '.join(parts)
 
 
-def _memory_blocks(results: Sequence[dict]) -> list[Block]:
+def _memory_blocks(results: Sequence[dict]) -> list[str]:
     blocks = []
-    for pair in MEMORY:
+    for pair in PAPER['memory']:
         runs = [result for result in results if result['cell'] == f'memory_{pair}']
-        blocks.append(Block('h2', column_label(pair)))
-        blocks.append(Block('table', memory_table(runs, pair)))
-        for run in runs:
-            blocks.append(Block('p', f'Batch {run["batch"]}; {ran_on([run])}.'))
-    blocks.append(
-        Block(
-            'p',
-            'live: the peak of live tensors that a step makes (CPU); allocated, reserved: peaks '
-            "of PyTorch's allocator (GPU). The paper's are of a GPU and count everything, so only "
-            'the shares can be set side by side.',
-        )
+        blocks += [f'## {label(pair)}', markdown_table(memory_table(results, pair))]
+        blocks += [f'Batch {run["batch"]}; {ran_on([run])}.' for run in runs]
+    text = (
+        'live: the peak of live tensors that a step makes (CPU); allocated, reserved: peaks of '
+        "PyTorch's allocator (GPU). The paper's are of a GPU and count everything, so only the "
+        'shares can be set side by side.'
     )
-    return blocks
+    return [*blocks, text]
 
 
-def readme_blocks(target: Target, results: Sequence[dict], link: Optional[str]) -> list[Block]:
-    """The short form for the README: what was run, and what was not.
+def learning_curves(section: Section) -> Optional[str]:
+    """Draw top-1 after each epoch: a panel a pair, a curve a method, the mean over seeds.
+
+    Returns:
+        str: SVG, the same for the same runs; None if no run has two epochs.
+    """
+    panels: dict = {}
+    for entry in section.entries:
+        curve = mean_curve(entry.results)
+        if len(curve) > 1:
+            panel = panels.setdefault(label(entry.cell.column), {})
+            panel[label(entry.cell.row)] = (list(range(1, len(curve) + 1)), curve)
+    if not panels:
+        return None
+    figure, text = curves(panels, 'epoch', 'top-1 (%)'), io.StringIO()
+    with matplotlib.rc_context({'svg.hashsalt': 'lakd_mm', 'svg.fonttype': 'none'}):
+        figure.savefig(text, format='svg', metadata={'Date': None})
+    return text.getvalue()
+
+
+def mean_curve(results: list[dict]) -> list[float]:
+    """Return the mean over runs of top-1 after each epoch, as far as all of them have one."""
+    rows = [[epoch['metrics'].get(TOP1) for epoch in result['epochs']] for result in results]
+    found = []
+    for values in zip(*rows):
+        if None in values:
+            break
+        found.append(statistics.fmean(values))
+    return found
+
+
+def fill(text: str, out: Path, link: str = 'docs/results') -> str:
+    """Write the block of each pair of markers anew, from ``out/<target>/results.json``.
 
     Args:
-        target (Target): The target.
-        results (Sequence[dict]): Its results.
-        link (str, optional): Where the whole report is.
+        text (str): The README.
+        out (Path): Folder of the reports.
+        link (str): The same folder as the README sees it.
+
+    Raises:
+        ConfigError: If a marker names no target.
     """
-    blocks = []
+
+    def block(match: re.Match) -> str:
+        target = find_target(match[1])
+        results = read_collection(target, out)
+        blocks = readme_blocks(target, results, link) if results else ['Not run yet.']
+        return '\n\n'.join([f'<!-- results: {match[1]} -->', *blocks, '<!-- end results -->'])
+
+    return MARKERS.sub(block, text)
+
+
+def update(path: Path, out: Path) -> None:
+    """Fill the markers of a file.
+
+    Raises:
+        ConfigError: If there is no such file or it has no markers.
+    """
+    if not path.exists():
+        raise ConfigError(f'--readme {path}: there is no such file.')
+    text = path.read_text(encoding='utf-8')
+    if not MARKERS.search(text):
+        raise ConfigError(
+            f'--readme {path}: it lacks markers, <!-- results: table1 --> … <!-- end results -->.'
+        )
+    write_text(path, fill(text, out))
+
+
+def readme_blocks(target: Target, results: Sequence[dict], link: str) -> list[str]:
+    """Return the short form for the README: what was run, and what was not."""
     if target.name == 'table4':
         return _memory_blocks(results)
+    blocks = []
     for section in sections(target, results):
-        blocks.append(Block('p', f'**{section.budget.title()}.**'))
+        blocks.append(f'**{section.budget.title()}.**')
         columns, rows = section.seen('column'), section.seen('row')
-        tested = [e.cell.row for e in section.entries if e.results and e.cell.kind == 'test']
-        shown = [row for row in target.rows if row in rows + tested]
+        rows += [e.cell.row for e in section.entries if e.results and e.cell.kind == 'test']
+        shown = [row for row in target.rows if row in rows]
         for column in columns:
             table = pair_table(target, section, column, shown)
-            table[0][0] = column_label(column)
-            blocks.append(Block('table', table))
+            table[0][0] = label(column)
+            blocks.append(markdown_table(table))
         note = mark_note(target, section)
-        if note and columns:
-            blocks.append(Block('p', note))
-        missing = [row_label(row) for row in target.rows if row not in shown]
-        others = [column_label(column) for column in target.columns if column not in columns]
-        absent = ', '.join(missing + others)
-        if absent:
-            blocks.append(Block('p', f'Not run: {absent}.'))
-        runs = [run for entry in section.entries for run in entry.results]
-        if runs:
-            blocks.append(Block('p', f'On {ran_on(runs)}.'))
-    if target.name in PAPER and link:
-        blocks.append(Block('p', f'[The whole table, curves and notes]({link})'))
+        blocks += [note] if note and columns else []
+        absent = [label(row) for row in target.rows if row not in shown]
+        absent += [label(column) for column in target.columns if column not in columns]
+        blocks += [f'Not run: {", ".join(absent)}.'] if absent else []
+        blocks += [f'On {ran_on(section.results)}.'] if section.results else []
+    if target.name in PAPER['numbers']:
+        blocks.append(f'[The whole table, curves and notes]({link}/{target.name}/table.md)')
     return blocks
+
+
+def to_html(text: str, folder: Path) -> str:
+    """Render a report's Markdown as one HTML file that needs no other: figures are inside."""
+    blocks = text.strip().split('\n\n')
+    page = Template(Path(__file__).with_name('report.html').read_text(encoding='utf-8'))
+    body = '\n'.join(_html(block, folder) for block in blocks)
+    return page.substitute(title=html.escape(blocks[0].lstrip('# ')), body=body)
+
+
+def _html(block: str, folder: Path) -> str:
+    lines = block.split('\n')
+    heading, figure = re.match(r'(#+) (.*)', block), re.match(r'!\[(.*)\]\((.*)\)', block)
+    if heading:
+        return f'<h{len(heading[1])}>{_inline(heading[2])}</h{len(heading[1])}>'
+    if figure:
+        words, path = html.escape(figure[1]), folder / figure[2]
+        media = 'image/svg+xml' if path.suffix == '.svg' else 'image/png'
+        data = base64.b64encode(path.read_bytes()).decode()
+        image = f'<img alt="{words}" src="data:{media};base64,{data}">'
+        return f'<figure>{image}<figcaption>{words}</figcaption></figure>'
+    if block.startswith('|'):
+        header, *rows = [line[2:-2].split(' | ') for line in (lines[0], *lines[2:])]
+        head = ''.join(f'<th>{_inline(cell)}</th>' for cell in header)
+        body = ''.join(f'<tr{_own(row)}>{"".join(map(_cell, row))}</tr>\n' for row in rows)
+        head = f'<thead><tr>{head}</tr></thead>'
+        return f'<div class="scroll"><table>\n{head}\n<tbody>\n{body}</tbody>\n</table></div>'
+    if block.startswith('* '):
+        return f'<ul>{"".join(f"<li>{_inline(line[2:])}</li>" for line in lines)}</ul>'
+    if block.startswith('```'):
+        return f'<pre>{html.escape(chr(10).join(lines[1:-1]))}</pre>'
+    return f'<p class="{"note" if block[0] in "†‡" else "p"}">{_inline(block)}</p>'
+
+
+def _inline(text: str) -> str:
+    """Escape text; `code` and **strong** as in Markdown."""
+    text = re.sub(r'`([^`]+)`', r'<code>\1</code>', html.escape(text, quote=False))
+    return re.sub(r'\*\*(.+?)\*\*', r'<strong>\1</strong>', text)
+
+
+def _own(row: Sequence[str]) -> str:
+    return ' class="own"' if row[0].startswith('LAKD') else ''
+
+
+def _cell(text: str) -> str:
+    absent, marked = text.startswith(NOT_RUN), '†' in text or '‡' in text
+    kind = ' class="absent"' if absent else ' class="marked"' if marked else ''
+    return f'<td{kind}>{_inline(text)}</td>'

@@ -7,30 +7,29 @@ from typing import Any, Optional
 
 from mmengine.config import Config
 
-from lakd_mm.engine import ConfigError, check_options
-from lakd_mm.errors import near_names
+from lakd_mm.engine import check_options
+from lakd_mm.errors import ConfigError, near_names
 
-from .plan import PLACES, Budget, Cell, digest
+from .targets import DATA, READING_KEYS, Budget, Cell, digest
 
 # What a data base in configs/_base_/datasets adds to the name of the data set.
-DATA = {
+LAYOUTS = {
     'pickles': '',
     'folder': '_folder',
     'in_memory': '_in_memory',
     'folder_in_memory': '_folder_in_memory',
 }
-# Metrics beside the teacher, by the prefix of what they report.
-METRICS = {
-    'extracurricular_knowledge': dict(type='mmrazor.ExtracurricularKnowledge'),
-    # On every tenth image: both networks run once more for it.
-    'tap_distance': dict(type='mmrazor.TapDistances', every=10),
-}
 # Schedules measured in epochs, which follow the number of epochs.
 EPOCH_KEYS = ('milestones', 'begin', 'end', 'T_max', 'step_size')
+# What makes a run another one.
+IDENTITY_KEYS = (
+    'model', 'data_preprocessor', 'train_dataloader', 'optim_wrapper', 'param_scheduler',
+    'train_cfg',
+)  # fmt: skip
 
 
 def read_config(configs: Path, cell: Cell, recipe: str) -> Config:
-    """Reads the config of a cell.
+    """Read the config of a cell.
 
     Raises:
         ConfigError: If there is none.
@@ -51,21 +50,21 @@ def make_config(
     data: str = 'pickles',
     teacher: Optional[str] = None,
 ) -> Config:
-    """Returns a config on its own, without bases, that is left as it is by whatever comes later.
+    """Return a config on its own, without bases, that is left as it is by whatever comes later.
 
     Args:
         cfg (Config): What :func:`read_config` read.
         cell (Cell): What it is for.
         budget (Budget): Epochs, share of the images and other changes.
         configs (Path): The folder of the configs.
-        data (str): Which base describes the data: a key of ``DATA``.
+        data (str): Which base describes the data: a key of ``LAYOUTS``.
         teacher (str, optional): Checkpoint of the teacher, instead of the config's.
 
     Raises:
         ConfigError: If the changes do not fit the config.
     """
     content = cfg._cfg_dict.to_dict()
-    if DATA[data]:
+    if LAYOUTS[data]:
         content = swap_data(content, configs / '_base_' / 'datasets', cell.dataset, data)
     cfg = Config(content, filename=cfg.filename)
     if teacher is not None and 'teacher_ckpt' in cfg.model:
@@ -75,17 +74,21 @@ def make_config(
         _apply_budget(cfg, budget)
         _record_epochs(cfg)
         _add_metrics(cfg, cell)
-    _apply_options(cfg, budget.options)
+    for key, _ in budget.options:
+        if key.startswith(('train_cfg', 'randomness', 'default_hooks.checkpoint')):
+            raise ConfigError(f'--cfg-options {key}: use --epochs and --seeds.')
+    check_options(cfg, dict(budget.options))
+    cfg.merge_from_dict(dict(budget.options))
     return cfg
 
 
 def swap_data(content: dict, folder: Path, dataset: str, data: str) -> dict:
-    """Exchanges the base of the data, and keeps what a config says differently from its base.
+    """Exchange the base of the data, and keep what a config says differently from its base.
 
     Raises:
         ConfigError: If there is no such base.
     """
-    bases = [folder / f'{dataset}{DATA[kind]}.py' for kind in ('pickles', data)]
+    bases = [folder / f'{dataset}{LAYOUTS[layout]}.py' for layout in ('pickles', data)]
     for base in bases:
         if not base.exists():
             raise ConfigError(
@@ -97,9 +100,9 @@ def swap_data(content: dict, folder: Path, dataset: str, data: str) -> dict:
 
 
 def rebase(content: dict, old: dict, new: dict) -> dict:
-    """Three-way merge: what ``content`` took over from ``old`` becomes what ``new`` has."""
+    """Merge three ways: what ``content`` took over from ``old`` becomes what ``new`` has."""
     result = {}
-    for key in [*content, *(key for key in new if key not in content)]:
+    for key in dict.fromkeys([*content, *new]):
         if key not in content:
             # The config has deleted what only its old base had.
             if key not in old:
@@ -115,16 +118,8 @@ def rebase(content: dict, old: dict, new: dict) -> dict:
 
 
 def identity(cfg: Config) -> str:
-    """Names what a run learns, from what and how; not where the files lie or how fast they come."""
-    keys = (
-        'model',
-        'data_preprocessor',
-        'train_dataloader',
-        'optim_wrapper',
-        'param_scheduler',
-        'train_cfg',
-    )
-    return digest({key: _without_places(cfg.get(key)) for key in keys})
+    """Name what a run learns, from what and how; not where files lie or how fast they come."""
+    return digest({key: _without_places(cfg.get(key)) for key in IDENTITY_KEYS})
 
 
 def _without_places(value: Any) -> Any:
@@ -132,7 +127,7 @@ def _without_places(value: Any) -> Any:
         return {
             key: Path(str(part)).name if key == 'teacher_ckpt' and part else _without_places(part)
             for key, part in value.items()
-            if key not in PLACES
+            if key not in READING_KEYS
         }
     if isinstance(value, (list, tuple)):
         return [_without_places(part) for part in value]
@@ -140,7 +135,7 @@ def _without_places(value: Any) -> Any:
 
 
 def _apply_budget(cfg: Config, budget: Budget) -> None:
-    """Writes epochs, share and options into a config."""
+    """Write epochs and share into a config."""
     recipe_epochs = cfg.train_cfg.max_epochs
     cfg.train_cfg.val_interval = 1
     if budget.epochs is not None:
@@ -157,29 +152,22 @@ def _apply_budget(cfg: Config, budget: Budget) -> None:
         _shrink_banks(cfg.model, budget.fraction, cfg.data_preprocessor.num_classes)
 
 
-def _apply_options(cfg: Config, options: tuple) -> None:
-    """Writes ``--cfg-options`` into a config."""
-    for key, _ in options:
-        if key.startswith(('train_cfg', 'randomness', 'default_hooks.checkpoint')):
-            raise ConfigError(f'--cfg-options {key}: use --epochs and --seeds.')
-    check_options(cfg, dict(options))
-    cfg.merge_from_dict(dict(options))
-
-
 def _shrink_schedules(cfg: Config, factor: float) -> None:
-    """Moves what a schedule does at some epoch to the same share of fewer epochs."""
+    """Move what a schedule does at some epoch to the same share of fewer epochs."""
+
+    def moved(epoch: int) -> int:
+        return max(1, round(factor * epoch))
+
     schedules = cfg.get('param_scheduler') or []
     for schedule in schedules if isinstance(schedules, list) else [schedules]:
         for key in EPOCH_KEYS if schedule.get('by_epoch', True) else ():
             value = schedule.get(key)
-            if isinstance(value, list):
-                schedule[key] = [max(1, round(factor * epoch)) for epoch in value]
-            elif value:
-                schedule[key] = max(1, round(factor * value))
+            if value:
+                schedule[key] = [*map(moved, value)] if isinstance(value, list) else moved(value)
 
 
 def _shrink_banks(model: Any, share: float, num_classes: int) -> None:
-    """Fits memory banks, which have a row for each training image (CRD), to fewer images."""
+    """Fit memory banks, which have a row for each training image (CRD), to fewer images."""
     for part in model.values() if isinstance(model, dict) else model:
         if isinstance(part, (dict, list)):
             _shrink_banks(part, share, num_classes)
@@ -191,7 +179,7 @@ def _shrink_banks(model: Any, share: float, num_classes: int) -> None:
 
 
 def _record_epochs(cfg: Config) -> None:
-    """Has each epoch saved, validated and written down."""
+    """Have each epoch saved, validated and written down."""
     hooks = cfg.setdefault('default_hooks', {})
     checkpoint = hooks.setdefault('checkpoint', dict(type='CheckpointHook'))
     # A short run keeps every epoch's, from which curves can be drawn.
@@ -203,13 +191,13 @@ def _record_epochs(cfg: Config) -> None:
 
 
 def _add_metrics(cfg: Config, cell: Cell) -> None:
-    """Adds the metrics of a cell to the validation, where there is a teacher."""
-    if not cell.metrics or 'teacher' not in cfg.model:
+    """Add what is measured for a cell to the validation, where there is a teacher."""
+    if not cell.measured or 'teacher' not in cfg.model:
         return
     evaluators = cfg.val_evaluator
     evaluators = list(evaluators) if isinstance(evaluators, (list, tuple)) else [evaluators]
     present = {evaluator.get('type') for evaluator in evaluators}
-    added = [METRICS[metric] for metric in cell.metrics]
+    added = [dict(DATA['measured'][name]) for name in cell.measured]
     cfg.val_evaluator = evaluators + [one for one in added if one['type'] not in present]
     hooks = list(cfg.get('custom_hooks') or [])
     hand_over = dict(type='mmrazor.ModelForMetricsHook')

@@ -13,7 +13,6 @@ from mmengine.config import Config
 from lakd_mm.engine.hardware import hardware
 from lakd_mm.engine.hooks.epoch_record_hook import number
 
-from .plan import Budget, Cell
 from .records import (
     VERSION,
     best_epoch,
@@ -23,6 +22,7 @@ from .records import (
     write_json,
     write_text,
 )
+from .targets import Budget, Cell
 
 # Ends the names of folders of runs that were begun anew.
 SET_ASIDE = '.old'
@@ -65,41 +65,40 @@ class Run:
         return self.work_dir / self.id
 
     @property
-    def label(self) -> str:
-        """Its name on a line of the progress."""
-        return self.id
-
-    @property
     def epochs(self) -> int:
         """Epochs to train; 1 for what is no training."""
         return self.cfg.train_cfg.max_epochs if self.cell.kind == 'train' else 1
 
+    @property
+    def begun(self) -> dict:
+        """What was noted when it was begun; nothing if it was not."""
+        return read_json(self.folder / 'run.json') or {}
+
     def records(self) -> list[dict]:
-        """What is known of each epoch."""
+        """Return what is known of each epoch."""
         return read_epochs(self.folder / 'epochs.jsonl')[: self.epochs]
 
     def result(self) -> Optional[dict]:
-        """The result, if it is complete."""
+        """Return the result, if it is complete."""
         return read_result(self.folder / 'result.json')
 
     def changed(self) -> bool:
-        """Whether its folder was begun with another config than today's."""
-        begun = read_json(self.folder / 'run.json')
-        return begun is not None and begun.get('identity') != self.identity
+        """Return whether its folder was begun with another config than today's."""
+        return self.begun.get('identity', self.identity) != self.identity
 
     def set_aside(self) -> None:
-        """Moves its folder away, to begin anew."""
+        """Move its folder away, to begin anew."""
         if self.folder.exists():
             old = f'{self.folder.name}.{time.strftime("%Y%m%d_%H%M%S")}{SET_ASIDE}'
             shutil.move(str(self.folder), str(self.folder.with_name(old)))
 
     def prepare(self) -> list[str]:
-        """Writes the config and returns the command that begins the run or goes on with it."""
-        begun = read_json(self.folder / 'run.json') or {}
+        """Write the config and return the command that begins the run or goes on with it."""
+        begun = self.begun
         # Not in the folder itself, where MMEngine writes what it makes of it.
         config = self.folder / 'plan' / 'config.py'
-        if begun.get('identity') in (None, self.identity) or not config.exists():
-            # A changed config would make two halves that do not belong together.
+        # A changed config would make two halves that do not belong together.
+        if not self.changed() or not config.exists():
             if self.cfg is not None:
                 write_text(config, self.cfg.pretty_text)
             begun.update(
@@ -107,47 +106,25 @@ class Run:
             )
         begun.setdefault('started', []).append(time.strftime(TIME))
         write_json(self.folder / 'run.json', begun)
+        folder = str(self.folder)
         if self.cell.kind == 'memory':
-            out = str(self.folder / 'memory.json')
-            return [*self._python('benchmarks/memory.py'), '--pair', self.cell.column, '--out', out]
-        if self.cell.kind == 'test':
-            return [
-                *self._python('test.py'),
-                str(config),
-                self.checkpoint,
-                '--work-dir',
-                str(self.folder),
-                '--out',
-                str(self.folder / 'metrics.json'),
-                '--out-item',
-                'metrics',
-            ]
-        command = [*self._python('train.py'), str(config), '--work-dir', str(self.folder)]
-        checkpoint = self._resume_from()
-        return command + (['--resume', checkpoint] if checkpoint else [])
+            words = ['benchmarks/memory.py', '--pair', self.cell.column]
+            words += ['--out', f'{folder}/memory.json']
+        elif self.cell.kind == 'test':
+            words = ['test.py', str(config), self.checkpoint, '--work-dir', folder]
+            words += ['--out', f'{folder}/metrics.json', '--out-item', 'metrics']
+        else:
+            words = ['train.py', str(config), '--work-dir', folder]
+            checkpoint = self._resume_from()
+            words += ['--resume', checkpoint] if checkpoint else []
+        return [sys.executable, str(self.tools / words[0]), *words[1:]]
 
     def finish(self) -> Optional[dict]:
-        """Writes the result, if everything for it is there, and returns it."""
-        if self.cell.kind == 'train':
-            records = self.records()
-            if len(records) < self.epochs and not (records and records[-1].get('stopped')):
-                return None
-            best = best_epoch(records, 'accuracy/top1')
-            content = dict(
-                metrics=records[-1]['metrics'],
-                best=dict(epoch=best['epoch'], metrics=best['metrics']),
-                seconds=round(sum(record['seconds'] for record in records), 1),
-                hardware=_joined([record['hardware'] for record in records]),
-                epochs=records,
-            )
-            for record in records:
-                record.pop('hardware')
-        else:
-            content = self._tested() if self.cell.kind == 'test' else self._measured()
-            if content is None:
-                return None
-            content.update(epochs=[], best=dict(epoch=0, metrics=content['metrics']))
-        begun = read_json(self.folder / 'run.json') or {}
+        """Write the result, if everything for it is there, and return it."""
+        content = self._trained() if self.cell.kind == 'train' else self._measured()
+        if content is None:
+            return None
+        begun = self.begun
         result = dict(
             version=VERSION,
             run=self.id,
@@ -168,51 +145,50 @@ class Run:
         write_json(self.folder / 'result.json', result)
         return result
 
-    def _tested(self) -> Optional[dict]:
-        metrics = read_json(self.folder / 'metrics.json')
-        if not isinstance(metrics, dict):
+    def _trained(self) -> Optional[dict]:
+        records = self.records()
+        if len(records) < self.epochs and not (records and records[-1].get('stopped')):
             return None
-        metrics = {key: number(value) for key, value in metrics.items()}
-        return dict(metrics=metrics, seconds=self._seconds('metrics.json'), hardware=hardware())
-
-    def _measured(self) -> Optional[dict]:
-        found = read_json(self.folder / 'memory.json')
-        if not isinstance(found, dict) or not found.get('rows'):
-            return None
+        best = best_epoch(records)
+        seen = [record.pop('hardware') for record in records]
+        # Of each fact the value, or the different ones.
+        facts = {key: list(dict.fromkeys(one.get(key) for one in seen)) for key in seen[0]}
         return dict(
-            metrics={},
-            rows=found['rows'],
-            batch=found['batch'],
-            seconds=self._seconds('memory.json'),
-            hardware=hardware(),
+            metrics=records[-1]['metrics'],
+            best=dict(epoch=best['epoch'], metrics=best['metrics']),
+            seconds=round(sum(record['seconds'] for record in records), 1),
+            hardware={k: v[0] if len(v) == 1 else ', '.join(map(str, v)) for k, v in facts.items()},
+            epochs=records,
         )
 
-    def _seconds(self, name: str) -> float:
-        """From the start to when a file was written."""
-        begun = read_json(self.folder / 'run.json') or {}
-        if not begun.get('started'):
-            return 0.0
-        start = time.mktime(time.strptime(begun['started'][-1], TIME))
-        return round(max(0.0, (self.folder / name).stat().st_mtime - start), 1)
-
-    def _python(self, tool: str) -> list[str]:
-        return [sys.executable, str(self.tools / tool)]
+    def _measured(self) -> Optional[dict]:
+        path = self.folder / ('metrics.json' if self.cell.kind == 'test' else 'memory.json')
+        found = read_json(path)
+        if not isinstance(found, dict) or (self.cell.kind == 'memory' and not found.get('rows')):
+            return None
+        if self.cell.kind == 'test':
+            content = dict(metrics={key: number(value) for key, value in found.items()})
+        else:
+            content = dict(metrics={}, rows=found['rows'], batch=found['batch'])
+        # From the start to when the file was written.
+        started, seconds = self.begun.get('started'), 0.0
+        if started:
+            start = time.mktime(time.strptime(started[-1], TIME))
+            seconds = round(max(0.0, path.stat().st_mtime - start), 1)
+        best = dict(epoch=0, metrics=content['metrics'])
+        return dict(content, seconds=seconds, hardware=hardware(), epochs=[], best=best)
 
     def _resume_from(self) -> Optional[str]:
-        """The last checkpoint whose epoch was validated; what came after it is removed.
+        """Return the last checkpoint whose epoch was validated; remove what came after it.
 
         Its epoch has a line in ``epochs.jsonl``, so the file is whole and nothing of the epoch is
         missing.
         """
-        saved = {
-            int(path.stem.partition('_')[2]): path
-            for path in self.folder.glob('epoch_*.pth')
-            if path.stem.partition('_')[2].isdigit()
-        }
-        known = [epoch for epoch in saved if epoch <= len(self.records())]
-        if not known:
+        paths = {path.stem.partition('_')[2]: path for path in self.folder.glob('epoch_*.pth')}
+        saved = {int(epoch): path for epoch, path in paths.items() if epoch.isdigit()}
+        last = max((epoch for epoch in saved if epoch <= len(self.records())), default=None)
+        if last is None:
             return None
-        last = max(known)
         for epoch, path in saved.items():
             if epoch > last:
                 path.unlink()
@@ -220,17 +196,8 @@ class Run:
         return str(saved[last])
 
 
-def _joined(hardware: list[dict]) -> dict:
-    """The hardware of all epochs: a value, or the different ones."""
-    joined = {}
-    for key in hardware[0]:
-        values = list(dict.fromkeys(part.get(key) for part in hardware))
-        joined[key] = values[0] if len(values) == 1 else ', '.join(map(str, values))
-    return joined
-
-
 def environment(threads: int, slot: int, devices: int) -> dict:
-    """The environment of a run's process.
+    """Return the environment of a run's process.
 
     Args:
         threads (int): How many it may compute with.

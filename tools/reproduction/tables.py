@@ -5,224 +5,175 @@ import io
 from collections.abc import Sequence
 from typing import Optional
 
-from .collect import Entry, Section, difference
-from .labels import column_label, metric_label, row_label
-from .paper import MEMORY, PAPER, published
-from .plan import Target
 from .progress import duration
+from .results import Entry, Section, sections
+from .targets import PAPER, Target, label
 
 NOT_RUN = 'not run'
-# Stands at every number of a run that is not the full recipe.
-SHORT_MARK = '†'
-CHANGED_MARK = '‡'
 TOP1 = 'accuracy/top1'
 
 
-def number(entry: Optional[Entry], section: Section, metric: str, which: str = 'last') -> str:
-    """A number of ours, marked unless it is the full recipe's; 'not run' where there is none."""
-    value = entry.mean(metric, which) if entry else None
+def number(entry: Entry, metric: str, which: str = 'last') -> str:
+    """Return a number of ours, marked unless it is the full recipe's; 'not run' without one."""
+    value, deviation = entry.mean(metric, which), entry.deviation(metric, which)
     if value is None:
         return NOT_RUN
-    deviation = entry.deviation(metric, which)
     spread = '' if deviation is None else f' ± {deviation:.2f}'
-    return f'{value:.2f}{spread}{mark(entry, section)}'
+    return f'{value:.2f}{spread}{entry.budget.mark if entry.cell.kind == "train" else ""}'
 
 
-def mark(entry: Entry, section: Section) -> str:
-    """The mark of a number."""
-    if entry.cell.kind != 'train' or section.budget.full:
-        return ''
-    return SHORT_MARK if section.budget.short else CHANGED_MARK
+def papers_number(target: Target, entry: Entry, metric: str) -> str:
+    """Return the paper's number, or a dash."""
+    paper = target.published(entry.cell, metric)
+    return '–' if paper is None else f'{paper:.2f}'
 
 
 def mark_note(target: Target, section: Section) -> Optional[str]:
-    """What the mark means."""
-    if section.budget.full:
+    """Return what the mark means."""
+    budget = section.budget
+    if budget.full:
         return None
-    sign = SHORT_MARK if section.budget.short else CHANGED_MARK
-    kind = 'short run' if section.budget.short else 'changed recipe'
-    note = f'{sign} {kind}: {section.budget.describe()}.'
-    if target.name not in PAPER:
+    note = f'{budget.mark} {budget.kind}: {budget.describe()}.'
+    if target.name not in PAPER['numbers']:
         return note
     return f"{note} The paper's numbers are of full trainings: the two may not be compared."
 
 
 def pair_table(target: Target, section: Section, column: str, rows: Sequence[str]) -> list[list]:
-    """One pair: a line a method; last and best epoch, the paper's, seeds and time.
-
-    Returns:
-        List[List[str]]: Lines of cells, the header first.
-    """
-    in_paper = target.name in PAPER
-    best = section.budget.epochs > 1
-    header = ['method']
+    """Return one pair: a line a method; last and best epoch, the paper's, seeds and time."""
+    in_paper, best = target.name in PAPER['numbers'], section.budget.epochs > 1
+    paper = 'paper' if section.budget.full else "paper's full training"
+    lines = [['method']]
     for metric in target.metrics:
-        header.append(f'{metric_label(metric)}, last epoch')
-        header += ['best epoch'] if metric == TOP1 and best else []
-        paper = 'paper' if section.budget.full else "paper's full training"
-        header += [f'{metric_label(metric)}, {paper}'] if in_paper else []
-    header += ['seeds', 'time of a run']
-    lines = [header]
-    for row in rows:
-        entry = section.entry(row, column)
-        if entry is None:
-            continue
-        line = [row_label(row)]
+        lines[0].append(f'{label(metric)}, last epoch')
+        lines[0] += ['best epoch'] if metric == TOP1 and best else []
+        lines[0] += [f'{label(metric)}, {paper}'] if in_paper else []
+    lines[0] += ['seeds', 'time of a run']
+    for entry in [section.entry(row, column) for row in rows]:
+        line = [label(entry.cell.row)]
         for metric in target.metrics:
-            line.append(number(entry, section, metric))
-            if metric == TOP1 and best:
-                line.append(_best(entry, section))
-            if in_paper:
-                paper = published(target.name, row, column, metric)
-                line.append('–' if paper is None else f'{paper:.2f}')
-        lines.append([*line, _seeds(entry), _time(entry)])
+            line.append(number(entry, metric))
+            line += [_best(entry)] if metric == TOP1 and best else []
+            line += [papers_number(target, entry, metric)] if in_paper else []
+        lines.append([*line, *_seeds_and_time(entry)])
     return lines
 
 
-def _best(entry: Entry, section: Section) -> str:
-    """Accuracy at the best epoch, and which one where there is one run."""
+def _best(entry: Entry) -> str:
+    """Return the accuracy at the best epoch, and which one where there is one run."""
     if not entry.results or entry.cell.kind != 'train':
         return '' if entry.results else NOT_RUN
-    text = number(entry, section, TOP1, 'best')
     epochs = [result['best']['epoch'] for result in entry.results]
-    return f'{text} (epoch {epochs[0]})' if len(epochs) == 1 else text
+    return number(entry, TOP1, 'best') + (f' (epoch {epochs[0]})' if len(epochs) == 1 else '')
 
 
-def _seeds(entry: Entry) -> str:
-    if not entry.results:
-        return ''
-    return ', '.join(map(str, entry.seeds)) if entry.cell.kind == 'train' else 'tested'
-
-
-def _time(entry: Entry) -> str:
+def _seeds_and_time(entry: Entry) -> list[str]:
+    if not entry.results or entry.cell.kind != 'train':
+        return ['tested' if entry.results else '', '']
     seconds = [result['seconds'] for result in entry.results]
-    if not seconds or entry.cell.kind != 'train':
-        return ''
-    return duration(sum(seconds) / len(seconds))
+    seeds = ', '.join(str(result['seed']) for result in entry.results)
+    return [seeds, duration(sum(seconds) / len(seconds))]
 
 
 def overview(target: Target, section: Section) -> list[list]:
-    """All pairs: 'ours / paper' by the target's first metric; a line a method."""
+    """Return all pairs: 'ours / paper' by the target's first metric; a line a method."""
     metric = target.metrics[0]
-    lines = [['method', *map(column_label, target.columns)]]
+    lines = [['method', *map(label, target.columns)]]
     for row in target.rows:
-        line = [row_label(row)]
-        for column in target.columns:
-            ours = number(section.entry(row, column), section, metric)
-            paper = published(target.name, row, column, metric)
-            line.append(f'{ours} / {"–" if paper is None else f"{paper:.2f}"}')
-        lines.append(line)
+        entries = [section.entry(row, column) for column in target.columns]
+        both = [f'{number(e, metric)} / {papers_number(target, e, metric)}' for e in entries]
+        lines.append([label(row), *both])
     return lines
 
 
 def memory_table(results: Sequence[dict], pair: str) -> list[list]:
-    """Table 4 for a pair: what was measured, and the paper's, each against its own scratch."""
-    paper = MEMORY[pair]
+    """Return Table 4 for a pair: what was measured, and the paper's, each against its scratch."""
+    paper = PAPER['memory'][pair]
     measured: dict = {}
-    for result in results:
-        for row in result['rows']:
-            measured.setdefault(row['training'], {}).update(row)
-    kinds = list(
-        dict.fromkeys(key for row in measured.values() for key in row if key.endswith(' GiB'))
-    )
-    header = ['training']
+    runs = [result for result in results if result['cell'] == f'memory_{pair}']
+    for row in [row for run in runs for row in run['rows']]:
+        measured.setdefault(row['training'], {}).update(row)
+    keys = dict.fromkeys(key for row in measured.values() for key in row)
+    kinds = [key[: -len(' GiB')] for key in keys if key.endswith(' GiB')]
+    lines = [['training']]
     for kind in kinds:
-        name = kind[: -len(' GiB')]
-        header += [f'{name} (GiB)', f'{name} / scratch']
-    lines = [[*header, 'paper (GB)', 'paper / scratch']]
+        lines[0] += [f'{kind} (GiB)', f'{kind} / scratch']
+    lines[0] += ['paper (GB)', 'paper / scratch']
     for name in dict.fromkeys([*measured, *paper]):
-        row = measured.get(name, {})
-        line = [name]
+        row, line = measured.get(name, {}), [name]
         for kind in kinds:
-            share = f'{kind[: -len(" GiB")]} / scratch'
-            there = kind in row
-            line += [f'{row[kind]:.3f}', f'{row[share]:.2f}'] if there else [NOT_RUN, NOT_RUN]
+            there = f'{kind} GiB' in row
+            line.append(f'{row[f"{kind} GiB"]:.3f}' if there else NOT_RUN)
+            line.append(f'{row[f"{kind} / scratch"]:.2f}' if there else NOT_RUN)
         known = paper.get(name)
-        beside = [f'{known:.3f}', f'{known / paper["from scratch"]:.2f}'] if known else ['', '']
-        lines.append([*line, *beside])
+        line += [f'{known:.3f}', f'{known / paper["from scratch"]:.2f}'] if known else ['', '']
+        lines.append(line)
     return lines
 
 
-CSV_HEADER = [
-    'target', 'dataset', 'pair', 'method', 'status', 'recipe', 'epochs', 'recipe_epochs',
-    'fraction', 'options', 'metric', 'mean_last_epoch', 'std_last_epoch', 'mean_best_epoch',
-    'std_best_epoch', 'best_epochs', 'paper', 'ours_minus_paper', 'seeds', 'seconds_mean',
-    'device', 'threads', 'torch', 'commit', 'data', 'teacher', 'command',
-]  # fmt: skip
-
-
-def to_csv(target: Target, sections: Sequence[Section]) -> str:
-    """Everything as comma-separated values: a line for each cell, budget and metric."""
+def csv_text(target: Target, results: Sequence[dict]) -> str:
+    """Return everything as comma-separated values: a line for each cell, budget and metric."""
+    if target.name == 'table4':
+        tables = {pair: memory_table(results, pair) for pair in PAPER['memory']}
+        lines = [['pair', *next(iter(tables.values()))[0]]]
+        lines += [[pair, *line] for pair, table in tables.items() for line in table[1:]]
+    else:
+        rows = [
+            _csv_row(target, entry, metric)
+            for section in sections(target, results)
+            for entry in section.entries
+            for metric in target.metrics
+        ]
+        lines = [list(rows[0]), *(row.values() for row in rows)]
     text = io.StringIO()
-    writer = csv.writer(text, lineterminator='\n')
-    writer.writerow(CSV_HEADER)
-    for section in sections:
-        for entry in section.entries:
-            for metric in target.metrics:
-                writer.writerow(_csv_line(target, section, entry, metric))
+    csv.writer(text, lineterminator='\n').writerows(lines)
     return text.getvalue()
 
 
-def memory_csv(results: Sequence[dict]) -> str:
-    """Table 4 as comma-separated values."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator='\n')
-    for index, pair in enumerate(MEMORY):
-        found = [result for result in results if result['cell'] == f'memory_{pair}']
-        header, *lines = memory_table(found, pair)
-        if not index:
-            writer.writerow(['pair', *header])
-        writer.writerows([pair, *line] for line in lines)
-    return text.getvalue()
+def _csv_row(target: Target, entry: Entry, metric: str) -> dict:
+    cell, budget, results = entry.cell, entry.budget, entry.results
+    complete = budget.full or cell.kind != 'train'
+    ours, paper = entry.mean(metric), target.published(cell, metric)
+    comparable = complete and ours is not None and paper is not None
+    seconds = [result['seconds'] for result in results]
+    row = dict(
+        target=target.name,
+        dataset=cell.dataset,
+        pair=cell.column,
+        method=cell.row,
+        status=('complete' if complete else budget.kind) if results else NOT_RUN,
+        recipe=budget.recipe,
+        epochs=budget.epochs,
+        recipe_epochs=budget.recipe_epochs,
+        fraction=budget.fraction,
+        options='; '.join(budget.options),
+        metric=metric,
+    )
+    for which in ('last', 'best'):
+        row[f'mean_{which}_epoch'] = _rounded(entry.mean(metric, which))
+        row[f'std_{which}_epoch'] = _rounded(entry.deviation(metric, which))
+    row.update(
+        best_epochs=' '.join(str(result['best']['epoch']) for result in results),
+        paper='' if paper is None else paper,
+        ours_minus_paper=_rounded(ours - paper if comparable else None),
+        seeds=' '.join(str(result['seed']) for result in results),
+        seconds_mean=round(sum(seconds) / len(seconds), 1) if seconds else '',
+    )
+    row.update({key: joined(results, 'hardware', key) for key in ('device', 'threads', 'torch')})
+    row.update({key: joined(results, key) for key in ('commit', 'data', 'teacher', 'command')})
+    return row
 
 
-def _csv_line(target: Target, section: Section, entry: Entry, metric: str) -> list:
-    cell, budget = entry.cell, section.budget
-    status = NOT_RUN
-    if entry.results:
-        changed = 'short run' if budget.short else 'changed recipe'
-        status = 'complete' if budget.full or cell.kind != 'train' else changed
-    gap = difference(entry, target, budget, metric)
-    results = entry.results
-    numbers = [
-        entry.mean(metric),
-        entry.deviation(metric),
-        entry.mean(metric, 'best'),
-        entry.deviation(metric, 'best'),
-    ]
-    return [
-        target.name,
-        cell.dataset,
-        cell.column,
-        cell.row,
-        status,
-        budget.recipe,
-        budget.epochs,
-        budget.recipe_epochs,
-        budget.fraction,
-        '; '.join(budget.options),
-        metric,
-        *('' if value is None else round(value, 4) for value in numbers),
-        ' '.join(str(result['best']['epoch']) for result in results),
-        _or_empty(published(target.name, cell.row, cell.column, metric)),
-        '' if gap is None else round(gap, 4),
-        ' '.join(map(str, entry.seeds)),
-        round(sum(r['seconds'] for r in results) / len(results), 1) if results else '',
-        *(joined(results, 'hardware', key) for key in ('device', 'threads', 'torch')),
-        *(joined(results, key) for key in ('commit', 'data', 'teacher', 'command')),
-    ]
-
-
-def _or_empty(value: Optional[float]) -> object:
-    return '' if value is None else value
+def _rounded(value: Optional[float]) -> object:
+    return '' if value is None else round(value, 4)
 
 
 def joined(results: Sequence[dict], *keys: str) -> str:
-    """What results say under some keys: a value, or the different ones."""
-    found = []
+    """Return what results say under some keys: a value, or the different ones."""
+    found = {}
     for result in results:
         for key in keys:
             result = result.get(key) if isinstance(result, dict) else None
-        if result is not None and str(result) not in found:
-            found.append(str(result))
+        if result is not None:
+            found[str(result)] = None
     return '; '.join(found)

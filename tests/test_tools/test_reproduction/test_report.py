@@ -7,11 +7,10 @@ import pytest
 from run_results import test_result, train_result
 
 from lakd_mm.errors import ConfigError
-from reproduction.collect import sections, unfinished
-from reproduction.plan import find_target
-from reproduction.readme import fill
 from reproduction.records import write_json
-from reproduction.report import write_report
+from reproduction.report import fill, write_report
+from reproduction.results import sections, unfinished
+from reproduction.targets import find_target
 
 TABLE1 = find_target('table1')
 

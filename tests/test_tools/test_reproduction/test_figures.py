@@ -5,9 +5,9 @@ from run_results import train_result
 
 from lakd_mm.errors import ConfigError
 from reproduction import figures
-from reproduction.plan import Budget, find_target
 from reproduction.planner import Settings, plan_runs
 from reproduction.records import write_json
+from reproduction.targets import Budget, find_target
 
 
 @pytest.fixture

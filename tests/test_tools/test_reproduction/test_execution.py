@@ -14,9 +14,9 @@ import pytest
 from lakd_mm.errors import ConfigError
 from reproduction.execution import execute
 from reproduction.lock import locked
-from reproduction.plan import Budget, Cell
 from reproduction.progress import Progress, duration
 from reproduction.runs import Run, environment
+from reproduction.targets import Budget, Cell
 
 DRIVER = """
 import sys
@@ -25,7 +25,7 @@ import lakd_mm
 from pathlib import Path
 from reproduction.execution import execute
 from reproduction.lock import locked
-from reproduction.plan import Budget, Cell
+from reproduction.targets import Budget, Cell
 from reproduction.planner import Settings, plan_runs
 from reproduction.progress import Progress
 
@@ -71,7 +71,7 @@ def test_killed_and_gone_on_with(tiny_root, tiny_runs, tmp_path, root):
     output = (run.folder / 'output.log').read_text()
     assert failed == [], stream.getvalue() + output[-2000:]
     if known < 3:
-        assert f'goes on behind epoch {known}' in stream.getvalue()
+        assert f'goes on after epoch {known}' in stream.getvalue()
         assert f'resumed epoch: {known}' in output
     result = run.result()
     assert [epoch['epoch'] for epoch in result['epochs']] == [1, 2, 3]

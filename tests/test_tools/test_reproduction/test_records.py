@@ -6,7 +6,6 @@ from mmengine.config import Config
 from mmengine.runner import EpochBasedTrainLoop
 
 from lakd_mm.engine.hooks.epoch_record_hook import EpochRecordHook, append_line, number
-from reproduction.plan import Budget, find_target, select
 from reproduction.records import (
     NEEDED,
     VERSION,
@@ -16,6 +15,7 @@ from reproduction.records import (
     write_json,
 )
 from reproduction.runs import Run
+from reproduction.targets import Budget, find_target, select
 
 
 def line(epoch, top1=50.0):

@@ -4,10 +4,10 @@ import pytest
 from mmengine.config import Config
 
 from lakd_mm.engine import ConfigError
-from reproduction.plan import Budget, find_target, matrix_cell, select
 from reproduction.run_config import identity, make_config, read_config, rebase, swap_data
+from reproduction.targets import Budget, find_target, method_cell, select
 
-CONFIGS = Path(__file__).parents[2] / 'configs'
+CONFIGS = Path(__file__).parents[3] / 'configs'
 
 
 def config(cell, data='pickles', teacher=None, recipe='300e', **budget):
@@ -16,7 +16,7 @@ def config(cell, data='pickles', teacher=None, recipe='300e', **budget):
 
 
 def lakd(**kwargs):
-    return config(matrix_cell('lakd', 'r56_r20', 'cifar100'), **kwargs)
+    return config(method_cell('lakd', 'r56_r20', 'cifar100'), **kwargs)
 
 
 def content(cfg):
@@ -41,7 +41,7 @@ def test_swapped_data_are_what_a_config_with_that_base_has(data):
 
 
 def test_data_without_a_base():
-    cell = matrix_cell('lakd', 'r34_r18', 'imagenet')
+    cell = method_cell('lakd', 'r34_r18', 'imagenet')
     with pytest.raises(ConfigError, match='--data in_memory: .*imagenet_in_memory.py does not exi'):
         config(cell, data='in_memory')
 
@@ -86,7 +86,7 @@ def test_a_fraction_is_of_what_a_validation_split_leaves(data):
 
 
 def test_memory_banks_fit_the_fraction():
-    crd = matrix_cell('crd', 'r56_r20', 'cifar100')
+    crd = method_cell('crd', 'r56_r20', 'cifar100')
     text = repr(content(config(crd)).get('model'))
     assert "'num_data': 50000" in text
     assert "'num_data': 5000}" in repr(content(config(crd, fraction=0.1)).get('model'))
@@ -136,6 +136,6 @@ def test_ablations_are_measured_beside_the_teacher():
 def test_figure_1_has_fitnet_at_each_stage():
     (cell,) = select(find_target('fig1'), ['fitnet_stages'])
     assert config(cell).model.transfers.loss_fitnet.at == 'stages'
-    plain = matrix_cell('fitnet', 'r56_r20', 'cifar100')
+    plain = method_cell('fitnet', 'r56_r20', 'cifar100')
     assert config(plain).model.transfers.loss_fitnet.at != 'stages'
     assert identity(config(plain)) != identity(config(cell))

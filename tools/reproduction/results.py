@@ -1,0 +1,228 @@
+"""Results of runs, gathered for a target and grouped by what may be compared."""
+
+import statistics
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from dataclasses import replace as changed
+from pathlib import Path
+from typing import Optional
+
+from lakd_mm.errors import ConfigError
+
+from .records import NEEDED, VERSION, read_epochs, read_json, read_result, write_json
+from .runs import SET_ASIDE
+from .targets import Cell, Target, digest, label, recipe_name
+
+
+@dataclass(frozen=True)
+class BudgetKey:
+    """What runs have in common that may stand side by side.
+
+    Args:
+        recipe (str): '300e', '240e', '100e' or '100e_step'.
+        epochs (int): Trained.
+        recipe_epochs (int): Of the full recipe.
+        fraction (float): Share of the training images.
+        options (tuple): Changes of the configs, as texts.
+        teacher (str): Part of the name of another teacher than the config's.
+    """
+
+    recipe: str
+    epochs: int
+    recipe_epochs: int
+    fraction: float = 1.0
+    options: tuple = ()
+    teacher: str = ''
+
+    @property
+    def short(self) -> bool:
+        """Whether less was trained than the recipe says."""
+        return self.epochs < self.recipe_epochs or self.fraction < 1
+
+    @property
+    def full(self) -> bool:
+        """Whether it is the recipe, no more and no less."""
+        return self.epochs == self.recipe_epochs and self.fraction == 1 and not self.options
+
+    @property
+    def kind(self) -> str:
+        """Full recipe, short run or changed recipe."""
+        return 'full recipe' if self.full else 'short run' if self.short else 'changed recipe'
+
+    @property
+    def mark(self) -> str:
+        """What stands at every number of a run that is not the full recipe."""
+        return {'full recipe': '', 'short run': '†', 'changed recipe': '‡'}[self.kind]
+
+    @property
+    def slug(self) -> str:
+        """Its name in those of files."""
+        other = digest([self.options, self.teacher])[:8] if self.options or self.teacher else ''
+        parts = [self.recipe, f'{self.epochs}e', f'f{self.fraction:g}', other]
+        return '-'.join(part for part in parts if part not in ('', 'f1'))
+
+    def describe(self) -> str:
+        """Return what was trained, such as '3 of 300 epochs on 10 % of the training images'."""
+        of = '' if self.epochs == self.recipe_epochs else f' of {self.recipe_epochs}'
+        share = f' on {100 * self.fraction:g} % of the training images' if self.fraction < 1 else ''
+        changes = [*self.options, *([f'teacher {self.teacher}'] if self.teacher else [])]
+        changes = f', with {", ".join(changes)}' if changes else ''
+        return f'{self.epochs}{of} epochs{share}{changes}'
+
+    def title(self) -> str:
+        """Return a heading."""
+        return f'{self.kind.capitalize()}: {self.describe()}; {label(self.recipe)}'
+
+
+@dataclass
+class Entry:
+    """A cell of a target under one budget: its finished runs, by seed."""
+
+    cell: Cell
+    budget: BudgetKey
+    results: list
+
+    def values(self, metric: str, which: str = 'last') -> list[float]:
+        """Return a metric of each run, after the last epoch or after the best one by top-1."""
+        found = [(r if which == 'last' else r['best'])['metrics'].get(metric) for r in self.results]
+        return [value for value in found if value is not None]
+
+    def mean(self, metric: str, which: str = 'last') -> Optional[float]:
+        """Return the mean over seeds; None without runs."""
+        values = self.values(metric, which)
+        return statistics.fmean(values) if values else None
+
+    def deviation(self, metric: str, which: str = 'last') -> Optional[float]:
+        """Return the standard deviation over seeds (of a sample: n - 1); None below two."""
+        values = self.values(metric, which)
+        return statistics.stdev(values) if len(values) > 1 else None
+
+
+@dataclass
+class Section:
+    """All cells of a target under one budget."""
+
+    budget: BudgetKey
+    entries: list
+
+    def entry(self, row: str, column: str) -> Optional[Entry]:
+        """Return the entry at a place of the table."""
+        return next((e for e in self.entries if (e.cell.row, e.cell.column) == (row, column)), None)
+
+    def seen(self, of: str) -> list[str]:
+        """Return the rows, or columns, with a training that was run."""
+        found = [getattr(e.cell, of) for e in self.entries if e.results and e.cell.kind == 'train']
+        return list(dict.fromkeys(found))
+
+    @property
+    def results(self) -> list[dict]:
+        """The results of all its entries."""
+        return [result for entry in self.entries for result in entry.results]
+
+
+def gather(target: Target, work_dir: Path, out: Path, replace: bool = False) -> list[dict]:
+    """Collect the results of an earlier report and of the work folder in ``results.json``.
+
+    Args:
+        target (Target): The target.
+        work_dir (Path): Folder of the runs.
+        out (Path): Folder of the reports; ``out/<target>/results.json`` is read and written.
+        replace (bool): Leave out what is not in the work folder.
+
+    Returns:
+        List[dict]: The results, by the names of the runs.
+
+    Raises:
+        ConfigError: If the earlier file cannot be read.
+    """
+    found = {} if replace else {result['run']: result for result in read_collection(target, out)}
+    for path in _left_by_runs(target, work_dir, 'result.json'):
+        result = read_result(path)
+        if result is not None:
+            found[result['run']] = result
+    results = [found[name] for name in sorted(found)]
+    content = dict(version=VERSION, target=target.name, results=results)
+    write_json(out / target.name / 'results.json', content)
+    return results
+
+
+def _left_by_runs(target: Target, work_dir: Path, name: str) -> list[Path]:
+    """Return files of a name in the folders of runs, but for those that --redo has set aside."""
+    cells = {(cell.dataset, cell.name) for cell in target.cells}
+    paths = [path for path in work_dir.glob(f'*/*/**/{name}') if path.parent.suffix != SET_ASIDE]
+    return sorted(path for path in paths if path.relative_to(work_dir).parts[:2] in cells)
+
+
+def read_collection(target: Target, out: Path) -> list[dict]:
+    """Read the results of the last report.
+
+    Raises:
+        ConfigError: If the file is there but is none of this program's.
+    """
+    path = out / target.name / 'results.json'
+    if not path.exists():
+        return []
+    content = read_json(path)
+    results = content.get('results') if isinstance(content, dict) else None
+    if not isinstance(results, list) or any(not r.keys() >= NEEDED for r in results):
+        raise ConfigError(f'{path} cannot be read. Restore it, or leave it out with --replace.')
+    return results
+
+
+def unfinished(target: Target, work_dir: Path) -> Iterator[str]:
+    """Name the runs that have begun but are not done, with how far they are."""
+    for path in _left_by_runs(target, work_dir, 'run.json'):
+        if not (path.parent / 'result.json').exists():
+            epochs = len(read_epochs(path.parent / 'epochs.jsonl'))
+            total = (read_json(path) or {}).get('epochs', '?')
+            yield f'{path.parent.relative_to(work_dir).as_posix()}: {epochs} of {total} epochs'
+
+
+def sections(target: Target, results: Sequence[dict]) -> list[Section]:
+    """Group results by budget: full recipes first, then by how much was trained.
+
+    What is no training, such as the teacher's test, stands in each of them, and a training without
+    a teacher in those of every teacher. Without any training there is one section with nothing in
+    it.
+    """
+    trained = [result for result in results if result['kind'] == 'train']
+    keys = {budget_key(result) for result in trained if not _has_no_teacher(result)}
+    alone = {budget_key(result) for result in trained if _has_no_teacher(result)}
+    keys |= alone - {changed(key, teacher='') for key in keys}
+    if not keys:
+        recipe = recipe_name(target.cells[-1].dataset, '300e')
+        keys = {BudgetKey(recipe, *[int(recipe.partition('e')[0])] * 2)}
+    order = sorted(
+        keys, key=lambda key: (key.short, not key.full, -key.epochs * key.fraction, str(key))
+    )
+    return [
+        Section(key, [Entry(cell, key, _of_cell(cell, key, results)) for cell in target.cells])
+        for key in order
+    ]
+
+
+def _of_cell(cell: Cell, key: BudgetKey, results: Sequence[dict]) -> list[dict]:
+    """Return a cell's results under a budget, by seed; of a teacher's tests that which taught."""
+    found = [r for r in results if (r['dataset'], r['cell']) == (cell.dataset, cell.name)]
+    if cell.kind == 'train':
+        alone = changed(key, teacher='')
+        found = [r for r in found if budget_key(r) == (alone if _has_no_teacher(r) else key)]
+        return sorted(found, key=lambda result: result['seed'])
+    taught = [r for r in found if key.teacher and r['run'].endswith(f'/{key.teacher}')]
+    return sorted(taught or found, key=lambda result: result['finished'])[-1:]
+
+
+def _has_no_teacher(result: dict) -> bool:
+    return 'teacher' in result and result['teacher'] is None
+
+
+def budget_key(result: dict) -> BudgetKey:
+    """Return the budget of a result."""
+    return BudgetKey(
+        recipe=recipe_name(result['dataset'], result['recipe']),
+        epochs=result['max_epochs'],
+        recipe_epochs=result['recipe_epochs'],
+        fraction=result['fraction'] or 1.0,
+        options=tuple(f'{key}={value}' for key, value in result['options']),
+        teacher=result['run'].split('/')[2].partition('-teacher_')[2],
+    )
