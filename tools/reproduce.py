@@ -24,9 +24,8 @@ from mmengine.logging import MMLogger
 from lakd_mm.engine import OptionsAction, clear_errors
 from lakd_mm.engine.command_line import public_path
 from lakd_mm.errors import ConfigError
-from reproduction.execution import execute
+from reproduction.execution import execute, locked
 from reproduction.figures import make_figures
-from reproduction.lock import locked
 from reproduction.planner import Settings, plan_runs
 from reproduction.progress import Progress
 from reproduction.report import update, write_report
@@ -41,56 +40,34 @@ ROOT = Path(__file__).resolve().parents[1]
 def parse_args(arguments: Optional[Sequence[str]] = None) -> Namespace:
     """Reads the command line."""
     parser = ArgumentParser(description=__doc__)
-    parser.add_argument('target', metavar='TARGET', help=f'one of {", ".join(TARGETS)}')
-    rows = [row for row in TARGETS['table1'].rows if row != 'teacher']
-    parser.add_argument(
-        '--methods', nargs='+', help=f'of a table: {", ".join(rows)}, teacher; of an ablation: '
-        'its rows (a wrong name lists them); default: all'
-    )  # fmt: skip
-    parser.add_argument('--pairs', nargs='+', help=f'{", ".join(PAIRS)}; default: all')
-    parser.add_argument('--seeds', nargs='+', type=int, default=[0], help='default: 0')
-    parser.add_argument('--epochs', type=int, help='instead of the recipe’s: a short run')
-    parser.add_argument(
-        '--fraction', type=float, help='share of the training images of each class, as 0.1'
-    )
-    parser.add_argument(
-        '--recipe',
-        choices=['300e', '240e'],
-        default='300e',
-        help='LAKD’s (default) or the literature’s; on ImageNet, 100 epochs linear or in steps',
-    )
-    parser.add_argument(
-        '--data', choices=LAYOUTS, default='pickles', help='how the data lie (default: pickles)'
-    )
-    parser.add_argument(
-        '--teacher-ckpt',
-        nargs='+',
-        default=[],
-        metavar='[PAIR_DATASET=]PATH',
-        help='teachers on disk: a file, or a folder with files of the names in the configs',
-    )
-    parser.add_argument(
-        '--cfg-options', nargs='+', action=OptionsAction, default={}, metavar='KEY=VALUE'
-    )
-    parser.add_argument('--jobs', type=int, default=1, help='runs at a time (default: 1)')
-    parser.add_argument('--threads', type=int, help='of each; default: the cores, divided')
-    parser.add_argument('--work-dir', type=Path, default=Path('work_dirs/reproduce'))
-    parser.add_argument(
-        '--out', type=Path, default=Path('docs/results'), help='folder of the reports (%(default)s)'
-    )
-    parser.add_argument('--report-only', action='store_true', help='run nothing; write the report')
-    parser.add_argument(
-        '--readme',
-        type=Path,
-        nargs='?',
-        const=Path('README.md'),
-        help='also fill the results into this file, between its markers (README.md)',
-    )
-    parser.add_argument(
-        '--replace', action='store_true', help='report only what the work folder has'
-    )
-    parser.add_argument('--redo', action='store_true', help='move earlier runs aside, begin anew')
-    parser.add_argument('--dry-run', action='store_true', help='check and list the runs only')
+    option = parser.add_argument
+    option('target', metavar='TARGET', help=f'one of {", ".join(TARGETS)}')
+    methods = ', '.join(TARGETS['table1'].rows[1:])
+    rows = f'of a table: {methods}, teacher; of an ablation: its rows (a wrong name lists them)'
+    option('--methods', nargs='+', help=f'{rows}; default: all')
+    option('--pairs', nargs='+', help=f'{", ".join(PAIRS)}; default: all')
+    option('--seeds', nargs='+', type=int, default=[0], help='default: 0')
+    option('--epochs', type=int, help='instead of the recipe’s: a short run')
+    images = 'share of the training images of each class, as 0.1'
+    option('--fraction', type=float, help=images)
+    recipes = 'LAKD’s (default) or the literature’s; on ImageNet, 100 epochs linear or in steps'
+    option('--recipe', choices=['300e', '240e'], default='300e', help=recipes)
+    layouts = 'how the data lie (default: %(default)s)'
+    option('--data', choices=LAYOUTS, default=next(iter(LAYOUTS)), help=layouts)
+    paths = 'teachers on disk: a file, or a folder with files of the names in the configs'
+    option('--teacher-ckpt', nargs='+', default=[], metavar='[PAIR_DATASET=]PATH', help=paths)
+    option('--cfg-options', nargs='+', action=OptionsAction, default={}, metavar='KEY=VALUE')
+    option('--jobs', type=int, default=1, help='runs at a time (default: 1)')
+    option('--threads', type=int, help='of each; default: the cores, divided')
+    option('--work-dir', type=Path, default=Path('work_dirs/reproduce'))
+    reports = 'folder of the reports (%(default)s)'
+    option('--out', type=Path, default=Path('docs/results'), help=reports)
+    option('--report-only', action='store_true', help='run nothing; write the report')
+    markers = 'also fill the results into this file, between its markers (README.md)'
+    option('--readme', type=Path, nargs='?', const=Path('README.md'), help=markers)
+    option('--replace', action='store_true', help='report only what the work folder has')
+    option('--redo', action='store_true', help='move earlier runs aside, begin anew')
+    option('--dry-run', action='store_true', help='check and list the runs only')
     args = parser.parse_args(arguments)
     for name in ('epochs', 'jobs', 'threads'):
         value = getattr(args, name)
@@ -126,20 +103,14 @@ def plan(args: Namespace, target: Target) -> list[Run]:
 
 
 def run_all(target: Target, runs: list[Run], args: Namespace) -> list[Run]:
-    """Run what is missing, and draw; return the runs that failed.
-
-    Raises:
-        ConfigError: If the work folder is in use.
-    """
+    """Run what is missing, and draw; return the runs that failed."""
     with locked(args.work_dir) as lock:
         for one in runs:
             if args.redo:
                 one.set_aside()
             elif one.changed():
-                print(
-                    f'note: {one.id}: its config has changed since it was begun; it keeps its own. '
-                    '--redo begins it anew.'
-                )
+                kept = 'its config has changed since it was begun; it keeps its own'
+                print(f'note: {one.id}: {kept}. --redo begins it anew.')
         failed = execute(runs, Progress(), args.jobs, args.threads, torch.cuda.device_count(), lock)
         make_figures(target, runs, args.work_dir, args.out)
     return failed
@@ -151,13 +122,13 @@ def run(args: Namespace) -> int:
     # Of what MMEngine tells while configs are read and networks built, only warnings.
     MMLogger.get_instance('reproduce', log_level='WARNING')
     target, failed = find_target(args.target), []
-    if not args.report_only:
-        runs = plan(args, target)
-        if args.dry_run:
-            for one in runs:
-                state = 'done' if one.result() else f'{len(one.records())} of {one.epochs} epochs'
-                print(f'{one.id}   {state}')
-            return 0
+    runs = [] if args.report_only else plan(args, target)
+    if args.dry_run:
+        for one in runs:
+            state = 'done' if one.result() else f'{len(one.records())} of {one.epochs} epochs'
+            print(f'{one.id}   {state}')
+        return 0
+    if runs:
         failed = run_all(target, runs, args)
     for line in unfinished(target, args.work_dir):
         print(f'unfinished: {line}')

@@ -33,7 +33,7 @@ def _masked(**mask) -> tuple[str, dict]:
 
 
 # Rows of the LAKD paper's Table 4, and the joint backward. A row: config and what is changed in it.
-PAIRS = {
+COMPARISONS = {
     'r56_r20': dict(
         size=32,
         batch_size=1024,

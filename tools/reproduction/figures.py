@@ -16,38 +16,29 @@ from .targets import Target, label
 
 
 def make_figures(target: Target, runs: Sequence[Run], work_dir: Path, out: Path) -> list[Path]:
-    """Draw a figure for each seed for which every run of the call is finished.
+    """Draw the figure, if the target is one, for each seed of which all runs are finished.
 
-    Args:
-        target (Target): Nothing is drawn for one that is a table.
-        runs (Sequence[Run]): The runs of the call.
-        work_dir (Path): Gets ``figures/``: pictures and their numbers.
-        out (Path): Folder of the reports; gets the pictures.
-
-    Returns:
-        List[Path]: The pictures.
-
-    Raises:
-        ConfigError: If a tool fails.
+    The picture and its numbers go to ``work_dir/figures``, the picture also to ``out/<target>``;
+    a ConfigError tells that a tool fails.
     """
-    name, command_of = {
-        'fig1': ('heat_map', _heat_map), 'fig5': ('tap_distances', _distances)
-    }.get(target.name, ('', None))  # fmt: skip
+    names = {'fig1': 'heat_map', 'fig5': 'tap_distances'}
     pictures = []
-    for seed in dict.fromkeys(run.seed for run in runs) if command_of else ():
+    for seed in dict.fromkeys(run.seed for run in runs) if target.name in names else ():
         group = [run for run in runs if run.seed == seed and run.cell.kind == 'train']
         results = [run.result() for run in group]
         if not group or None in results:
             continue
-        picture = work_dir / 'figures' / f'{name}-{budget_key(results[0]).slug}-seed{seed}.png'
-        command = command_of(group)
+        slug = budget_key(results[0]).slug
+        picture = work_dir / 'figures' / f'{names[target.name]}-{slug}-seed{seed}.png'
+        command = _heat_map(group) if target.name == 'fig1' else _distances(group)
         if command is None:
             print(f'note: no {picture.name}: the last checkpoints of its runs are gone.')
             continue
-        picture.parent.mkdir(parents=True, exist_ok=True)
+        copy = out / target.name / picture.name
+        for path in (picture, copy):
+            path.parent.mkdir(parents=True, exist_ok=True)
         _call([*command, '--out', str(picture)])
-        (out / target.name).mkdir(parents=True, exist_ok=True)
-        pictures.append(Path(shutil.copy(picture, out / target.name / picture.name)))
+        pictures.append(Path(shutil.copy(picture, copy)))
     return pictures
 
 
@@ -66,21 +57,15 @@ def _heat_map(runs: Sequence[Run]) -> Optional[list[str]]:
 
 def _distances(runs: Sequence[Run]) -> list[str]:
     """Return the call for Fig. 5: the logs of the runs."""
-    command = [f'{runs[0].tools}/analysis_tools/tap_distances.py', '--source', 'log']
-    for run in runs:
-        command += ['--run', label(run.cell.row), str(run.folder)]
-    return command
+    named = [['--run', label(run.cell.row), str(run.folder)] for run in runs]
+    return [f'{runs[0].tools}/analysis_tools/tap_distances.py', '--source', 'log', *sum(named, [])]
 
 
 def _call(command: Sequence[str]) -> None:
     """Run a tool, quietly unless it fails."""
-    done = subprocess.run(
-        [sys.executable, *command],
-        env={**os.environ, 'OMP_WAIT_POLICY': 'passive'},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
+    to_pipe = dict(stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    env = {**os.environ, 'OMP_WAIT_POLICY': 'passive'}
+    done = subprocess.run([sys.executable, *command], env=env, **to_pipe)
     if done.returncode:
         end = '\n'.join(done.stdout.splitlines()[-8:])
         raise ConfigError(f'{Path(command[0]).name} failed:\n{end}')

@@ -17,38 +17,26 @@ from mmpretrain.registry import MODELS
 from lakd_mm.engine import check_data_folders
 from lakd_mm.errors import ConfigError, near_names
 
-from .run_config import identity, make_config, read_config
+from .run_config import LAYOUTS, identity, make_config, read_config
 from .runs import Run
 from .targets import PAIRS, Budget, Cell, recipe_name
 
 
 @dataclass
 class Settings:
-    """What a call says besides its cells.
+    """What a call says besides its cells."""
 
-    Args:
-        root (Path): Folder that holds configs/ and tools/.
-        work_dir (Path): Folder of all runs.
-        data (str): Which base describes the data.
-        teachers (tuple): Pairs of name and path; the name is empty for any teacher.
-        command (str): The call, for the record.
-    """
-
-    root: Path
-    work_dir: Path
-    data: str = 'pickles'
-    teachers: tuple = ()
-    command: str = ''
+    root: Path  # Folder that holds configs/ and tools/.
+    work_dir: Path  # Folder of all runs.
+    data: str = next(iter(LAYOUTS))  # Which base describes the data.
+    teachers: tuple = ()  # Pairs of name and path; the name is empty for any teacher.
+    command: str = ''  # The call, for the record.
 
 
 def plan_runs(
     cells: Sequence[Cell], budget: Budget, seeds: Sequence[int], settings: Settings
 ) -> list[Run]:
-    """Make the runs of some cells and check everything that can be checked before they start.
-
-    Raises:
-        ConfigError: With everything that is missing, one line each.
-    """
+    """Make the runs of some cells; a ConfigError names all that would stop them, a line each."""
     _check_teacher_names(settings.teachers, cells)
     facts = dict(commit=commit(settings.root), command=settings.command)
     runs, problems = [], []
@@ -118,11 +106,11 @@ def _own_teacher(cfg: Config, cell: Cell, configs: Path) -> Optional[str]:
     """Return the checkpoint that the config names; for a teacher itself, that of its pair's."""
     if cell.kind != 'test':
         return cfg.model.get('teacher_ckpt')
-    names = (
-        f'{method}/{method}_{cell.column}_{cell.dataset}.py' for method in ('lakd', 'kd', 'cat_kd')
-    )
-    path = next((configs / name for name in names if (configs / name).exists()), None)
-    return Config.fromfile(path).model.get('teacher_ckpt') if path else None
+    for method in ('lakd', 'kd', 'cat_kd'):
+        path = configs / method / f'{method}_{cell.column}_{cell.dataset}.py'
+        if path.exists():
+            return Config.fromfile(path).model.get('teacher_ckpt')
+    return None
 
 
 def teacher_names(cell: Cell) -> list[str]:
@@ -213,17 +201,17 @@ def _check_networks(run: Run) -> None:
 
 def commit(root: Path) -> Optional[str]:
     """Return the commit of the checkout, marked where files differ; None outside of one."""
-    calls = (
-        ['rev-parse', '--show-toplevel'],
-        ['rev-parse', '--short', 'HEAD'],
-        ['status', '--porcelain', '--untracked-files=no', 'lakd_mm', 'configs', 'tools'],
-    )
-    options = dict(capture_output=True, text=True, check=True)
+
+    def git(*words: str) -> str:
+        command = ['git', '-C', str(root), *words]
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout
+
     try:
-        done = [subprocess.run(['git', '-C', str(root), *words], **options) for words in calls]
+        top, named = git('rev-parse', '--show-toplevel', '--short', 'HEAD').splitlines()
+        code = ('lakd_mm', 'configs', 'tools')
+        changed = git('status', '--porcelain', '--untracked-files=no', *code)
     except (OSError, subprocess.CalledProcessError):
         return None
-    top, named, changed = (one.stdout.strip() for one in done)
     if Path(top).resolve() != root.resolve():
         # Installed below a checkout of something else.
         return None

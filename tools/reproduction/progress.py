@@ -20,27 +20,21 @@ class Progress:
 
     def __init__(self, stream: Optional[TextIO] = None):
         self.console = Console(file=stream, highlight=False, markup=False, emoji=False)
-        columns = (
-            TextColumn('{task.description}', markup=False),
-            BarColumn(),
-            MofNCompleteColumn(),
-        )
+        text = TextColumn('{task.description}', markup=False)
         off = not self.console.is_terminal
+        columns = (text, BarColumn(), MofNCompleteColumn())
         self.bars = Bars(*columns, console=self.console, transient=True, disable=off)
-        self.tasks: dict = {}
         self.runs: list[Run] = []
+        # By the run's id: its bar, when its epoch began, epochs done and the seconds of one.
+        self.tasks, self.epoch_began, self.reached, self.seconds = {}, {}, {}, {}
         self.over: set = set()
-        self.failures: list[str] = []
-        self.seconds: dict = {}
-        self.reached: dict = {}
-        self.epoch_began: dict = {}
+        self.failures = 0
         self.jobs = 1
         self.since = time.monotonic()
 
     def begin(self, runs: Sequence[Run], done: Sequence[Run], jobs: int) -> None:
         """Note what there is to do."""
-        self.runs, self.jobs = list(runs), jobs
-        self.over = {run.id for run in done}
+        self.runs, self.jobs, self.over = list(runs), jobs, {run.id for run in done}
         for run in runs:
             self._note(run)
         before = f', {len(self.over)} done before' if self.over else ''
@@ -52,8 +46,7 @@ class Progress:
         """A run begins or goes on."""
         self.epoch_began[run.id] = time.monotonic()
         reached = self.reached.get(run.id, 0)
-        where = f'goes on after epoch {reached}' if reached else 'begins'
-        self.say(f'{run.id}   {where}')
+        self.say(f'{run.id}   {f"goes on after epoch {reached}" if reached else "begins"}')
         self.tasks[run.id] = self.bars.add_task(run.id, total=run.epochs, completed=reached)
 
     def epoch(self, run: Run, record: dict) -> None:
@@ -62,22 +55,20 @@ class Progress:
         self.epoch_began[run.id] = time.monotonic()
         top1 = record['metrics'].get('accuracy/top1')
         accuracy = '' if top1 is None else f'   top-1 {top1:6.2f} %'
-        self.say(
-            f'{run.id}   epoch {record["epoch"]}/{run.epochs}{accuracy}'
-            f'   {record["seconds"]:.0f} s   | {self.outlook()}'
-        )
+        epoch = f'epoch {record["epoch"]}/{run.epochs}{accuracy}   {record["seconds"]:.0f} s'
+        self.say(f'{run.id}   {epoch}   | {self.outlook()}')
 
     def done(self, run: Run) -> None:
         """A run is complete."""
         self._end(run)
         self.say(f'{run.id}   done   | {self.outlook()}')
 
-    def failed(self, run: Run, code: int, output: str) -> None:
-        """A run has ended without a result."""
+    def failed(self, run: Run, code: int, output: Sequence[str]) -> None:
+        """A run has ended without a result; ``output`` has the last lines of its log."""
         self._end(run)
-        self.failures.append(run.id)
+        self.failures += 1
         self.say(f'{run.id}   FAILED (exit status {code}); the end of its output.log:')
-        for line in output.splitlines():
+        for line in output:
             self.console.print(f'    {line}', soft_wrap=True)
 
     def tick(self) -> None:
@@ -85,10 +76,8 @@ class Progress:
         for name, task in self.tasks.items():
             done = len(self.over) if name == 'all' else self.reached.get(name, 0)
             self.bars.update(task, completed=done)
-        since = duration(time.monotonic() - self.since)
-        self.bars.update(
-            self.tasks['all'], description=f'{since} since the start, {self.outlook()}'
-        )
+        since = f'{duration(time.monotonic() - self.since)} since the start'
+        self.bars.update(self.tasks['all'], description=f'{since}, {self.outlook()}')
 
     def end(self) -> None:
         """Take the bars away."""
@@ -98,28 +87,25 @@ class Progress:
         """Return how many runs are over, and the time left."""
         left = self.time_left()
         words = 'time left not known yet' if left is None else f'{duration(left)} left'
-        failed = f', {len(self.failures)} failed' if self.failures else ''
-        return f'{len(self.over) - len(self.failures)} of {len(self.runs)} runs{failed}, {words}'
+        failed = f', {self.failures} failed' if self.failures else ''
+        return f'{len(self.over) - self.failures} of {len(self.runs)} runs{failed}, {words}'
 
     def time_left(self) -> Optional[float]:
         """Return seconds, from the epochs that are known: a run's own, or the mean of all."""
-        known = list(self.seconds.values())
         todo = [run for run in self.runs if run.id not in self.over]
-        if not todo or not known:
+        if not todo or not self.seconds:
             return None if todo else 0.0
-        mean = sum(known) / len(known)
-        left = [self._left(run, self.seconds.get(run.id, mean)) for run in todo]
+        left, now = [], time.monotonic()
+        for run in todo:
+            mean = sum(self.seconds.values()) / len(self.seconds)
+            seconds = self.seconds.get(run.id, mean)
+            spent = min(now - self.epoch_began.get(run.id, now), seconds)
+            left.append(max(0.0, (run.epochs - self.reached.get(run.id, 0)) * seconds - spent))
         return max(sum(left) / min(self.jobs, len(left)), max(left))
 
     def say(self, text: str) -> None:
         """Write a line, with the time of the day."""
         self.console.print(f'{time.strftime("%H:%M:%S")}  {text}', soft_wrap=True)
-
-    def _left(self, run: Run, seconds: float) -> float:
-        """Return the seconds left of a run with so many an epoch."""
-        began = self.epoch_began.get(run.id)
-        spent = 0.0 if began is None else min(time.monotonic() - began, seconds)
-        return max(0.0, (run.epochs - self.reached.get(run.id, 0)) * seconds - spent)
 
     def _note(self, run: Run) -> None:
         records = run.records()
@@ -129,8 +115,7 @@ class Progress:
 
     def _end(self, run: Run) -> None:
         self.over.add(run.id)
-        if run.id in self.tasks:
-            self.bars.remove_task(self.tasks.pop(run.id))
+        self.bars.remove_task(self.tasks.pop(run.id))
 
 
 def duration(seconds: float) -> str:

@@ -3,6 +3,7 @@
 import base64
 import html
 import io
+import itertools
 import re
 import statistics
 from collections.abc import Sequence
@@ -34,16 +35,9 @@ MARKERS = re.compile(r'<!-- results: (\w+) -->\n(.*?)<!-- end results -->', re.D
 
 
 def write_report(target: Target, work_dir: Path, out: Path, replace: bool = False) -> list[Path]:
-    """Gather the results of a target and write Markdown, CSV, HTML and JSON.
+    """Write Markdown, CSV, HTML and JSON to ``out/<target>``, and return the files.
 
-    Args:
-        target (Target): The target.
-        work_dir (Path): Folder of the runs.
-        out (Path): Folder of the reports; the files go to ``out/<target>``.
-        replace (bool): Leave out results of an earlier report that the work folder does not have.
-
-    Returns:
-        List[Path]: The files.
+    The arguments are those of :func:`gather`.
     """
     results, folder = gather(target, work_dir, out, replace), out / target.name
     for old in folder.glob('curves-*.svg'):
@@ -123,14 +117,16 @@ def _memory_blocks(results: Sequence[dict]) -> list[str]:
 
 
 def learning_curves(section: Section) -> Optional[str]:
-    """Draw top-1 after each epoch: a panel a pair, a curve a method, the mean over seeds.
+    """Draw top-1 after each epoch as SVG: a panel a pair, a curve a method, the mean over seeds.
 
-    Returns:
-        str: SVG, the same for the same runs; None if no run has two epochs.
+    The text is the same for the same runs; None if no run has two epochs.
     """
     panels: dict = {}
     for entry in section.entries:
-        curve = mean_curve(entry.results)
+        seeds = [[one['metrics'].get(TOP1) for one in run['epochs']] for run in entry.results]
+        # As far as all seeds have a value.
+        values = itertools.takewhile(lambda epoch: None not in epoch, zip(*seeds))
+        curve = [statistics.fmean(epoch) for epoch in values]
         if len(curve) > 1:
             panel = panels.setdefault(label(entry.cell.column), {})
             panel[label(entry.cell.row)] = (list(range(1, len(curve) + 1)), curve)
@@ -142,27 +138,13 @@ def learning_curves(section: Section) -> Optional[str]:
     return text.getvalue()
 
 
-def mean_curve(results: list[dict]) -> list[float]:
-    """Return the mean over runs of top-1 after each epoch, as far as all of them have one."""
-    rows = [[epoch['metrics'].get(TOP1) for epoch in result['epochs']] for result in results]
-    found = []
-    for values in zip(*rows):
-        if None in values:
-            break
-        found.append(statistics.fmean(values))
-    return found
-
-
 def fill(text: str, out: Path, link: str = 'docs/results') -> str:
-    """Write the block of each pair of markers anew, from ``out/<target>/results.json``.
+    """Write the block of each pair of markers in the README anew.
 
     Args:
         text (str): The README.
         out (Path): Folder of the reports.
         link (str): The same folder as the README sees it.
-
-    Raises:
-        ConfigError: If a marker names no target.
     """
 
     def block(match: re.Match) -> str:
@@ -175,11 +157,7 @@ def fill(text: str, out: Path, link: str = 'docs/results') -> str:
 
 
 def update(path: Path, out: Path) -> None:
-    """Fill the markers of a file.
-
-    Raises:
-        ConfigError: If there is no such file or it has no markers.
-    """
+    """Fill the markers of a file; a ConfigError if there is none."""
     if not path.exists():
         raise ConfigError(f'--readme {path}: there is no such file.')
     text = path.read_text(encoding='utf-8')
@@ -225,9 +203,10 @@ def to_html(text: str, folder: Path) -> str:
 
 def _html(block: str, folder: Path) -> str:
     lines = block.split('\n')
-    heading, figure = re.match(r'(#+) (.*)', block), re.match(r'!\[(.*)\]\((.*)\)', block)
+    heading, figure = re.match(r'#+ ', block), re.fullmatch(r'!\[(.*)\]\((.*)\)', block)
     if heading:
-        return f'<h{len(heading[1])}>{_inline(heading[2])}</h{len(heading[1])}>'
+        tag = f'h{heading.end() - 1}'
+        return f'<{tag}>{_inline(block[heading.end() :])}</{tag}>'
     if figure:
         words, path = html.escape(figure[1]), folder / figure[2]
         media = 'image/svg+xml' if path.suffix == '.svg' else 'image/png'
@@ -235,29 +214,28 @@ def _html(block: str, folder: Path) -> str:
         image = f'<img alt="{words}" src="data:{media};base64,{data}">'
         return f'<figure>{image}<figcaption>{words}</figcaption></figure>'
     if block.startswith('|'):
-        header, *rows = [line[2:-2].split(' | ') for line in (lines[0], *lines[2:])]
-        head = ''.join(f'<th>{_inline(cell)}</th>' for cell in header)
-        body = ''.join(f'<tr{_own(row)}>{"".join(map(_cell, row))}</tr>\n' for row in rows)
+        head, *rows = [line[2:-2].split(' | ') for line in (lines[0], *lines[2:])]
+        head = ''.join(f'<th>{_inline(cell)}</th>' for cell in head)
         head = f'<thead><tr>{head}</tr></thead>'
-        return f'<div class="scroll"><table>\n{head}\n<tbody>\n{body}</tbody>\n</table></div>'
+        body = '\n'.join(map(_row, rows))
+        return f'<div class="scroll"><table>\n{head}\n<tbody>\n{body}\n</tbody>\n</table></div>'
     if block.startswith('* '):
         return f'<ul>{"".join(f"<li>{_inline(line[2:])}</li>" for line in lines)}</ul>'
     if block.startswith('```'):
-        return f'<pre>{html.escape(chr(10).join(lines[1:-1]))}</pre>'
+        return f'<pre>{html.escape(block[len("```bash") : -len("```")].strip())}</pre>'
     return f'<p class="{"note" if block[0] in "†‡" else "p"}">{_inline(block)}</p>'
+
+
+def _row(cells: Sequence[str]) -> str:
+    row = '<tr class="own">' if cells[0].startswith('LAKD') else '<tr>'
+    for text in cells:
+        absent, marked = text.startswith(NOT_RUN), re.search('[†‡]', text)
+        kind = ' class="absent"' if absent else ' class="marked"' if marked else ''
+        row += f'<td{kind}>{_inline(text)}</td>'
+    return f'{row}</tr>'
 
 
 def _inline(text: str) -> str:
     """Escape text; `code` and **strong** as in Markdown."""
     text = re.sub(r'`([^`]+)`', r'<code>\1</code>', html.escape(text, quote=False))
     return re.sub(r'\*\*(.+?)\*\*', r'<strong>\1</strong>', text)
-
-
-def _own(row: Sequence[str]) -> str:
-    return ' class="own"' if row[0].startswith('LAKD') else ''
-
-
-def _cell(text: str) -> str:
-    absent, marked = text.startswith(NOT_RUN), '†' in text or '‡' in text
-    kind = ' class="absent"' if absent else ' class="marked"' if marked else ''
-    return f'<td{kind}>{_inline(text)}</td>'

@@ -13,53 +13,40 @@ from .records import NEEDED, VERSION, read_epochs, read_json, read_result, write
 from .runs import SET_ASIDE
 from .targets import Cell, Target, digest, label, recipe_name
 
+# Marks of the numbers of each kind of run.
+KINDS = {'full recipe': '', 'changed recipe': '‡', 'short run': '†'}
+
 
 @dataclass(frozen=True)
 class BudgetKey:
-    """What runs have in common that may stand side by side.
+    """What runs have in common that may stand side by side."""
 
-    Args:
-        recipe (str): '300e', '240e', '100e' or '100e_step'.
-        epochs (int): Trained.
-        recipe_epochs (int): Of the full recipe.
-        fraction (float): Share of the training images.
-        options (tuple): Changes of the configs, as texts.
-        teacher (str): Part of the name of another teacher than the config's.
-    """
-
-    recipe: str
-    epochs: int
+    recipe: str  # '300e', '240e', '100e' or '100e_step'.
+    epochs: int  # Trained.
     recipe_epochs: int
-    fraction: float = 1.0
-    options: tuple = ()
-    teacher: str = ''
+    fraction: float = 1.0  # Of the training images.
+    options: tuple = ()  # Changes of the configs, as texts.
+    teacher: str = ''  # Part of the name of another teacher than the config's.
 
     @property
-    def short(self) -> bool:
-        """Whether less was trained than the recipe says."""
-        return self.epochs < self.recipe_epochs or self.fraction < 1
+    def kind(self) -> str:
+        """Which of KINDS."""
+        if self.epochs < self.recipe_epochs or self.fraction < 1:
+            return 'short run'
+        changed = self.options or self.epochs > self.recipe_epochs
+        return 'changed recipe' if changed else 'full recipe'
 
     @property
     def full(self) -> bool:
         """Whether it is the recipe, no more and no less."""
-        return self.epochs == self.recipe_epochs and self.fraction == 1 and not self.options
-
-    @property
-    def kind(self) -> str:
-        """Full recipe, short run or changed recipe."""
-        return 'full recipe' if self.full else 'short run' if self.short else 'changed recipe'
-
-    @property
-    def mark(self) -> str:
-        """What stands at every number of a run that is not the full recipe."""
-        return {'full recipe': '', 'short run': '†', 'changed recipe': '‡'}[self.kind]
+        return self.kind == 'full recipe'
 
     @property
     def slug(self) -> str:
         """Its name in those of files."""
         other = digest([self.options, self.teacher])[:8] if self.options or self.teacher else ''
-        parts = [self.recipe, f'{self.epochs}e', f'f{self.fraction:g}', other]
-        return '-'.join(part for part in parts if part not in ('', 'f1'))
+        share = f'f{self.fraction:g}' if self.fraction < 1 else ''
+        return '-'.join(filter(None, [self.recipe, f'{self.epochs}e', share, other]))
 
     def describe(self) -> str:
         """Return what was trained, such as '3 of 300 epochs on 10 % of the training images'."""
@@ -82,20 +69,16 @@ class Entry:
     budget: BudgetKey
     results: list
 
-    def values(self, metric: str, which: str = 'last') -> list[float]:
-        """Return a metric of each run, after the last epoch or after the best one by top-1."""
+    def over_seeds(
+        self, metric: str, which: str = 'last'
+    ) -> tuple[Optional[float], Optional[float]]:
+        """Return mean and deviation (of a sample: n - 1), after the 'last' or the 'best' epoch."""
         found = [(r if which == 'last' else r['best'])['metrics'].get(metric) for r in self.results]
-        return [value for value in found if value is not None]
-
-    def mean(self, metric: str, which: str = 'last') -> Optional[float]:
-        """Return the mean over seeds; None without runs."""
-        values = self.values(metric, which)
-        return statistics.fmean(values) if values else None
-
-    def deviation(self, metric: str, which: str = 'last') -> Optional[float]:
-        """Return the standard deviation over seeds (of a sample: n - 1); None below two."""
-        values = self.values(metric, which)
-        return statistics.stdev(values) if len(values) > 1 else None
+        values = [value for value in found if value is not None]
+        return (
+            statistics.fmean(values) if values else None,
+            statistics.stdev(values) if len(values) > 1 else None,
+        )
 
 
 @dataclass
@@ -121,19 +104,13 @@ class Section:
 
 
 def gather(target: Target, work_dir: Path, out: Path, replace: bool = False) -> list[dict]:
-    """Collect the results of an earlier report and of the work folder in ``results.json``.
+    """Add the results of the work folder to ``out/<target>/results.json``, and return them all.
 
     Args:
         target (Target): The target.
         work_dir (Path): Folder of the runs.
-        out (Path): Folder of the reports; ``out/<target>/results.json`` is read and written.
+        out (Path): Folder of the reports.
         replace (bool): Leave out what is not in the work folder.
-
-    Returns:
-        List[dict]: The results, by the names of the runs.
-
-    Raises:
-        ConfigError: If the earlier file cannot be read.
     """
     found = {} if replace else {result['run']: result for result in read_collection(target, out)}
     for path in _left_by_runs(target, work_dir, 'result.json'):
@@ -154,11 +131,7 @@ def _left_by_runs(target: Target, work_dir: Path, name: str) -> list[Path]:
 
 
 def read_collection(target: Target, out: Path) -> list[dict]:
-    """Read the results of the last report.
-
-    Raises:
-        ConfigError: If the file is there but is none of this program's.
-    """
+    """Read the results of the last report; a ConfigError if the file is none of ours."""
     path = out / target.name / 'results.json'
     if not path.exists():
         return []
@@ -182,8 +155,7 @@ def sections(target: Target, results: Sequence[dict]) -> list[Section]:
     """Group results by budget: full recipes first, then by how much was trained.
 
     What is no training, such as the teacher's test, stands in each of them, and a training without
-    a teacher in those of every teacher. Without any training there is one section with nothing in
-    it.
+    a teacher in those of every teacher. Without any training there is one, empty section.
     """
     trained = [result for result in results if result['kind'] == 'train']
     keys = {budget_key(result) for result in trained if not _has_no_teacher(result)}
@@ -192,12 +164,10 @@ def sections(target: Target, results: Sequence[dict]) -> list[Section]:
     if not keys:
         recipe = recipe_name(target.cells[-1].dataset, '300e')
         keys = {BudgetKey(recipe, *[int(recipe.partition('e')[0])] * 2)}
-    order = sorted(
-        keys, key=lambda key: (key.short, not key.full, -key.epochs * key.fraction, str(key))
-    )
+    kinds = list(KINDS)
     return [
         Section(key, [Entry(cell, key, _of_cell(cell, key, results)) for cell in target.cells])
-        for key in order
+        for key in sorted(keys, key=lambda k: (kinds.index(k.kind), -k.epochs * k.fraction, str(k)))
     ]
 
 

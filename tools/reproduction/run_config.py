@@ -12,7 +12,7 @@ from lakd_mm.errors import ConfigError, near_names
 
 from .targets import DATA, READING_KEYS, Budget, Cell, digest
 
-# What a data base in configs/_base_/datasets adds to the name of the data set.
+# What a data base in configs/_base_/datasets adds to the name of the data set; the configs' first.
 LAYOUTS = {
     'pickles': '',
     'folder': '_folder',
@@ -29,11 +29,7 @@ IDENTITY_KEYS = (
 
 
 def read_config(configs: Path, cell: Cell, recipe: str) -> Config:
-    """Read the config of a cell.
-
-    Raises:
-        ConfigError: If there is none.
-    """
+    """Read the config of a cell; a ConfigError if there is none."""
     if recipe not in cell.configs:
         raise ConfigError(f'it has no config for --recipe {recipe}.')
     path = configs / cell.configs[recipe]
@@ -43,19 +39,14 @@ def read_config(configs: Path, cell: Cell, recipe: str) -> Config:
 
 
 def make_config(
-    cfg: Config,
-    cell: Cell,
-    budget: Budget,
-    configs: Path,
-    data: str = 'pickles',
-    teacher: Optional[str] = None,
+    cfg: Config, cell: Cell, budget: Budget, configs: Path, data: str, teacher: Optional[str] = None
 ) -> Config:
     """Return a config on its own, without bases, that is left as it is by whatever comes later.
 
     Args:
-        cfg (Config): What :func:`read_config` read.
+        cfg (Config): What :func:`read_config` read for the cell.
         cell (Cell): What it is for.
-        budget (Budget): Epochs, share of the images and other changes.
+        budget (Budget): What the call changes.
         configs (Path): The folder of the configs.
         data (str): Which base describes the data: a key of ``LAYOUTS``.
         teacher (str, optional): Checkpoint of the teacher, instead of the config's.
@@ -73,7 +64,8 @@ def make_config(
     if cell.kind == 'train':
         _apply_budget(cfg, budget)
         _record_epochs(cfg)
-        _add_metrics(cfg, cell)
+        if cell.measured and 'teacher' in cfg.model:
+            _add_metrics(cfg, cell)
     for key, _ in budget.options:
         if key.startswith(('train_cfg', 'randomness', 'default_hooks.checkpoint')):
             raise ConfigError(f'--cfg-options {key}: use --epochs and --seeds.')
@@ -83,12 +75,8 @@ def make_config(
 
 
 def swap_data(content: dict, folder: Path, dataset: str, data: str) -> dict:
-    """Exchange the base of the data, and keep what a config says differently from its base.
-
-    Raises:
-        ConfigError: If there is no such base.
-    """
-    bases = [folder / f'{dataset}{LAYOUTS[layout]}.py' for layout in ('pickles', data)]
+    """Exchange the base of the data, and keep what a config says differently from its base."""
+    bases = [folder / f'{dataset}{LAYOUTS[layout]}.py' for layout in (next(iter(LAYOUTS)), data)]
     for base in bases:
         if not base.exists():
             raise ConfigError(
@@ -123,15 +111,14 @@ def identity(cfg: Config) -> str:
 
 
 def _without_places(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {
-            key: Path(str(part)).name if key == 'teacher_ckpt' and part else _without_places(part)
-            for key, part in value.items()
-            if key not in READING_KEYS
-        }
     if isinstance(value, (list, tuple)):
         return [_without_places(part) for part in value]
-    return value
+    if not isinstance(value, dict):
+        return value
+    kept = {key: _without_places(part) for key, part in value.items() if key not in READING_KEYS}
+    if kept.get('teacher_ckpt'):
+        kept['teacher_ckpt'] = Path(str(kept['teacher_ckpt'])).name
+    return kept
 
 
 def _apply_budget(cfg: Config, budget: Budget) -> None:
@@ -154,16 +141,14 @@ def _apply_budget(cfg: Config, budget: Budget) -> None:
 
 def _shrink_schedules(cfg: Config, factor: float) -> None:
     """Move what a schedule does at some epoch to the same share of fewer epochs."""
-
-    def moved(epoch: int) -> int:
-        return max(1, round(factor * epoch))
-
     schedules = cfg.get('param_scheduler') or []
     for schedule in schedules if isinstance(schedules, list) else [schedules]:
         for key in EPOCH_KEYS if schedule.get('by_epoch', True) else ():
             value = schedule.get(key)
-            if value:
-                schedule[key] = [*map(moved, value)] if isinstance(value, list) else moved(value)
+            if isinstance(value, list):
+                schedule[key] = [max(1, round(factor * epoch)) for epoch in value]
+            elif value:
+                schedule[key] = max(1, round(factor * value))
 
 
 def _shrink_banks(model: Any, share: float, num_classes: int) -> None:
@@ -191,9 +176,7 @@ def _record_epochs(cfg: Config) -> None:
 
 
 def _add_metrics(cfg: Config, cell: Cell) -> None:
-    """Add what is measured for a cell to the validation, where there is a teacher."""
-    if not cell.measured or 'teacher' not in cfg.model:
-        return
+    """Add what is measured for a cell, beside the teacher, to the validation."""
     evaluators = cfg.val_evaluator
     evaluators = list(evaluators) if isinstance(evaluators, (list, tuple)) else [evaluators]
     present = {evaluator.get('type') for evaluator in evaluators}

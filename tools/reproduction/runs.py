@@ -1,6 +1,5 @@
 """One run: its folder, its command, and what it has left so far."""
 
-import os
 import shutil
 import sys
 import time
@@ -31,33 +30,19 @@ TIME = '%Y-%m-%d %H:%M:%S'
 
 @dataclass
 class Run:
-    """A training, or a test, in a folder of its own.
+    """A training, or a test, in a folder of its own."""
 
-    Args:
-        id (str): Its folder under the work folder, which names cell, budget and seed.
-        cell (Cell): The place that it is for.
-        budget (Budget): How much is trained.
-        seed (int): Seed of every random number.
-        cfg (Config): The whole config.
-        recipe_epochs (int): Epochs of the full recipe.
-        identity (str): From :func:`run_config.identity`.
-        work_dir (Path): The work folder of all runs.
-        tools (Path): Folder of train.py and test.py.
-        checkpoint (str, optional): What is tested.
-        facts (dict): Noted in the result: data, teacher, commit, command…
-    """
-
-    id: str
+    id: str  # Its folder under the work folder, which names cell, budget and seed.
     cell: Cell
     budget: Budget
     seed: int
-    cfg: Optional[Config]
-    recipe_epochs: int
-    identity: str
-    work_dir: Path
-    tools: Path
-    checkpoint: Optional[str] = None
-    facts: dict = field(default_factory=dict)
+    cfg: Optional[Config]  # The whole config.
+    recipe_epochs: int  # Of the full recipe.
+    identity: str  # From run_config.identity.
+    work_dir: Path  # Of all runs.
+    tools: Path  # Folder of train.py and test.py.
+    checkpoint: Optional[str] = None  # What is tested.
+    facts: dict = field(default_factory=dict)  # For the result: data, teacher, commit, command.
 
     @property
     def folder(self) -> Path:
@@ -94,19 +79,17 @@ class Run:
 
     def prepare(self) -> list[str]:
         """Write the config and return the command that begins the run or goes on with it."""
-        begun = self.begun
+        begun, folder = self.begun, str(self.folder)
         # Not in the folder itself, where MMEngine writes what it makes of it.
         config = self.folder / 'plan' / 'config.py'
         # A changed config would make two halves that do not belong together.
         if not self.changed() or not config.exists():
             if self.cfg is not None:
                 write_text(config, self.cfg.pretty_text)
-            begun.update(
-                cell=self.cell.name, identity=self.identity, epochs=self.epochs, facts=self.facts
-            )
+            name, facts = self.cell.name, self.facts
+            begun.update(cell=name, identity=self.identity, epochs=self.epochs, facts=facts)
         begun.setdefault('started', []).append(time.strftime(TIME))
         write_json(self.folder / 'run.json', begun)
-        folder = str(self.folder)
         if self.cell.kind == 'memory':
             words = ['benchmarks/memory.py', '--pair', self.cell.column]
             words += ['--out', f'{folder}/memory.json']
@@ -114,9 +97,7 @@ class Run:
             words = ['test.py', str(config), self.checkpoint, '--work-dir', folder]
             words += ['--out', f'{folder}/metrics.json', '--out-item', 'metrics']
         else:
-            words = ['train.py', str(config), '--work-dir', folder]
-            checkpoint = self._resume_from()
-            words += ['--resume', checkpoint] if checkpoint else []
+            words = ['train.py', str(config), '--work-dir', folder, *self._resume()]
         return [sys.executable, str(self.tools / words[0]), *words[1:]]
 
     def finish(self) -> Optional[dict]:
@@ -178,35 +159,17 @@ class Run:
         best = dict(epoch=0, metrics=content['metrics'])
         return dict(content, seconds=seconds, hardware=hardware(), epochs=[], best=best)
 
-    def _resume_from(self) -> Optional[str]:
-        """Return the last checkpoint whose epoch was validated; remove what came after it.
+    def _resume(self) -> list[str]:
+        """Return the option that goes on after the last epoch; remove what came after it.
 
-        Its epoch has a line in ``epochs.jsonl``, so the file is whole and nothing of the epoch is
-        missing.
+        A line in ``epochs.jsonl`` says that the epoch's checkpoint is whole and was validated.
         """
         paths = {path.stem.partition('_')[2]: path for path in self.folder.glob('epoch_*.pth')}
         saved = {int(epoch): path for epoch, path in paths.items() if epoch.isdigit()}
         last = max((epoch for epoch in saved if epoch <= len(self.records())), default=None)
         if last is None:
-            return None
-        for epoch, path in saved.items():
-            if epoch > last:
-                path.unlink()
+            return []
+        for path in [path for epoch, path in saved.items() if epoch > last]:
+            path.unlink()
         write_text(self.folder / 'last_checkpoint', str(saved[last]))
-        return str(saved[last])
-
-
-def environment(threads: int, slot: int, devices: int) -> dict:
-    """Return the environment of a run's process.
-
-    Args:
-        threads (int): How many it may compute with.
-        slot (int): Which of the processes at a time it is, from 0.
-        devices (int): GPUs; the processes take turns on them.
-    """
-    variables = {**os.environ, 'OMP_NUM_THREADS': str(threads), 'OMP_WAIT_POLICY': 'passive'}
-    if devices > 1:
-        visible = os.environ.get('CUDA_VISIBLE_DEVICES') or ','.join(map(str, range(devices)))
-        visible = visible.split(',')
-        variables['CUDA_VISIBLE_DEVICES'] = visible[slot % len(visible)]
-    return variables
+        return ['--resume', str(saved[last])]

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Optional
 
 from .progress import duration
-from .results import Entry, Section, sections
+from .results import KINDS, Entry, Section, sections
 from .targets import PAPER, Target, label
 
 NOT_RUN = 'not run'
@@ -15,11 +15,11 @@ TOP1 = 'accuracy/top1'
 
 def number(entry: Entry, metric: str, which: str = 'last') -> str:
     """Return a number of ours, marked unless it is the full recipe's; 'not run' without one."""
-    value, deviation = entry.mean(metric, which), entry.deviation(metric, which)
+    value, deviation = entry.over_seeds(metric, which)
     if value is None:
         return NOT_RUN
     spread = '' if deviation is None else f' ± {deviation:.2f}'
-    return f'{value:.2f}{spread}{entry.budget.mark if entry.cell.kind == "train" else ""}'
+    return f'{value:.2f}{spread}{KINDS[entry.budget.kind] if entry.cell.kind == "train" else ""}'
 
 
 def papers_number(target: Target, entry: Entry, metric: str) -> str:
@@ -33,7 +33,7 @@ def mark_note(target: Target, section: Section) -> Optional[str]:
     budget = section.budget
     if budget.full:
         return None
-    note = f'{budget.mark} {budget.kind}: {budget.describe()}.'
+    note = f'{KINDS[budget.kind]} {budget.kind}: {budget.describe()}.'
     if target.name not in PAPER['numbers']:
         return note
     return f"{note} The paper's numbers are of full trainings: the two may not be compared."
@@ -133,8 +133,9 @@ def csv_text(target: Target, results: Sequence[dict]) -> str:
 def _csv_row(target: Target, entry: Entry, metric: str) -> dict:
     cell, budget, results = entry.cell, entry.budget, entry.results
     complete = budget.full or cell.kind != 'train'
-    ours, paper = entry.mean(metric), target.published(cell, metric)
-    comparable = complete and ours is not None and paper is not None
+    last, best = entry.over_seeds(metric), entry.over_seeds(metric, 'best')
+    paper = target.published(cell, metric)
+    comparable = complete and last[0] is not None and paper is not None
     seconds = [result['seconds'] for result in results]
     row = dict(
         target=target.name,
@@ -148,24 +149,20 @@ def _csv_row(target: Target, entry: Entry, metric: str) -> dict:
         fraction=budget.fraction,
         options='; '.join(budget.options),
         metric=metric,
-    )
-    for which in ('last', 'best'):
-        row[f'mean_{which}_epoch'] = _rounded(entry.mean(metric, which))
-        row[f'std_{which}_epoch'] = _rounded(entry.deviation(metric, which))
-    row.update(
+        mean_last_epoch=last[0],
+        std_last_epoch=last[1],
+        mean_best_epoch=best[0],
+        std_best_epoch=best[1],
         best_epochs=' '.join(str(result['best']['epoch']) for result in results),
-        paper='' if paper is None else paper,
-        ours_minus_paper=_rounded(ours - paper if comparable else None),
+        paper=paper,
+        ours_minus_paper=last[0] - paper if comparable else None,
         seeds=' '.join(str(result['seed']) for result in results),
         seconds_mean=round(sum(seconds) / len(seconds), 1) if seconds else '',
+        **{key: joined(results, 'hardware', key) for key in ('device', 'threads', 'torch')},
+        **{key: joined(results, key) for key in ('commit', 'data', 'teacher', 'command')},
     )
-    row.update({key: joined(results, 'hardware', key) for key in ('device', 'threads', 'torch')})
-    row.update({key: joined(results, key) for key in ('commit', 'data', 'teacher', 'command')})
-    return row
-
-
-def _rounded(value: Optional[float]) -> object:
-    return '' if value is None else round(value, 4)
+    # The writer leaves None empty.
+    return {key: round(v, 4) if isinstance(v, float) else v for key, v in row.items()}
 
 
 def joined(results: Sequence[dict], *keys: str) -> str:

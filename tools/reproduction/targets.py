@@ -22,27 +22,16 @@ READING_KEYS = ('data_root', 'num_workers', 'persistent_workers', 'pin_memory')
 
 @dataclass(frozen=True)
 class Cell:
-    """One place of a table: what is trained, or tested, for it.
+    """One place of a table: what is trained, or tested, for it."""
 
-    Args:
-        row (str): The method or setting.
-        column (str): The pair of networks.
-        name (str): What its runs are called.
-        dataset (str): The data set, as ``configs/_base_/datasets`` names it.
-        configs (dict): Config files under ``configs`` by recipe, the preferred first.
-        kind (str): 'train', 'test' (the teacher, as it is) or 'memory'.
-        measured (tuple): What to measure besides the config's metrics: ``targets.yml``, measured.
-        changes (tuple): What it changes in its config, as pairs of dotted key and value.
-    """
-
-    row: str
-    column: str
-    name: str
-    dataset: str
-    configs: dict = field(hash=False)
-    kind: str = 'train'
-    measured: tuple = ()
-    changes: tuple = ()
+    row: str  # The method or setting.
+    column: str  # The pair of networks.
+    name: str  # What its runs are called.
+    dataset: str  # As configs/_base_/datasets names it.
+    configs: dict = field(hash=False)  # Files under configs/ by recipe, the preferred first.
+    kind: str = 'train'  # Or 'test' (the teacher, as it is), or 'memory'.
+    measured: tuple = ()  # Besides the config's metrics: keys of `measured` in targets.yml.
+    changes: tuple = ()  # Of its config, as pairs of dotted key and value.
 
 
 @dataclass(frozen=True)
@@ -59,27 +48,18 @@ class Target:
     def published(self, cell: Cell, metric: str) -> Optional[float]:
         """Return the paper's number; None where it has none."""
         numbers = PAPER['numbers'].get(self.name, {}).get(cell.row)
-        if numbers is None:
-            return None
-        column = self.columns.index(cell.column)
-        return numbers[len(self.metrics) * column + self.metrics.index(metric)]
+        place = self.columns.index(cell.column) * len(self.metrics) + self.metrics.index(metric)
+        return numbers and numbers[place]
 
 
 @dataclass(frozen=True)
 class Budget:
-    """How much is trained, and how.
+    """How much is trained, and how."""
 
-    Args:
-        recipe (str): '300e', LAKD's, or '240e', the literature's.
-        epochs (int, optional): Instead of the recipe's.
-        fraction (float, optional): Share of the training images of each class.
-        options (tuple): Changes of the config, as pairs of dotted key and value.
-    """
-
-    recipe: str = '300e'
-    epochs: Optional[int] = None
-    fraction: Optional[float] = None
-    options: tuple = ()
+    recipe: str = '300e'  # LAKD's, or '240e', the literature's.
+    epochs: Optional[int] = None  # Instead of the recipe's.
+    fraction: Optional[float] = None  # Share of the training images of each class.
+    options: tuple = ()  # Changes of the config, as pairs of dotted key and value.
 
     @property
     def changes(self) -> tuple:
@@ -109,35 +89,28 @@ def recipe_name(dataset: str, recipe: str) -> str:
     return DATA['recipes'].get(dataset, {}).get(recipe, ('', recipe))[1]
 
 
-def method_cell(method: str, pair: str, dataset: str, **arguments) -> Cell:
+def method_cell(method: str, pair: str, dataset: str, row: str = '', **arguments) -> Cell:
     """Return the cell of a method and a pair, with the names that the configs follow."""
-    teacher, student = PAIRS[pair]
-    network = {'teacher': teacher, 'scratch': student}.get(method)
+    network = dict(zip(('teacher', 'scratch'), PAIRS[pair])).get(method)
     stem = f'teachers/{network}' if network else f'{method}/{method}_{pair}'
-    recipes = DATA['recipes'][dataset]
+    recipes, row = DATA['recipes'][dataset], row or method
     configs = {recipe: f'{stem}{mark}_{dataset}.py' for recipe, (mark, _) in recipes.items()}
-    arguments = (
-        dict(row=method, name=f'{method}_{pair}', kind='test' if method == 'teacher' else 'train')
-        | arguments
-    )
-    return Cell(column=pair, dataset=dataset, configs=configs, **arguments)
+    kind = 'test' if method == 'teacher' else 'train'
+    return Cell(row, pair, f'{row}_{pair}', dataset, configs, kind, **arguments)
 
 
 def _cell(row: str, column: str, target: dict) -> Cell:
     """Return the cell of a row and a column of a target in ``targets.yml``."""
     dataset, setting = target['dataset'], target.get('settings', {}).get(row, {})
-    measured = tuple(target.get('measured', ()))
+    measured, config = tuple(target.get('measured', ())), setting.get('config')
     if row == 'memory':
         return Cell(row, column, f'{row}_{column}', dataset, {}, 'memory')
-    if 'config' in setting:
-        name = target.get('name', Path(setting['config']).name).format(row=row, column=column)
-        return Cell(
-            row, column, name, dataset, {'300e': f'{setting["config"]}.py'}, 'train', measured
-        )
+    if config:
+        name = target.get('name', Path(config).name).format(row=row, column=column)
+        return Cell(row, column, name, dataset, {'300e': f'{config}.py'}, measured=measured)
     changes = tuple(setting.get('changes', {}).items())
     method = setting.get('like', row)
-    own = dict(row=row, name=f'{row}_{column}', measured=measured, changes=changes)
-    return method_cell(method, column, dataset, **own)
+    return method_cell(method, column, dataset, row, measured=measured, changes=changes)
 
 
 TARGETS = {
@@ -154,11 +127,7 @@ TARGETS = {
 
 
 def find_target(name: str) -> Target:
-    """Return the target of that name.
-
-    Raises:
-        ConfigError: If there is none.
-    """
+    """Return the target of that name; a ConfigError if there is none."""
     if name not in TARGETS:
         near = near_names(name, TARGETS)
         raise ConfigError(f'target {name!r}: {near} Known: {", ".join(TARGETS)}.')
@@ -168,17 +137,13 @@ def find_target(name: str) -> Target:
 def select(
     target: Target, rows: Optional[Sequence[str]] = None, columns: Optional[Sequence[str]] = None
 ) -> list[Cell]:
-    """Return the cells of some methods and pairs; all of them by default.
-
-    Raises:
-        ConfigError: If the target has no such method or pair.
-    """
+    """Return the cells of some methods and pairs, or all; a ConfigError for an unknown one."""
+    rows, columns = rows or target.rows, columns or target.columns
     options = (('--methods', rows, target.rows), ('--pairs', columns, target.columns))
     for option, chosen, known in options:
-        for name in [name for name in chosen or () if name not in known]:
+        for name in [name for name in chosen if name not in known]:
             raise ConfigError(
                 f'{option} {name}: {target.name} has none of that name; '
                 f'{near_names(name, known)} Known: {", ".join(known)}.'
             )
-    chosen = [(rows or target.rows), (columns or target.columns)]
-    return [cell for cell in target.cells if cell.row in chosen[0] and cell.column in chosen[1]]
+    return [cell for cell in target.cells if cell.row in rows and cell.column in columns]

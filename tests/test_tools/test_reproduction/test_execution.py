@@ -12,10 +12,9 @@ from dataclasses import dataclass
 import pytest
 
 from lakd_mm.errors import ConfigError
-from reproduction.execution import execute
-from reproduction.lock import locked
+from reproduction.execution import environment, execute, locked
 from reproduction.progress import Progress, duration
-from reproduction.runs import Run, environment
+from reproduction.runs import Run
 from reproduction.targets import Budget, Cell
 
 DRIVER = """
@@ -23,8 +22,8 @@ import sys
 sys.path.insert(0, {tools!r})
 import lakd_mm
 from pathlib import Path
-from reproduction.execution import execute
-from reproduction.lock import locked
+from reproduction.execution import environment, execute
+from reproduction.execution import locked
 from reproduction.targets import Budget, Cell
 from reproduction.planner import Settings, plan_runs
 from reproduction.progress import Progress
