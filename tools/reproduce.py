@@ -3,6 +3,7 @@
 Called again it goes on where it was stopped, and skips what is done.
 """
 
+import math
 import os
 import shlex
 import signal
@@ -59,6 +60,8 @@ def parse_args(arguments: Optional[Sequence[str]] = None) -> Namespace:
     option('--cfg-options', nargs='+', action=OptionsAction, default={}, metavar='KEY=VALUE')
     option('--jobs', type=int, default=1, help='runs at a time (default: 1)')
     option('--threads', type=int, help='of each; default: the cores, divided')
+    minutes = 'stop then, each run behind its last checkpoint; the same command goes on'
+    option('--deadline', type=float, default=math.inf, metavar='MINUTES', help=minutes)
     option('--work-dir', type=Path, default=Path('work_dirs/reproduce'))
     reports = 'folder of the reports (%(default)s)'
     option('--out', type=Path, default=Path('docs/results'), help=reports)
@@ -73,6 +76,8 @@ def parse_args(arguments: Optional[Sequence[str]] = None) -> Namespace:
         value = getattr(args, name)
         if value is not None and value < 1:
             parser.error(f'--{name} {value}: give a whole number of at least 1')
+    if args.deadline <= 0:
+        parser.error(f'--deadline {args.deadline}: give minutes above 0')
     if args.fraction is not None and not 0 < args.fraction <= 1:
         parser.error(f'--fraction {args.fraction}: give a number above 0 and at most 1')
     return args
@@ -111,7 +116,8 @@ def run_all(target: Target, runs: list[Run], args: Namespace) -> list[Run]:
             elif one.changed():
                 kept = 'its config has changed since it was begun; it keeps its own'
                 print(f'note: {one.id}: {kept}. --redo begins it anew.')
-        failed = execute(runs, Progress(), args.jobs, args.threads, torch.cuda.device_count(), lock)
+        places = dict(jobs=args.jobs, threads=args.threads, devices=torch.cuda.device_count())
+        failed = execute(runs, Progress(), **places, lock=lock, seconds=60 * args.deadline)
         make_figures(target, runs, args.work_dir, args.out)
     return failed
 

@@ -28,7 +28,14 @@ def test_a_report_without_runs(run_tool, tmp_path):
 
 
 @pytest.mark.parametrize(
-    'arguments', [['--epochs', '0'], ['--fraction', '1.5'], ['--jobs', '0'], ['--recipe', '9e']]
+    'arguments',
+    [
+        ['--epochs', '0'],
+        ['--fraction', '1.5'],
+        ['--jobs', '0'],
+        ['--recipe', '9e'],
+        ['--deadline', '0'],
+    ],
 )
 def test_numbers_out_of_range(arguments, capsys):
     with pytest.raises(SystemExit):

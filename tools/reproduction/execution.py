@@ -1,6 +1,7 @@
 """Runs, several at a time, until all are done; can be stopped at any moment."""
 
 import ctypes
+import math
 import os
 import signal
 import subprocess
@@ -85,6 +86,7 @@ def execute(
     threads: Optional[int] = None,
     devices: int = 0,
     lock: Optional[int] = None,
+    seconds: float = math.inf,
 ) -> list[Run]:
     """Run what is not done yet; return the runs that failed.
 
@@ -95,7 +97,10 @@ def execute(
         threads (int, optional): Of each process. Defaults to an equal share of the cores.
         devices (int): GPUs.
         lock (int, optional): File descriptor that each process inherits, to hold the lock too.
+        seconds (float): End then at the latest; a run of which no further epoch fits ends before,
+            behind its last checkpoint.
     """
+    deadline = time.monotonic() + seconds
 
     def start(run: Run, slot: int, **known) -> _Process:
         command = run.prepare()
@@ -118,7 +123,7 @@ def execute(
     failed: list[Run] = []
     try:
         progress.begin(runs, [run for run in runs if run not in waiting], jobs)
-        while waiting or active:
+        while (waiting or active) and time.monotonic() < deadline:
             while waiting and len(active) < jobs:
                 slot = min(set(range(jobs)) - {process.slot for process in active})
                 active.append(start(waiting.pop(0), slot))
@@ -127,14 +132,21 @@ def execute(
             for process in list(active):
                 run, code = process.run, process.popen.poll()
                 # Behind the poll: what has ended has written all it will.
-                for record in run.records()[process.known :]:
+                new = run.records()[process.known :]
+                for record in new:
                     progress.epoch(run, record)
-                    process.known += 1
+                process.known += len(new)
                 if code is None:
-                    continue
+                    fits = not new or time.monotonic() + new[-1]['seconds'] < deadline
+                    if fits or process.known == run.epochs:
+                        continue
+                    waiting.clear()
+                    _stop([process])
                 active.remove(process)
                 if run.finish() is not None:
                     progress.done(run)
+                elif code is None:
+                    progress.stopped(run)
                 elif code == 0 and process.tries < TRIES:
                     again = dict(known=process.known, tries=process.tries + 1)
                     active.append(start(run, process.slot, **again))
@@ -143,6 +155,8 @@ def execute(
                     output = (run.folder / 'output.log').read_text(errors='replace')
                     progress.failed(run, code, output.splitlines()[-12:])
             progress.tick()
+        for process in active:
+            progress.stopped(process.run)
     finally:
         _stop(active)
         progress.end()

@@ -3,7 +3,7 @@
 import os.path as osp
 import subprocess
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Optional
@@ -39,25 +39,31 @@ def plan_runs(
     """Make the runs of some cells; a ConfigError names all that would stop them, a line each."""
     _check_teacher_names(settings.teachers, cells)
     facts = dict(commit=commit(settings.root), command=settings.command)
-    runs, problems = [], []
-    for seed in seeds:
-        for cell in cells if seed == seeds[0] else [c for c in cells if c.kind == 'train']:
-            try:
-                runs.append(_plan_run(cell, budget, seed, settings, facts))
-            except ConfigError as error:
-                problems.append((cell.name, str(error)))
+    # By what is missing, the cells that miss it.
+    problems: dict[str, dict] = {}
+
+    def attempt(cell: Cell, function: Callable, *arguments):
+        try:
+            return function(*arguments)
+        except ConfigError as error:
+            problems.setdefault(str(error), {})[cell.name] = None
+
+    runs = [
+        attempt(cell, _plan_run, cell, budget, seed, settings, facts)
+        for seed in seeds
+        for cell in cells
+        if cell.kind == 'train' or seed == seeds[0]
+    ]
     _refuse(problems)
-    _refuse(_check(runs))
+    for run in [run for run in runs if run.cfg is not None and run.seed == seeds[0]]:
+        attempt(run.cell, _check, run)
+    _refuse(problems)
     return runs
 
 
-def _refuse(problems: Sequence[tuple[str, str]]) -> None:
-    """Raise if there are problems, each one once, with the cells that have it."""
-    cells: dict[str, dict] = {}
-    for name, problem in problems:
-        cells.setdefault(problem, {})[name] = None
+def _refuse(problems: dict[str, dict]) -> None:
     lines = []
-    for problem, names in cells.items():
+    for problem, names in problems.items():
         more = f' and {len(names) - 3} more' if len(names) > 3 else ''
         lines.append(f'{", ".join(list(names)[:3])}{more}: {problem}')
     if lines:
@@ -147,26 +153,17 @@ def _find_teacher(own: Optional[str], cell: Cell, teachers: tuple) -> Optional[s
     return own
 
 
-def _check(runs: list[Run]) -> list[tuple[str, str]]:
-    """Return what is missing, by cell: data, teachers; and networks that cannot be built."""
-    problems, first = [], {}
-    for run in runs:
-        first.setdefault(run.cell, run)
-    for run in [run for run in first.values() if run.cfg is not None]:
-        try:
-            check_data_folders(run.cfg, ['val'] if run.cell.kind == 'test' else ('train', 'val'))
-            _check_teacher(run)
-            _check_networks(run)
-        except ConfigError as error:
-            problems.append((run.cell.name, str(error)))
-    return problems
+def _check(run: Run) -> None:
+    """Raise if data or the teacher are missing or the networks cannot be built."""
+    check_data_folders(run.cfg, ['val'] if run.cell.kind == 'test' else ('train', 'val'))
+    teacher = run.checkpoint or run.cfg.model.get('teacher_ckpt')
+    if teacher and not osp.exists(teacher):
+        _fetch_teacher(run, teacher)
+    _check_networks(run)
 
 
-def _check_teacher(run: Run) -> None:
-    """Raise if a teacher does not exist; one with an address is downloaded here, once."""
-    path = run.checkpoint or run.cfg.model.get('teacher_ckpt')
-    if not path or osp.exists(path):
-        return
+def _fetch_teacher(run: Run, path: str) -> None:
+    """Download a teacher that has an address, once; raise for another."""
     if '://' in path:
         cached = osp.join(torch.hub.get_dir(), 'checkpoints', osp.basename(path))
         if not osp.exists(cached):
@@ -175,9 +172,9 @@ def _check_teacher(run: Run) -> None:
     name = teacher_names(run.cell)[-2 if run.cell.column in PAIRS else 0]
     root = run.tools.parent
     config = next((root / 'configs').rglob(f'{Path(path).parent.name}.py'), None)
-    how = (
-        f'Train it, python tools/train.py {config.relative_to(root)}, or name' if config else 'Name'
-    )
+    how = 'Name'
+    if config:
+        how = f'Train it, python tools/train.py {config.relative_to(root)}, or name'
     raise ConfigError(
         f'the teacher {path} does not exist. {how} another: --teacher-ckpt {name}=PATH'
     )

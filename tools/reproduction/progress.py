@@ -71,6 +71,10 @@ class Progress:
         for line in output:
             self.console.print(f'    {line}', soft_wrap=True)
 
+    def stopped(self, run: Run) -> None:
+        """A run ends unfinished at the deadline."""
+        self.say(f'{run.id}   stops after epoch {self.reached[run.id]}, for the deadline')
+
     def tick(self) -> None:
         """Renew the bars."""
         for name, task in self.tasks.items():

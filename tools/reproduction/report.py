@@ -19,16 +19,7 @@ from lakd_mm.visualization.markdown import markdown_table
 
 from .records import write_text
 from .results import Section, gather, read_collection, sections
-from .tables import (
-    NOT_RUN,
-    TOP1,
-    csv_text,
-    joined,
-    mark_note,
-    memory_table,
-    overview,
-    pair_table,
-)  # fmt: skip
+from .tables import NOT_RUN, TOP1, csv_text, joined, mark_note, memory_table, overview, pair_table
 from .targets import PAPER, Target, find_target, label
 
 MARKERS = re.compile(r'<!-- results: (\w+) -->\n(.*?)<!-- end results -->', re.DOTALL)
@@ -75,7 +66,7 @@ def _section_blocks(target: Target, section: Section, folder: Path) -> list[str]
     if len(target.columns) > 1:
         blocks.append(f'All pairs: {label(target.metrics[0])} after the last epoch, ours / paper')
         blocks.append(markdown_table(overview(target, section)))
-    for column in columns or target.columns[: len(target.columns) == 1]:
+    for column in columns or (target.columns if len(target.columns) == 1 else ()):
         table = pair_table(target, section, column, target.rows)
         blocks += [f'### {label(column)}', markdown_table(table)]
     for pattern in (f'curves-{slug}.svg', f'*-{slug}.png', f'*-{slug}-seed*.png'):
@@ -138,19 +129,13 @@ def learning_curves(section: Section) -> Optional[str]:
     return text.getvalue()
 
 
-def fill(text: str, out: Path, link: str = 'docs/results') -> str:
-    """Write the block of each pair of markers in the README anew.
-
-    Args:
-        text (str): The README.
-        out (Path): Folder of the reports.
-        link (str): The same folder as the README sees it.
-    """
+def fill(text: str, out: Path) -> str:
+    """Write the block of each pair of markers in the README's text anew, from the reports."""
 
     def block(match: re.Match) -> str:
         target = find_target(match[1])
         results = read_collection(target, out)
-        blocks = readme_blocks(target, results, link) if results else ['Not run yet.']
+        blocks = readme_blocks(target, results) if results else ['Not run yet.']
         return '\n\n'.join([f'<!-- results: {match[1]} -->', *blocks, '<!-- end results -->'])
 
     return MARKERS.sub(block, text)
@@ -168,7 +153,7 @@ def update(path: Path, out: Path) -> None:
     write_text(path, fill(text, out))
 
 
-def readme_blocks(target: Target, results: Sequence[dict], link: str) -> list[str]:
+def readme_blocks(target: Target, results: Sequence[dict]) -> list[str]:
     """Return the short form for the README: what was run, and what was not."""
     if target.name == 'table4':
         return _memory_blocks(results)
@@ -189,7 +174,7 @@ def readme_blocks(target: Target, results: Sequence[dict], link: str) -> list[st
         blocks += [f'Not run: {", ".join(absent)}.'] if absent else []
         blocks += [f'On {ran_on(section.results)}.'] if section.results else []
     if target.name in PAPER['numbers']:
-        blocks.append(f'[The whole table, curves and notes]({link}/{target.name}/table.md)')
+        blocks.append(f'[The whole table, curves and notes](docs/results/{target.name}/table.md)')
     return blocks
 
 

@@ -69,16 +69,12 @@ class Entry:
     budget: BudgetKey
     results: list
 
-    def over_seeds(
-        self, metric: str, which: str = 'last'
-    ) -> tuple[Optional[float], Optional[float]]:
+    def over_seeds(self, metric: str, which: str = 'last') -> tuple:
         """Return mean and deviation (of a sample: n - 1), after the 'last' or the 'best' epoch."""
         found = [(r if which == 'last' else r['best'])['metrics'].get(metric) for r in self.results]
         values = [value for value in found if value is not None]
-        return (
-            statistics.fmean(values) if values else None,
-            statistics.stdev(values) if len(values) > 1 else None,
-        )
+        mean = statistics.fmean(values) if values else None
+        return mean, statistics.stdev(values) if len(values) > 1 else None
 
 
 @dataclass
@@ -188,11 +184,8 @@ def _has_no_teacher(result: dict) -> bool:
 
 def budget_key(result: dict) -> BudgetKey:
     """Return the budget of a result."""
-    return BudgetKey(
-        recipe=recipe_name(result['dataset'], result['recipe']),
-        epochs=result['max_epochs'],
-        recipe_epochs=result['recipe_epochs'],
-        fraction=result['fraction'] or 1.0,
-        options=tuple(f'{key}={value}' for key, value in result['options']),
-        teacher=result['run'].split('/')[2].partition('-teacher_')[2],
-    )
+    recipe = recipe_name(result['dataset'], result['recipe'])
+    options = tuple(f'{key}={value}' for key, value in result['options'])
+    teacher = result['run'].split('/')[2].partition('-teacher_')[2]
+    epochs, fraction = (result['max_epochs'], result['recipe_epochs']), result['fraction'] or 1.0
+    return BudgetKey(recipe, *epochs, fraction, options, teacher)

@@ -105,24 +105,13 @@ class Run:
         content = self._trained() if self.cell.kind == 'train' else self._measured()
         if content is None:
             return None
-        begun = self.begun
-        result = dict(
-            version=VERSION,
-            run=self.id,
-            cell=self.cell.name,
-            kind=self.cell.kind,
-            dataset=self.cell.dataset,
-            seed=self.seed,
-            recipe=self.budget.recipe,
-            recipe_epochs=self.recipe_epochs,
-            max_epochs=self.epochs,
-            fraction=self.budget.fraction,
-            options=[list(option) for option in self.budget.changes],
-            **content,
-            **begun.get('facts', self.facts),
-            started=begun.get('started', []),
-            finished=time.strftime(TIME),
-        )
+        cell, budget, begun = self.cell, self.budget, self.begun
+        result = dict(version=VERSION, run=self.id, cell=cell.name, kind=cell.kind)
+        result.update(dataset=cell.dataset, seed=self.seed, recipe=budget.recipe)
+        result.update(recipe_epochs=self.recipe_epochs, max_epochs=self.epochs)
+        result.update(fraction=budget.fraction, options=[list(one) for one in budget.changes])
+        result.update(content, **begun.get('facts', self.facts))
+        result.update(started=begun.get('started', []), finished=time.strftime(TIME))
         write_json(self.folder / 'result.json', result)
         return result
 

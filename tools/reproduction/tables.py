@@ -137,30 +137,19 @@ def _csv_row(target: Target, entry: Entry, metric: str) -> dict:
     paper = target.published(cell, metric)
     comparable = complete and last[0] is not None and paper is not None
     seconds = [result['seconds'] for result in results]
-    row = dict(
-        target=target.name,
-        dataset=cell.dataset,
-        pair=cell.column,
-        method=cell.row,
-        status=('complete' if complete else budget.kind) if results else NOT_RUN,
-        recipe=budget.recipe,
-        epochs=budget.epochs,
-        recipe_epochs=budget.recipe_epochs,
-        fraction=budget.fraction,
-        options='; '.join(budget.options),
-        metric=metric,
-        mean_last_epoch=last[0],
-        std_last_epoch=last[1],
-        mean_best_epoch=best[0],
-        std_best_epoch=best[1],
-        best_epochs=' '.join(str(result['best']['epoch']) for result in results),
-        paper=paper,
-        ours_minus_paper=last[0] - paper if comparable else None,
-        seeds=' '.join(str(result['seed']) for result in results),
-        seconds_mean=round(sum(seconds) / len(seconds), 1) if seconds else '',
-        **{key: joined(results, 'hardware', key) for key in ('device', 'threads', 'torch')},
-        **{key: joined(results, key) for key in ('commit', 'data', 'teacher', 'command')},
-    )
+    status = ('complete' if complete else budget.kind) if results else NOT_RUN
+    row = dict(target=target.name, dataset=cell.dataset, pair=cell.column, method=cell.row)
+    row.update(status=status, recipe=budget.recipe, epochs=budget.epochs)
+    row.update(recipe_epochs=budget.recipe_epochs, fraction=budget.fraction)
+    row.update(options='; '.join(budget.options), metric=metric)
+    row.update(mean_last_epoch=last[0], std_last_epoch=last[1])
+    row.update(mean_best_epoch=best[0], std_best_epoch=best[1])
+    row['best_epochs'] = ' '.join(str(result['best']['epoch']) for result in results)
+    row.update(paper=paper, ours_minus_paper=last[0] - paper if comparable else None)
+    row['seeds'] = ' '.join(str(result['seed']) for result in results)
+    row['seconds_mean'] = round(sum(seconds) / len(seconds), 1) if seconds else ''
+    row.update((key, joined(results, 'hardware', key)) for key in ('device', 'threads', 'torch'))
+    row.update((key, joined(results, key)) for key in ('commit', 'data', 'teacher', 'command'))
     # The writer leaves None empty.
     return {key: round(v, 4) if isinstance(v, float) else v for key, v in row.items()}
 

@@ -128,10 +128,11 @@ class ScriptRun(Run):
     """A run whose process is a few lines of Python."""
 
     script: str = ''
+    length: int = 1
 
     @property
     def epochs(self):
-        return 1
+        return self.length
 
     def prepare(self):
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -150,9 +151,11 @@ open(sys.argv[1] + '/epochs.jsonl', 'w').write({json.dumps(LINE)!r})
 
 @pytest.fixture
 def script_run(tmp_path):
-    def make(name, script=RECORD):
+    def make(name, script=RECORD, **options):
         cell = Cell(name, 'tiny', name, 'digits', {})
-        return ScriptRun(name, cell, Budget(), 0, None, 1, '', tmp_path, tmp_path, script=script)
+        return ScriptRun(
+            name, cell, Budget(), 0, None, 1, '', tmp_path, tmp_path, script=script, **options
+        )
 
     return make
 
@@ -206,6 +209,33 @@ def test_what_is_done_is_not_run(script_run, monkeypatch):
     again = script_run('once', 'raise SystemExit(1)')
     assert execute([again], Progress(io.StringIO())) == []
     assert again.result() == before
+
+
+SLOW = f"""
+import json, sys, time
+line = {LINE!r}
+for epoch in range(1, 1000):
+    line.update(epoch=epoch, seconds=TOLD)
+    open(sys.argv[1] + '/epochs.jsonl', 'a').write(json.dumps(line) + chr(10))
+    time.sleep(TAKEN)
+"""
+
+
+@pytest.mark.parametrize('told, taken, deadline', [(0.05, 100, 3), (1000, 0.1, 60)])
+def test_a_deadline(script_run, monkeypatch, told, taken, deadline):
+    """Everything ends at it, and before it a run of which no other epoch fits."""
+    monkeypatch.setattr('reproduction.execution.PAUSE', 0.02)
+    stream, since = io.StringIO(), time.monotonic()
+    script = SLOW.replace('TOLD', str(told)).replace('TAKEN', str(taken))
+    run, later = script_run('run', script, length=1000), script_run('later')
+    assert execute([run, later], Progress(stream), seconds=deadline) == []
+    assert time.monotonic() - since < 30
+    known = len(run.records())
+    assert 1 <= known < 20 and run.result() is None
+    assert f'run   stops after epoch {known}, for the deadline' in stream.getvalue()
+    assert not later.folder.exists()
+    time.sleep(2 * min(taken, 0.1))
+    assert len(run.records()) == known
 
 
 def test_processes_take_turns_on_gpus(monkeypatch):

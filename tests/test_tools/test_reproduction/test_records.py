@@ -5,7 +5,7 @@ import pytest
 from mmengine.config import Config
 from mmengine.runner import EpochBasedTrainLoop
 
-from lakd_mm.engine.hooks.epoch_record_hook import EpochRecordHook, append_line, number
+from lakd_mm.engine.hooks.epoch_record_hook import EpochRecordHook, append_line
 from reproduction.records import (
     NEEDED,
     VERSION,
@@ -70,15 +70,6 @@ def test_the_best_epoch_is_the_first_of_equals():
         for i, value in enumerate([1.0, 3.0, None, 3.0, 2.0])
     ]
     assert best_epoch(records, 'accuracy/top1')['epoch'] == 2
-
-
-def test_numbers_for_json():
-    assert [number(value) for value in (float('nan'), 2, 1.23456789, 'text')] == [
-        None,
-        2.0,
-        1.234568,
-        'text',
-    ]
 
 
 def test_a_training_that_stopped_early_is_complete(tmp_path):
