@@ -41,26 +41,6 @@ def read_result(path: Path) -> Optional[dict]:
     return result if whole else None
 
 
-def read_epochs(path: Path) -> list[dict]:
-    """Read the lines of ``mmrazor.EpochRecordHook``, in the order of the epochs, from 1.
-
-    Where a training went on from an earlier epoch, the later lines count. A line that was cut short
-    is left out, and so is whatever comes behind a gap.
-    """
-    lines = path.read_text(encoding='utf-8', errors='replace') if path.exists() else ''
-    epochs: list[dict] = []
-    for line in lines.splitlines():
-        try:
-            record = json.loads(line)
-            epoch = record['epoch']
-        except (ValueError, KeyError, TypeError):
-            continue
-        epochs = epochs[: epoch - 1]
-        if len(epochs) == epoch - 1:
-            epochs.append(record)
-    return epochs
-
-
 def best_epoch(epochs: list[dict], metric: str = 'accuracy/top1') -> dict:
     """Return the first epoch with the highest value of a metric."""
 

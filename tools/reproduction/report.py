@@ -1,25 +1,22 @@
 """The report of a target: what it says, as Markdown and HTML, and the files it is written to."""
 
-import base64
-import html
 import io
 import itertools
 import re
 import statistics
 from collections.abc import Sequence
 from pathlib import Path
-from string import Template
 from typing import Optional
 
 import matplotlib
 
 from lakd_mm.errors import ConfigError
 from lakd_mm.visualization import curves
-from lakd_mm.visualization.markdown import markdown_table
+from lakd_mm.visualization.markdown import html_page, markdown_table
 
 from .records import write_text
 from .results import Section, gather, read_collection, sections
-from .tables import NOT_RUN, TOP1, csv_text, joined, mark_note, memory_table, overview, pair_table
+from .tables import TOP1, csv_text, joined, mark_note, memory_table, overview, pair_table
 from .targets import PAPER, Target, find_target, label
 
 MARKERS = re.compile(r'<!-- results: (\w+) -->\n(.*?)<!-- end results -->', re.DOTALL)
@@ -40,7 +37,7 @@ def write_report(target: Target, work_dir: Path, out: Path, replace: bool = Fals
     text = report_text(target, results, folder)
     write_text(folder / 'table.md', text)
     write_text(folder / 'table.csv', csv_text(target, results))
-    write_text(folder / 'report.html', to_html(text, folder))
+    write_text(folder / 'report.html', html_page(text, folder))
     return [folder / name for name in ('table.md', 'table.csv', 'report.html', 'results.json')]
 
 
@@ -176,51 +173,3 @@ def readme_blocks(target: Target, results: Sequence[dict]) -> list[str]:
     if target.name in PAPER['numbers']:
         blocks.append(f'[The whole table, curves and notes](docs/results/{target.name}/table.md)')
     return blocks
-
-
-def to_html(text: str, folder: Path) -> str:
-    """Render a report's Markdown as one HTML file that needs no other: figures are inside."""
-    blocks = text.strip().split('\n\n')
-    page = Template(Path(__file__).with_name('report.html').read_text(encoding='utf-8'))
-    body = '\n'.join(_html(block, folder) for block in blocks)
-    return page.substitute(title=html.escape(blocks[0].lstrip('# ')), body=body)
-
-
-def _html(block: str, folder: Path) -> str:
-    lines = block.split('\n')
-    heading, figure = re.match(r'#+ ', block), re.fullmatch(r'!\[(.*)\]\((.*)\)', block)
-    if heading:
-        tag = f'h{heading.end() - 1}'
-        return f'<{tag}>{_inline(block[heading.end() :])}</{tag}>'
-    if figure:
-        words, path = html.escape(figure[1]), folder / figure[2]
-        media = 'image/svg+xml' if path.suffix == '.svg' else 'image/png'
-        data = base64.b64encode(path.read_bytes()).decode()
-        image = f'<img alt="{words}" src="data:{media};base64,{data}">'
-        return f'<figure>{image}<figcaption>{words}</figcaption></figure>'
-    if block.startswith('|'):
-        head, *rows = [line[2:-2].split(' | ') for line in (lines[0], *lines[2:])]
-        head = ''.join(f'<th>{_inline(cell)}</th>' for cell in head)
-        head = f'<thead><tr>{head}</tr></thead>'
-        body = '\n'.join(map(_row, rows))
-        return f'<div class="scroll"><table>\n{head}\n<tbody>\n{body}\n</tbody>\n</table></div>'
-    if block.startswith('* '):
-        return f'<ul>{"".join(f"<li>{_inline(line[2:])}</li>" for line in lines)}</ul>'
-    if block.startswith('```'):
-        return f'<pre>{html.escape(block[len("```bash") : -len("```")].strip())}</pre>'
-    return f'<p class="{"note" if block[0] in "†‡" else "p"}">{_inline(block)}</p>'
-
-
-def _row(cells: Sequence[str]) -> str:
-    row = '<tr class="own">' if cells[0].startswith('LAKD') else '<tr>'
-    for text in cells:
-        absent, marked = text.startswith(NOT_RUN), re.search('[†‡]', text)
-        kind = ' class="absent"' if absent else ' class="marked"' if marked else ''
-        row += f'<td{kind}>{_inline(text)}</td>'
-    return f'{row}</tr>'
-
-
-def _inline(text: str) -> str:
-    """Escape text; `code` and **strong** as in Markdown."""
-    text = re.sub(r'`([^`]+)`', r'<code>\1</code>', html.escape(text, quote=False))
-    return re.sub(r'\*\*(.+?)\*\*', r'<strong>\1</strong>', text)

@@ -7,9 +7,10 @@ from dataclasses import replace as changed
 from pathlib import Path
 from typing import Optional
 
+from lakd_mm.engine.hooks.epoch_record_hook import read_epochs
 from lakd_mm.errors import ConfigError
 
-from .records import NEEDED, VERSION, read_epochs, read_json, read_result, write_json
+from .records import NEEDED, VERSION, read_json, read_result, write_json
 from .runs import SET_ASIDE
 from .targets import Cell, Target, digest, label, recipe_name
 

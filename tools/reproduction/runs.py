@@ -10,17 +10,9 @@ from typing import Optional
 from mmengine.config import Config
 
 from lakd_mm.engine.hardware import hardware
-from lakd_mm.engine.hooks.epoch_record_hook import number
+from lakd_mm.engine.hooks.epoch_record_hook import number, read_epochs
 
-from .records import (
-    VERSION,
-    best_epoch,
-    read_epochs,
-    read_json,
-    read_result,
-    write_json,
-    write_text,
-)
+from .records import VERSION, best_epoch, read_json, read_result, write_json, write_text
 from .targets import Budget, Cell
 
 # Ends the names of folders of runs that were begun anew.

@@ -83,3 +83,23 @@ def append_line(path: Path, line: str) -> None:
         file.write((b'\n' if broken else b'') + line.encode() + b'\n')
         file.flush()
         os.fsync(file.fileno())
+
+
+def read_epochs(path: Path) -> list[dict]:
+    """Read the lines of :class:`EpochRecordHook`, in the order of the epochs, from 1.
+
+    Where a training went on from an earlier epoch, the later lines count. A line that was cut short
+    is left out, and so is whatever comes behind a gap.
+    """
+    lines = path.read_text(encoding='utf-8', errors='replace') if path.exists() else ''
+    epochs: list[dict] = []
+    for line in lines.splitlines():
+        try:
+            record = json.loads(line)
+            epoch = record['epoch']
+        except (ValueError, KeyError, TypeError):
+            continue
+        epochs = epochs[: epoch - 1]
+        if len(epochs) == epoch - 1:
+            epochs.append(record)
+    return epochs

@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from reproduction.report import MARKERS, fill, report_text, to_html
+from lakd_mm.visualization.markdown import html_page
+from reproduction.report import MARKERS, fill, report_text
 from reproduction.results import read_collection
 from reproduction.tables import csv_text
 from reproduction.targets import TARGETS, find_target
@@ -29,7 +30,7 @@ def test_the_reports_are_what_the_results_give():
         assert results, name
         text = report_text(target, results, folder)
         assert (folder / 'table.md').read_text(encoding='utf-8') == text
-        assert (folder / 'report.html').read_text(encoding='utf-8') == to_html(text, folder)
+        assert (folder / 'report.html').read_text(encoding='utf-8') == html_page(text, folder)
         assert (folder / 'table.csv').read_text() == csv_text(target, results)
 
 
