@@ -83,14 +83,14 @@ def _plan_run(cell: Cell, budget: Budget, seed: int, settings: Settings, facts: 
         recipes = (r for r, name in cell.configs.items() if (configs / name).exists())
         options = tuple(one for one in budget.options if one not in budget.changes)
         budget = Budget(next(recipes, budget.recipe), options=options)
-    cfg = read_config(configs, cell, budget.recipe)
+    cfg = read_config(configs, cell, budget.recipe, settings.data)
     recipe_epochs = cfg.train_cfg.max_epochs
     if budget.epochs == recipe_epochs:
         budget = replace(budget, epochs=None)
 
     own = _own_teacher(cfg, cell, configs)
     teacher = _find_teacher(own, cell, settings.teachers)
-    cfg = make_config(cfg, cell, budget, configs, settings.data, teacher)
+    cfg = make_config(cfg, cell, budget, teacher)
     cfg.randomness = {**(cfg.get('randomness') or {}), 'seed': seed}
     taught = Path(teacher).name if teacher and own else None
     if cell.kind == 'test':

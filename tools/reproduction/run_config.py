@@ -1,9 +1,9 @@
 """The config of one run: what the repository has, with the budget and the data of the call."""
 
-import copy
 import math
 from pathlib import Path
 from typing import Any, Optional
+from unittest.mock import patch
 
 from mmengine.config import Config
 
@@ -28,36 +28,52 @@ IDENTITY_KEYS = (
 )  # fmt: skip
 
 
-def read_config(configs: Path, cell: Cell, recipe: str) -> Config:
-    """Read the config of a cell; a ConfigError if there is none."""
+def read_config(configs: Path, cell: Cell, recipe: str, data: str = next(iter(LAYOUTS))) -> Config:
+    """Read the config of a cell with the base of its data that ``data`` names.
+
+    Args:
+        configs (Path): The folder of the configs.
+        cell (Cell): What it is for.
+        recipe (str): A key of the cell's configs.
+        data (str): A key of ``LAYOUTS``.
+
+    Raises:
+        ConfigError: If there is no such config, or no such base.
+    """
     if recipe not in cell.configs:
         raise ConfigError(f'it has no config for --recipe {recipe}.')
     path = configs / cell.configs[recipe]
     if not path.exists():
         raise ConfigError(f'configs/{cell.configs[recipe]} does not exist.')
-    return Config.fromfile(path)
+    folder, find = configs / '_base_' / 'datasets', Config._get_cfg_path
+    name, other = (f'{cell.dataset}{LAYOUTS[one]}.py' for one in (next(iter(LAYOUTS)), data))
+    if other != name and not (folder / other).exists():
+        near = near_names(other, sorted(path.name for path in folder.glob('*.py')))
+        raise ConfigError(f'--data {data}: configs/_base_/datasets/{other} does not exist; {near}')
+
+    def swapped(base: str, filename: str) -> tuple:
+        found, scope = find(base, filename)
+        # The other base may itself begin with the first.
+        swap = Path(found).name == name and Path(filename).parent.name != folder.name
+        return (str(Path(found).with_name(other)) if swap else found), scope
+
+    with patch.object(Config, '_get_cfg_path', staticmethod(swapped)):
+        return Config.fromfile(path)
 
 
-def make_config(
-    cfg: Config, cell: Cell, budget: Budget, configs: Path, data: str, teacher: Optional[str] = None
-) -> Config:
+def make_config(cfg: Config, cell: Cell, budget: Budget, teacher: Optional[str] = None) -> Config:
     """Return a config on its own, without bases, that is left as it is by whatever comes later.
 
     Args:
         cfg (Config): What :func:`read_config` read for the cell.
         cell (Cell): What it is for.
         budget (Budget): What the call changes.
-        configs (Path): The folder of the configs.
-        data (str): Which base describes the data: a key of ``LAYOUTS``.
         teacher (str, optional): Checkpoint of the teacher, instead of the config's.
 
     Raises:
         ConfigError: If the changes do not fit the config.
     """
-    content = cfg._cfg_dict.to_dict()
-    if LAYOUTS[data]:
-        content = swap_data(content, configs / '_base_' / 'datasets', cell.dataset, data)
-    cfg = Config(content, filename=cfg.filename)
+    cfg = Config(cfg._cfg_dict.to_dict(), filename=cfg.filename)
     if teacher is not None and 'teacher_ckpt' in cfg.model:
         cfg.model.teacher_ckpt = teacher
     cfg.merge_from_dict(dict(cell.changes))
@@ -72,37 +88,6 @@ def make_config(
     check_options(cfg, dict(budget.options))
     cfg.merge_from_dict(dict(budget.options))
     return cfg
-
-
-def swap_data(content: dict, folder: Path, dataset: str, data: str) -> dict:
-    """Exchange the base of the data, and keep what a config says differently from its base."""
-    bases = [folder / f'{dataset}{LAYOUTS[layout]}.py' for layout in (next(iter(LAYOUTS)), data)]
-    for base in bases:
-        if not base.exists():
-            raise ConfigError(
-                f'--data {data}: configs/_base_/datasets/{base.name} does not exist; '
-                f'{near_names(base.name, (path.name for path in sorted(folder.glob("*.py"))))}'
-            )
-    old, new = (Config.fromfile(base)._cfg_dict.to_dict() for base in bases)
-    return rebase(content, old, new)
-
-
-def rebase(content: dict, old: dict, new: dict) -> dict:
-    """Merge three ways: what ``content`` took over from ``old`` becomes what ``new`` has."""
-    result = {}
-    for key in dict.fromkeys([*content, *new]):
-        if key not in content:
-            # The config has deleted what only its old base had.
-            if key not in old:
-                result[key] = copy.deepcopy(new[key])
-        elif key in old and content[key] == old[key]:
-            if key in new:
-                result[key] = copy.deepcopy(new[key])
-        elif key in old and isinstance(content[key], dict) and isinstance(old[key], dict):
-            result[key] = rebase(content[key], old[key], new.get(key, {}))
-        else:
-            result[key] = content[key]
-    return result
 
 
 def identity(cfg: Config) -> str:

@@ -4,15 +4,15 @@ import pytest
 from mmengine.config import Config
 
 from lakd_mm.engine import ConfigError
-from reproduction.run_config import identity, make_config, read_config, rebase, swap_data
-from reproduction.targets import Budget, find_target, method_cell, select
+from reproduction.run_config import identity, make_config, read_config
+from reproduction.targets import Budget, Cell, find_target, method_cell, select
 
 CONFIGS = Path(__file__).parents[3] / 'configs'
 
 
 def config(cell, data='pickles', teacher=None, recipe='300e', **budget):
-    cfg = read_config(CONFIGS, cell, recipe)
-    return make_config(cfg, cell, Budget(recipe, **budget), CONFIGS, data, teacher)
+    cfg = read_config(CONFIGS, cell, recipe, data)
+    return make_config(cfg, cell, Budget(recipe, **budget), teacher)
 
 
 def lakd(**kwargs):
@@ -23,21 +23,35 @@ def content(cfg):
     return cfg._cfg_dict.to_dict()
 
 
-def test_rebase_takes_over_what_the_config_left_alone():
-    old = dict(a=1, b=dict(c=2, d=3), e=[1], gone=dict(x=1))
-    new = dict(a=10, b=dict(c=20, f=6), e=[2], more=7)
-    mine = dict(a=1, b=dict(c=99, d=3, g=8), e=[1], own=5, gone=dict(x=1))
-    assert rebase(mine, old, new) == dict(a=10, b=dict(c=99, g=8, f=6), e=[2], own=5, more=7)
-    assert mine['b'] == dict(c=99, d=3, g=8)
+@pytest.mark.parametrize('other', ['', "_base_ = 'toy.py'\n"])
+def test_what_the_config_left_alone_is_of_the_other_base(tmp_path, other):
+    """Also where that base begins with the first, and through configs between the two."""
+    delete = ', _delete_=True' if other else ''
+    files = {
+        '_base_/datasets/toy.py': 'a, b, e = 1, dict(c=2, d=3), [1]\ngone = dict(x=1)',
+        '_base_/datasets/toy_folder.py': f'{other}a, e, more = 10, [2], 7\nb = dict(c=20, f=6{delete})',
+        'between.py': "_base_ = './_base_/datasets/toy.py'\nb = dict(c=99)",
+        'mine.py': "_base_ = 'between.py'\nb = dict(g=8)\nown = 5",
+    }
+    for name, text in files.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(text)
+    cell = Cell('', '', '', 'toy', {'300e': 'mine.py'})
+    first = dict(a=1, b=dict(c=99, d=3, g=8), e=[1], gone=dict(x=1), own=5)
+    assert content(read_config(tmp_path, cell, '300e')) == first
+    gone = dict(gone=dict(x=1)) if other else {}
+    second = dict(a=10, b=dict(c=99, g=8, f=6), e=[2], own=5, more=7, **gone)
+    assert content(read_config(tmp_path, cell, '300e', 'folder')) == second
+    assert content(read_config(tmp_path, cell, '300e')) == first
 
 
 @pytest.mark.parametrize('data', ['folder', 'in_memory'])
 def test_swapped_data_are_what_a_config_with_that_base_has(data):
-    plain = content(Config.fromfile(CONFIGS / 'lakd' / 'lakd_r56_r20_cifar100.py'))
+    cell = method_cell('lakd', 'r56_r20', 'cifar100')
+    swapped = content(read_config(CONFIGS, cell, '300e', data))
     expected = Config.fromfile(CONFIGS / 'lakd' / f'lakd_r56_r20_cifar100_{data}.py')
-    swapped = swap_data(plain, CONFIGS / '_base_' / 'datasets', 'cifar100', data)
     assert swapped == content(expected)
-    assert swapped != plain
+    assert swapped != content(read_config(CONFIGS, cell, '300e'))
 
 
 def test_data_without_a_base():
