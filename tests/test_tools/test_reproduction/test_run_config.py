@@ -26,10 +26,10 @@ def content(cfg):
 @pytest.mark.parametrize('other', ['', "_base_ = 'toy.py'\n"])
 def test_what_the_config_left_alone_is_of_the_other_base(tmp_path, other):
     """Also where that base begins with the first, and through configs between the two."""
-    delete = ', _delete_=True' if other else ''
+    changed = f'b = dict(c=20, f=6{", _delete_=True" if other else ""})'
     files = {
         '_base_/datasets/toy.py': 'a, b, e = 1, dict(c=2, d=3), [1]\ngone = dict(x=1)',
-        '_base_/datasets/toy_folder.py': f'{other}a, e, more = 10, [2], 7\nb = dict(c=20, f=6{delete})',
+        '_base_/datasets/toy_folder.py': f'{other}a, e, more = 10, [2], 7\n{changed}',
         'between.py': "_base_ = './_base_/datasets/toy.py'\nb = dict(c=99)",
         'mine.py': "_base_ = 'between.py'\nb = dict(g=8)\nown = 5",
     }
