@@ -94,11 +94,14 @@ setup(
     # Neither mmcv nor mmcv-lite: `import lakd_mm` asks for one of the two.
     install_requires=[
         *VERSION['REQUIREMENTS'],
+        'filelock>=3.30',
         'matplotlib>=3.8',
         'numpy>=1.26',
         'opencv-python>=4.8',
         'packaging>=23.0',
+        'rich>=13.4',
         'scikit-learn>=1.3',
+        'tabulate>=0.9',
         # MMEngine needs its pkg_resources where `import lakd_mm` has not happened yet.
         'setuptools<82',
     ],

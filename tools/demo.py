@@ -20,6 +20,8 @@ from mmengine.config import Config
 from mmengine.registry import init_default_scope
 from mmpretrain.registry import MODELS
 
+from lakd_mm.visualization.markdown import markdown_table
+
 TOOLS = Path(__file__).parent
 CONFIGS = TOOLS.parent / 'configs'
 RUNS = {
@@ -115,16 +117,11 @@ def run(command: list) -> Iterator[str]:
 
 def format_table(results: list) -> str:
     """Format the results as a Markdown table."""
-    lines = [
-        '| network                | accuracy (%) | parameters | seconds |',
-        '|------------------------|-------------:|-----------:|--------:|',
-    ]
+    lines = [['network', 'accuracy (%)', 'parameters', 'seconds']]
     for row in results:
-        lines.append(
-            f'| {row["network"]:22} | {row["accuracy"]:12.2f} | {row["parameters"]:10,} '
-            f'| {row["seconds"]:7.0f} |'
-        )
-    return '\n'.join(lines)
+        accuracy, parameters = f'{row["accuracy"]:.2f}', f'{row["parameters"]:,}'
+        lines.append([row['network'], accuracy, parameters, f'{row["seconds"]:.0f}'])
+    return markdown_table(lines, aligned=True)
 
 
 def main() -> None:

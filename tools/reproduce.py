@@ -3,9 +3,15 @@
 Called again it goes on where it was stopped, and skips what is done.
 """
 
+import math
 import os
+import shlex
+import signal
 import sys
+from argparse import ArgumentParser, Namespace
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Optional
 
 # Before torch: threads that wait by spinning are 10 times slower where cores are shared.
 os.environ.setdefault('OMP_WAIT_POLICY', 'passive')
@@ -13,15 +19,141 @@ os.environ.setdefault('OMP_WAIT_POLICY', 'passive')
 import lakd_mm  # noqa: F401  (first: it repairs what the lines below import)
 
 # isort: split
-from lakd_mm.engine import clear_errors
-from lakd_mm.reproduction.command_line import parse_args, run
+import torch
+from mmengine.logging import MMLogger
+
+from lakd_mm.engine import OptionsAction, clear_errors
+from lakd_mm.engine.command_line import public_path
+from lakd_mm.errors import ConfigError
+from reproduction.execution import execute, locked
+from reproduction.figures import make_figures
+from reproduction.planner import Settings, plan_runs
+from reproduction.progress import Progress
+from reproduction.report import update, write_report
+from reproduction.results import unfinished
+from reproduction.run_config import LAYOUTS
+from reproduction.runs import Run
+from reproduction.targets import PAIRS, TARGETS, Budget, Target, find_target, select
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def parse_args(arguments: Optional[Sequence[str]] = None) -> Namespace:
+    """Reads the command line."""
+    parser = ArgumentParser(description=__doc__)
+    option = parser.add_argument
+    option('target', metavar='TARGET', help=f'one of {", ".join(TARGETS)}')
+    methods = ', '.join(TARGETS['table1'].rows[1:])
+    rows = f'of a table: {methods}, teacher; of an ablation: its rows (a wrong name lists them)'
+    option('--methods', nargs='+', help=f'{rows}; default: all')
+    option('--pairs', nargs='+', help=f'{", ".join(PAIRS)}; default: all')
+    option('--seeds', nargs='+', type=int, default=[0], help='default: 0')
+    option('--epochs', type=int, help='instead of the recipe’s: a short run')
+    images = 'share of the training images of each class, as 0.1'
+    option('--fraction', type=float, help=images)
+    recipes = 'LAKD’s (default) or the literature’s; on ImageNet, 100 epochs linear or in steps'
+    option('--recipe', choices=['300e', '240e'], default='300e', help=recipes)
+    layouts = 'how the data lie (default: %(default)s)'
+    option('--data', choices=LAYOUTS, default=next(iter(LAYOUTS)), help=layouts)
+    paths = 'teachers on disk: a file, or a folder with files of the names in the configs'
+    option('--teacher-ckpt', nargs='+', default=[], metavar='[PAIR_DATASET=]PATH', help=paths)
+    option('--cfg-options', nargs='+', action=OptionsAction, default={}, metavar='KEY=VALUE')
+    option('--jobs', type=int, default=1, help='runs at a time (default: 1)')
+    option('--threads', type=int, help='of each; default: the cores, divided')
+    minutes = 'stop then, each run behind its last checkpoint; the same command goes on'
+    option('--deadline', type=float, default=math.inf, metavar='MINUTES', help=minutes)
+    option('--work-dir', type=Path, default=Path('work_dirs/reproduce'))
+    reports = 'folder of the reports (%(default)s)'
+    option('--out', type=Path, default=Path('docs/results'), help=reports)
+    option('--report-only', action='store_true', help='run nothing; write the report')
+    markers = 'also fill the results into this file, between its markers (README.md)'
+    option('--readme', type=Path, nargs='?', const=Path('README.md'), help=markers)
+    option('--replace', action='store_true', help='report only what the work folder has')
+    option('--redo', action='store_true', help='move earlier runs aside, begin anew')
+    option('--dry-run', action='store_true', help='check and list the runs only')
+    args = parser.parse_args(arguments)
+    for name in ('epochs', 'jobs', 'threads'):
+        value = getattr(args, name)
+        if value is not None and value < 1:
+            parser.error(f'--{name} {value}: give a whole number of at least 1')
+    if args.deadline <= 0:
+        parser.error(f'--deadline {args.deadline}: give minutes above 0')
+    if args.fraction is not None and not 0 < args.fraction <= 1:
+        parser.error(f'--fraction {args.fraction}: give a number above 0 and at most 1')
+    return args
+
+
+def split_teacher(text: str) -> tuple[str, str]:
+    """Split ``NAME=PATH``; the name is empty for a path alone."""
+    name, equals, path = text.partition('=')
+    return (name, path) if equals and '/' not in name else ('', text)
+
+
+def public_command(arguments: Sequence[str]) -> str:
+    """Return the call as it can be shown to others: without the folders of this machine."""
+    words = [argument.rpartition('=') for argument in arguments]
+    shown = [f'{name}{equals}{public_path(value)}' for name, equals, value in words]
+    return shlex.join(['python', 'tools/reproduce.py', *shown])
+
+
+def plan(args: Namespace, target: Target) -> list[Run]:
+    """Return the runs that the options describe, checked."""
+    fraction = None if args.fraction == 1 else args.fraction
+    budget = Budget(args.recipe, args.epochs, fraction, tuple(sorted(args.cfg_options.items())))
+    teachers = tuple(split_teacher(text) for text in args.teacher_ckpt)
+    command = public_command(sys.argv[1:])
+    settings = Settings(ROOT, args.work_dir, args.data, teachers, command)
+    cells = select(target, args.methods, args.pairs)
+    return plan_runs(cells, budget, list(dict.fromkeys(args.seeds)), settings)
+
+
+def run_all(target: Target, runs: list[Run], args: Namespace) -> list[Run]:
+    """Run what is missing, and draw; return the runs that failed."""
+    with locked(args.work_dir) as lock:
+        for one in runs:
+            if args.redo:
+                one.set_aside()
+            elif one.changed():
+                kept = 'its config has changed since it was begun; it keeps its own'
+                print(f'note: {one.id}: {kept}. --redo begins it anew.')
+        places = dict(jobs=args.jobs, threads=args.threads, devices=torch.cuda.device_count())
+        failed = execute(runs, Progress(), **places, lock=lock, seconds=60 * args.deadline)
+        make_figures(target, runs, args.work_dir, args.out)
+    return failed
+
+
+def run(args: Namespace) -> int:
+    """Run what is missing, then report; return the exit status."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit('error: terminated'))
+    # Of what MMEngine tells while configs are read and networks built, only warnings.
+    MMLogger.get_instance('reproduce', log_level='WARNING')
+    target, failed = find_target(args.target), []
+    runs = [] if args.report_only else plan(args, target)
+    if args.dry_run:
+        for one in runs:
+            state = 'done' if one.result() else f'{len(one.records())} of {one.epochs} epochs'
+            print(f'{one.id}   {state}')
+        return 0
+    if runs:
+        failed = run_all(target, runs, args)
+    for line in unfinished(target, args.work_dir):
+        print(f'unfinished: {line}')
+    for path in write_report(target, args.work_dir, args.out, args.replace):
+        print(f'-> {path}')
+    if args.readme:
+        update(args.readme, args.out)
+        print(f'-> {args.readme}')
+    return 1 if failed else 0
 
 
 def main() -> int:
-    """Runs what is missing, then reports."""
-    args = parse_args(doc=__doc__)
+    """Do what the options say."""
+    args = parse_args()
     with clear_errors():
-        return run(args, Path(__file__).resolve().parents[1])
+        try:
+            return run(args)
+        except KeyboardInterrupt:
+            raise ConfigError('stopped; the same command goes on where it was.') from None
 
 
 if __name__ == '__main__':

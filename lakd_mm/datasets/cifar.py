@@ -66,7 +66,7 @@ class _AnyLayout:
         ]
 
     def _labels(self, folder: str) -> list:
-        """The label of each folder of a class, in alphabetical order."""
+        """Return the label of each folder of a class, in alphabetical order."""
         names = sorted(entry.name for entry in os.scandir(folder) if entry.is_dir())
         classes = self.METAINFO['classes']
         if names and set(names) <= set(classes):
@@ -84,7 +84,7 @@ class _AnyLayout:
 
 
 def _read(path: str):
-    """An image file as an array of shape (H, W, 3) in RGB order."""
+    """Read an image file as an array of shape (H, W, 3) in RGB order."""
     image = mmcv.imread(path)
     if image is None:
         raise ConfigError(f'data_root: OpenCV cannot read {path}; replace it or delete it.')

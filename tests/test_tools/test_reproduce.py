@@ -1,21 +1,17 @@
-"""The command itself; what it does is tested in tests/test_reproduction."""
+"""The command itself; what it does is tested in test_reproduction."""
 
-import importlib.util
 import sys
 
 import pytest
 
-from lakd_mm.reproduction.command_line import parse_args, public_command, split_teacher
+from reproduce import main, parse_args, public_command, split_teacher
 
 
-def test_wrong_input_is_one_clear_error(root, monkeypatch, tmp_path):
-    spec = importlib.util.spec_from_file_location('tools_reproduce', root / 'tools/reproduce.py')
-    tool = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(tool)
+def test_wrong_input_is_one_clear_error(monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, 'argv', ['reproduce.py', 'tabel1'])
     with pytest.raises(SystemExit) as end:
-        tool.main()
+        main()
     assert end.value.code == (
         "error: target 'tabel1': did you mean 'table1' or 'table5' or 'table4'? Known: table1, "
         'table2, table3, table4, table5, fig1, causal, cankd, fig5.'
@@ -32,7 +28,14 @@ def test_a_report_without_runs(run_tool, tmp_path):
 
 
 @pytest.mark.parametrize(
-    'arguments', [['--epochs', '0'], ['--fraction', '1.5'], ['--jobs', '0'], ['--recipe', '9e']]
+    'arguments',
+    [
+        ['--epochs', '0'],
+        ['--fraction', '1.5'],
+        ['--jobs', '0'],
+        ['--recipe', '9e'],
+        ['--deadline', '0'],
+    ],
 )
 def test_numbers_out_of_range(arguments, capsys):
     with pytest.raises(SystemExit):

@@ -42,8 +42,8 @@ from lakd_mm.evaluation.robustness import (
     scores,
 )
 from lakd_mm.evaluation.sample_images import class_names, inputs_of, sample_images
-from lakd_mm.reproduction.tables import markdown
 from lakd_mm.visualization import curves, make_visualizer, save_figure
+from lakd_mm.visualization.markdown import markdown_table
 
 # Numbers of images in a call for which latency is measured.
 LATENCY_BATCHES = (1, 32)
@@ -239,7 +239,7 @@ def report(facts: dict) -> str:
     for model in models:
         means = [mean(model['corrupted'][name]['top1']) for name in names]
         of_corruptions.append([model['name'], *(f'{value:.2f}' for value in means)])
-    parts = [markdown(lines), markdown(of_corruptions), notes(facts, bool(batches))]
+    parts = [markdown_table(lines), markdown_table(of_corruptions), notes(facts, bool(batches))]
     return '\n\n'.join(parts) + '\n'
 
 

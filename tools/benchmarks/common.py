@@ -1,7 +1,6 @@
 """What the benchmarks share: the trainings that they compare, and their reports."""
 
 import json
-import platform
 from pathlib import Path
 from typing import Optional
 
@@ -16,7 +15,9 @@ from mmengine.registry import init_default_scope
 from mmpretrain.structures import DataSample
 from mmrazor.registry import MODELS
 
+from lakd_mm.engine.hardware import hardware
 from lakd_mm.models.data_preprocessor import without_crop_flip
+from lakd_mm.visualization.markdown import markdown_table
 
 CONFIGS = Path(__file__).parents[2] / 'configs'
 LAKD = 'lakd/lakd_r56_r20_cifar100.py'
@@ -33,7 +34,7 @@ def _masked(**mask) -> tuple[str, dict]:
 
 
 # Rows of the LAKD paper's Table 4, and the joint backward. A row: a config and changes to it.
-PAIRS = {
+COMPARISONS = {
     'r56_r20': dict(
         size=32,
         batch_size=1024,
@@ -136,32 +137,11 @@ class Training:
         self.model.train_step(self.batch, optim_wrapper=self.optim_wrapper)
 
 
-def hardware() -> dict:
-    """Describe the hardware of this process."""
-    on_gpu = torch.cuda.is_available()
-    return dict(
-        device=torch.cuda.get_device_name()
-        if on_gpu
-        else f'CPU, {torch.get_num_threads()} threads',
-        machine=platform.machine(),
-        torch=torch.__version__,
-    )
-
-
-def table(rows: list[dict]) -> str:
-    """Write dicts with the same keys as a Markdown table."""
-    cells = [list(rows[0]), *([str(value) for value in row.values()] for row in rows)]
-    widths = [max(len(line[i]) for line in cells) for i in range(len(cells[0]))]
-    lines = ['| ' + ' | '.join(c.ljust(w) for c, w in zip(line, widths)) + ' |' for line in cells]
-    lines.insert(1, '|' + '|'.join('-' * (width + 2) for width in widths) + '|')
-    return '\n'.join(lines)
-
-
 def report(title: str, rows: list[dict], out: Optional[Path], **settings):
     """Print a table, and write it with its settings and the hardware as JSON."""
     facts = dict(hardware(), **settings)
     print(f'\n{title}\n{", ".join(f"{key}: {value}" for key, value in facts.items())}\n')
-    print(table(rows))
+    print(markdown_table([list(rows[0]), *(list(row.values()) for row in rows)], aligned=True))
     if out is not None:
         out.parent.mkdir(parents=True, exist_ok=True)
         out.write_text(json.dumps(dict(facts, title=title, rows=rows), indent=2) + '\n')

@@ -16,11 +16,14 @@ from typing import Any
 # Set before torch is imported: with spinning threads, shared cores are 10 times slower.
 os.environ.setdefault('OMP_WAIT_POLICY', 'passive')
 
-from common import hardware  # noqa: I001  (it imports lakd_mm first)
+import lakd_mm  # noqa: F401  (first: it repairs what the lines below import)
+
+# isort: split
 from mmengine.config import Config
 from mmengine.runner import Runner
 
 from lakd_mm.engine import clear_errors
+from lakd_mm.engine.hardware import hardware
 from lakd_mm.visualization.figures import curves, save_figure
 
 ROOTS = ('data/coco/', 'data/cityscapes/')

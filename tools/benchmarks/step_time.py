@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 
 import torch
-from common import PAIRS, Training, report  # noqa: I001  (it imports lakd_mm first)
+from common import COMPARISONS, Training, report  # noqa: I001  (it imports lakd_mm first)
 
 
 def timed(training: Training) -> float:
@@ -27,7 +27,7 @@ def timed(training: Training) -> float:
 def main():
     """Time every row of a pair."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument('--pair', choices=PAIRS, default='r56_r20')
+    parser.add_argument('--pair', choices=COMPARISONS, default='r56_r20')
     parser.add_argument('--batch-size', type=int, default=64)
     parser.add_argument('--rounds', type=int, default=15)
     parser.add_argument('--rows', nargs='+', help='only these, by name')
@@ -35,7 +35,7 @@ def main():
     parser.add_argument('--out', type=Path, help='JSON file to write')
     parser.add_argument('--trace', type=Path, help="folder for a profiler's trace of each row")
     args = parser.parse_args()
-    pair = PAIRS[args.pair]
+    pair = COMPARISONS[args.pair]
     if args.compile:
         name, (config, options) = list(pair['rows'].items())[-1]
         pair['rows'][f'{name}, compiled'] = (config, {**options, 'model.compile': {}})

@@ -2,6 +2,7 @@
 
 from .check_data_hook import CheckDataHook
 from .cohort_checkpoint_hook import CohortCheckpointHook
+from .epoch_record_hook import EpochRecordHook
 from .export_student_hook import ExportStudentHook
 from .keep_previous_hook import KeepPreviousHook
 from .model_for_metrics_hook import ModelForMetricsHook
@@ -9,6 +10,7 @@ from .model_for_metrics_hook import ModelForMetricsHook
 __all__ = [
     'CheckDataHook',
     'CohortCheckpointHook',
+    'EpochRecordHook',
     'ExportStudentHook',
     'KeepPreviousHook',
     'ModelForMetricsHook',

@@ -84,7 +84,7 @@ def integrated_gradients(
     ).to(feature.dtype)
 
 
-METHODS = ('gradient', 'grad_cam', 'layer_cam', 'integrated_gradients', 'none')
+MASK_METHODS = ('gradient', 'grad_cam', 'layer_cam', 'integrated_gradients', 'none')
 
 
 @MODELS.register_module()
@@ -131,8 +131,8 @@ class SaliencyMask(AttachedConnector):
         input_shape: Sequence[int] = (3, 32, 32),
     ):
         super().__init__(tap)
-        if method not in METHODS:
-            near = near_names(str(method), METHODS)
+        if method not in MASK_METHODS:
+            near = near_names(str(method), MASK_METHODS)
             raise ConfigError(f'SaliencyMask: method={method!r}; {near}')
         if target not in ('label', 'prediction') and type(target) is not int:
             raise ConfigError(

@@ -6,7 +6,7 @@ from mmengine.optim import OptimWrapper
 from networks import cifar_vgg_cfg, cifar_wrn_cfg
 
 # Student, teacher, the student's taps and the teacher's stage ends.
-PAIRS = {
+TAPS_BY_PAIR = {
     'wrn': (
         cifar_wrn_cfg(16, 2),
         cifar_wrn_cfg(22, 2),
@@ -34,7 +34,7 @@ class KeepGrads(OptimWrapper):
 
 
 def lakd_cfg(pair, **kwargs):
-    student, teacher, _, _ = PAIRS[pair]
+    student, teacher, _, _ = TAPS_BY_PAIR[pair]
     return dict(
         type='mmrazor.LAKD',
         architecture=student,
@@ -44,17 +44,17 @@ def lakd_cfg(pair, **kwargs):
     )
 
 
-@pytest.mark.parametrize('pair', PAIRS)
+@pytest.mark.parametrize('pair', TAPS_BY_PAIR)
 def test_default_taps(build, pair):
     model = build(lakd_cfg(pair))
-    _, _, taps, teacher_taps = PAIRS[pair]
+    _, _, taps, teacher_taps = TAPS_BY_PAIR[pair]
     assert model.student.tap_names == [f'backbone.{tap}' for tap in taps]
     sources = [r.source for r in model.distiller.teacher_recorders.recorders.values()]
     assert sources == [*(f'backbone.{tap}' for tap in teacher_taps), 'backbone']
     assert model.student.num_cuts == len(taps) - 1 and model.backward == 'local'
 
 
-@pytest.mark.parametrize('pair', PAIRS)
+@pytest.mark.parametrize('pair', TAPS_BY_PAIR)
 def test_local_backward_gives_the_joint_gradients_to_the_bit(build, batch, pair):
     logs, grads = [], []
     for backward in ('local', 'joint'):
@@ -71,7 +71,7 @@ def test_local_backward_gives_the_joint_gradients_to_the_bit(build, batch, pair)
     assert all(torch.equal(logs[0][k].detach(), logs[1][k].detach()) for k in logs[0])
 
 
-@pytest.mark.parametrize('pair', PAIRS)
+@pytest.mark.parametrize('pair', TAPS_BY_PAIR)
 def test_each_loss_stays_in_its_module(build, batch, pair):
     model = build(lakd_cfg(pair, backward='joint'))
     taps = model.student.tap_names

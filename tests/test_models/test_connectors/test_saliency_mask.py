@@ -12,7 +12,7 @@ from lakd_mm.models.connectors import SaliencyMask, integrated_gradients
 from lakd_mm.models.places.upper_part import upper_part
 
 TAP = 'backbone.layer2.0'
-METHODS = ('gradient', 'grad_cam', 'layer_cam', 'integrated_gradients')
+MASK_METHODS = ('gradient', 'grad_cam', 'layer_cam', 'integrated_gradients')
 
 
 @pytest.fixture
@@ -110,7 +110,7 @@ class TestUpperPart:
 
 
 class TestSaliency:
-    @pytest.mark.parametrize('method', METHODS[:3])
+    @pytest.mark.parametrize('method', MASK_METHODS[:3])
     def test_equals_a_backward_through_the_whole_network(self, teacher, batch, samples, method):
         feature, logits = record(teacher, batch['inputs'].double())
         labels = torch.tensor([int(sample.gt_label) for sample in samples])
@@ -182,7 +182,7 @@ class TestMask:
             assert s[m == 1].min() > s[m == 0].max()
 
     @pytest.mark.parametrize('percentile', [None, 85])
-    @pytest.mark.parametrize('method', METHODS)
+    @pytest.mark.parametrize('method', MASK_METHODS)
     def test_from_zero_to_one_and_another_for_each_image(
         self, teacher, batch, samples, method, percentile
     ):

@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 import lakd_mm  # noqa: F401
-from lakd_mm.reproduction.plan import Budget, Cell
-from lakd_mm.reproduction.planner import Settings, plan_runs
+from reproduction.planner import Settings, plan_runs
+from reproduction.targets import Budget, Cell
 
 TINY = Cell('scratch', 'tiny', 'scratch_tiny', 'digits', {'300e': 'teachers/tiny.py'})
 

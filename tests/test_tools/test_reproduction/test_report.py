@@ -7,11 +7,10 @@ import pytest
 from run_results import test_result, train_result
 
 from lakd_mm.errors import ConfigError
-from lakd_mm.reproduction.collect import sections, unfinished
-from lakd_mm.reproduction.plan import find_target
-from lakd_mm.reproduction.readme import fill
-from lakd_mm.reproduction.records import write_json
-from lakd_mm.reproduction.report import write_report
+from reproduction.records import write_json
+from reproduction.report import fill, write_report
+from reproduction.results import sections, unfinished
+from reproduction.targets import find_target
 
 TABLE1 = find_target('table1')
 

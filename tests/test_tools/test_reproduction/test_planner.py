@@ -1,8 +1,8 @@
 import pytest
 
 from lakd_mm.errors import ConfigError
-from lakd_mm.reproduction.plan import Budget, Cell, matrix_cell
-from lakd_mm.reproduction.planner import Settings, plan_runs
+from reproduction.planner import Settings, plan_runs
+from reproduction.targets import Budget, Cell, method_cell
 
 PAIR = """
 _base_ = 'tiny.py'
@@ -109,7 +109,7 @@ def test_the_teacher_is_tested_once(root, tmp_path):
     checkpoint = tmp_path / 'resnet56.pth'
     checkpoint.touch()
     settings = Settings(root, tmp_path / 'work', teachers=(('resnet56', str(checkpoint)),))
-    cell = matrix_cell('teacher', 'r56_r20', 'cifar100')
+    cell = method_cell('teacher', 'r56_r20', 'cifar100')
     (run,) = plan_runs([cell], Budget(epochs=3, fraction=0.1), [0, 1, 2], settings)
     assert run.id == 'cifar100/teacher_r56_r20/resnet56'
     command = run.prepare()

@@ -12,24 +12,23 @@ from dataclasses import dataclass
 import pytest
 
 from lakd_mm.errors import ConfigError
-from lakd_mm.reproduction.execution import execute
-from lakd_mm.reproduction.lock import locked
-from lakd_mm.reproduction.plan import Budget, Cell
-from lakd_mm.reproduction.progress import Progress, duration
-from lakd_mm.reproduction.runs import Run, environment
+from reproduction.execution import environment, execute, locked
+from reproduction.progress import Progress, duration
+from reproduction.runs import Run
+from reproduction.targets import Budget, Cell
 
 pytestmark = pytest.mark.slow
 
 DRIVER = """
 import sys
-sys.path.insert(0, {tests!r})
+sys.path.insert(0, {tools!r})
 import lakd_mm
 from pathlib import Path
-from lakd_mm.reproduction.execution import execute
-from lakd_mm.reproduction.lock import locked
-from lakd_mm.reproduction.plan import Budget, Cell
-from lakd_mm.reproduction.planner import Settings, plan_runs
-from lakd_mm.reproduction.progress import Progress
+from reproduction.execution import environment, execute
+from reproduction.execution import locked
+from reproduction.targets import Budget, Cell
+from reproduction.planner import Settings, plan_runs
+from reproduction.progress import Progress
 
 cell = Cell('scratch', 'tiny', 'scratch_tiny', 'digits', {{'300e': 'teachers/tiny.py'}})
 settings = Settings(Path({root!r}), Path({work!r}))
@@ -53,7 +52,7 @@ def test_killed_and_gone_on_with(tiny_root, tiny_runs, tmp_path, root):
     (run,) = tiny_runs(epochs=3, options=(option,))
     driver = tmp_path / 'driver.py'
     work = str(tmp_path / 'work')
-    driver.write_text(DRIVER.format(tests=str(root / 'tests'), root=str(tiny_root), work=work))
+    driver.write_text(DRIVER.format(tools=str(root / 'tools'), root=str(tiny_root), work=work))
     first = subprocess.Popen([sys.executable, driver], stdout=subprocess.PIPE, text=True)
     wait_for(lambda: run.records() or first.poll() is not None)
     assert first.poll() is None, first.communicate()
@@ -73,7 +72,7 @@ def test_killed_and_gone_on_with(tiny_root, tiny_runs, tmp_path, root):
     output = (run.folder / 'output.log').read_text()
     assert failed == [], stream.getvalue() + output[-2000:]
     if known < 3:
-        assert f'goes on behind epoch {known}' in stream.getvalue()
+        assert f'goes on after epoch {known}' in stream.getvalue()
         assert f'resumed epoch: {known}' in output
     result = run.result()
     assert [epoch['epoch'] for epoch in result['epochs']] == [1, 2, 3]
@@ -131,10 +130,11 @@ class ScriptRun(Run):
     """A run whose process is a few lines of Python."""
 
     script: str = ''
+    length: int = 1
 
     @property
     def epochs(self):
-        return 1
+        return self.length
 
     def prepare(self):
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -153,15 +153,17 @@ open(sys.argv[1] + '/epochs.jsonl', 'w').write({json.dumps(LINE)!r})
 
 @pytest.fixture
 def script_run(tmp_path):
-    def make(name, script=RECORD):
+    def make(name, script=RECORD, **options):
         cell = Cell(name, 'tiny', name, 'digits', {})
-        return ScriptRun(name, cell, Budget(), 0, None, 1, '', tmp_path, tmp_path, script=script)
+        return ScriptRun(
+            name, cell, Budget(), 0, None, 1, '', tmp_path, tmp_path, script=script, **options
+        )
 
     return make
 
 
 def test_a_run_that_fails_stops_no_other(script_run, monkeypatch):
-    monkeypatch.setattr('lakd_mm.reproduction.execution.PAUSE', 0.02)
+    monkeypatch.setattr('reproduction.execution.PAUSE', 0.02)
     stream = io.StringIO()
     bad = script_run('bad', 'print("what went wrong"); raise SystemExit(3)')
     good = script_run('good')
@@ -176,7 +178,7 @@ def test_a_run_that_fails_stops_no_other(script_run, monkeypatch):
 
 def test_several_at_a_time(script_run, monkeypatch):
     """Each of two waits until the other has begun; the third waits for a place."""
-    monkeypatch.setattr('lakd_mm.reproduction.execution.PAUSE', 0.02)
+    monkeypatch.setattr('reproduction.execution.PAUSE', 0.02)
     meet = """
 from pathlib import Path
 here = Path(sys.argv[1]).parent
@@ -194,7 +196,7 @@ mine.unlink()
 
 
 def test_a_run_without_a_record_is_started_once_more(script_run, monkeypatch):
-    monkeypatch.setattr('lakd_mm.reproduction.execution.PAUSE', 0.02)
+    monkeypatch.setattr('reproduction.execution.PAUSE', 0.02)
     count = "open(sys.argv[1] + '/calls', 'a').write('x')\n"
     run = script_run('silent', f'import sys\n{count}')
     assert execute([run], Progress(io.StringIO())) == [run]
@@ -202,13 +204,40 @@ def test_a_run_without_a_record_is_started_once_more(script_run, monkeypatch):
 
 
 def test_what_is_done_is_not_run(script_run, monkeypatch):
-    monkeypatch.setattr('lakd_mm.reproduction.execution.PAUSE', 0.02)
+    monkeypatch.setattr('reproduction.execution.PAUSE', 0.02)
     run = script_run('once')
     execute([run], Progress(io.StringIO()))
     before = run.result()
     again = script_run('once', 'raise SystemExit(1)')
     assert execute([again], Progress(io.StringIO())) == []
     assert again.result() == before
+
+
+SLOW = f"""
+import json, sys, time
+line = {LINE!r}
+for epoch in range(1, 1000):
+    line.update(epoch=epoch, seconds=TOLD)
+    open(sys.argv[1] + '/epochs.jsonl', 'a').write(json.dumps(line) + chr(10))
+    time.sleep(TAKEN)
+"""
+
+
+@pytest.mark.parametrize('told, taken, deadline', [(0.05, 100, 3), (1000, 0.1, 60)])
+def test_a_deadline(script_run, monkeypatch, told, taken, deadline):
+    """Everything ends at it, and before it a run of which no other epoch fits."""
+    monkeypatch.setattr('reproduction.execution.PAUSE', 0.02)
+    stream, since = io.StringIO(), time.monotonic()
+    script = SLOW.replace('TOLD', str(told)).replace('TAKEN', str(taken))
+    run, later = script_run('run', script, length=1000), script_run('later')
+    assert execute([run, later], Progress(stream), seconds=deadline) == []
+    assert time.monotonic() - since < 30
+    known = len(run.records())
+    assert 1 <= known < 20 and run.result() is None
+    assert f'run   stops after epoch {known}, for the deadline' in stream.getvalue()
+    assert not later.folder.exists()
+    time.sleep(2 * min(taken, 0.1))
+    assert len(run.records()) == known
 
 
 def test_processes_take_turns_on_gpus(monkeypatch):

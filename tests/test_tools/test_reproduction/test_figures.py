@@ -4,10 +4,10 @@ import pytest
 from run_results import train_result
 
 from lakd_mm.errors import ConfigError
-from lakd_mm.reproduction import figures
-from lakd_mm.reproduction.plan import Budget, find_target
-from lakd_mm.reproduction.planner import Settings, plan_runs
-from lakd_mm.reproduction.records import write_json
+from reproduction import figures
+from reproduction.planner import Settings, plan_runs
+from reproduction.records import write_json
+from reproduction.targets import Budget, find_target
 
 
 @pytest.fixture

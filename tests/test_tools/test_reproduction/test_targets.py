@@ -3,18 +3,9 @@ from pathlib import Path
 import pytest
 
 from lakd_mm.errors import ConfigError
-from lakd_mm.reproduction.paper import MEMORY, PAPER, published
-from lakd_mm.reproduction.plan import (
-    CIFAR100_PAIRS,
-    METHODS,
-    TARGETS,
-    Budget,
-    find_target,
-    matrix_cell,
-    select,
-)
+from reproduction.targets import PAPER, TARGETS, Budget, find_target, method_cell, select
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 
 
 def test_targets_have_the_cells_of_the_paper():
@@ -42,35 +33,41 @@ def test_every_cell_has_its_config(name):
     assert cells or name == 'table4'
 
 
-@pytest.mark.parametrize('name', PAPER)
+@pytest.mark.parametrize('name', PAPER['numbers'])
 def test_the_papers_numbers_cover_every_cell(name):
     target = TARGETS[name]
-    rows = {row: set(columns) for row, columns in PAPER[name].items()}
-    assert rows == {row: set(target.columns) for row in target.rows}
+    numbers = PAPER['numbers'][name]
+    assert set(numbers) == set(target.rows)
+    count = len(target.columns) * len(target.metrics)
+    assert {len(row) for row in numbers.values()} == {count}
     for cell in target.cells:
         for metric in target.metrics:
-            assert published(name, cell.row, cell.column, metric) > 25
+            assert target.published(cell, metric) > 25
+
+
+def top1(method, pair):
+    (cell,) = select(TARGETS['table1'], [method], [pair])
+    return TARGETS['table1'].published(cell, 'accuracy/top1')
 
 
 def test_the_papers_numbers_agree_with_themselves():
     """The gains that Table 1 prints, the percentages of Table 4, and EK as counts of 582 errors."""
-    gains = dict(zip(CIFAR100_PAIRS, (2.95, 3.12, 3.22, 2.61, 2.49, 4.09)))
+    pairs = TARGETS['table1'].columns
+    gains = dict(zip(pairs, (2.95, 3.12, 3.22, 2.61, 2.49, 4.09)))
     for pair, gain in gains.items():
-        lakd, scratch = (published('table1', m, pair, 'accuracy/top1') for m in ('lakd', 'scratch'))
-        assert lakd - scratch == pytest.approx(gain)
-    memory = MEMORY['r56_r20']
+        assert top1('lakd', pair) - top1('scratch', pair) == pytest.approx(gain)
+    memory = PAPER['memory']['r56_r20']
     assert memory['LAKD local [1,4,9]'] / memory['from scratch'] == pytest.approx(
         1 - 0.171, abs=5e-4
     )
-    memory = MEMORY['r34_r18']
+    memory = PAPER['memory']['r34_r18']
     assert memory['FitNet, 4 taps'] / memory['from scratch'] == pytest.approx(1.263, abs=5e-4)
-    for row in PAPER['table5'].values():
-        count = row['r56_r20']['extracurricular_knowledge/percent'] * 5.82
+    table5 = TARGETS['table5']
+    for cell in table5.cells:
+        count = table5.published(cell, 'extracurricular_knowledge/percent') * 5.82
         assert count == pytest.approx(round(count), abs=0.03)
-    best = [
-        max(METHODS, key=lambda m: published('table1', m, pair, 'accuracy/top1'))
-        for pair in CIFAR100_PAIRS
-    ]
+    students = TARGETS['table1'].rows[1:]
+    best = [max(students, key=lambda method: top1(method, pair)) for pair in pairs]
     assert best.count('lakd') == 3
 
 
@@ -96,16 +93,16 @@ def test_unknown_names_are_one_error_with_near_ones():
 
 
 def test_recipes_and_their_configs():
-    cell = matrix_cell('lakd', 'r56_r20', 'cifar100')
+    cell = method_cell('lakd', 'r56_r20', 'cifar100')
     assert cell.configs == {
         '300e': 'lakd/lakd_r56_r20_cifar100.py',
         '240e': 'lakd/lakd_r56_r20_240e_cifar100.py',
     }
-    assert matrix_cell('scratch', 'r34_r18', 'imagenet').configs == {
+    assert method_cell('scratch', 'r34_r18', 'imagenet').configs == {
         '300e': 'teachers/resnet18_imagenet.py',
         '240e': 'teachers/resnet18_step_imagenet.py',
     }
-    assert matrix_cell('teacher', 'wrn40_2_wrn16_2', 'cifar100').kind == 'test'
+    assert method_cell('teacher', 'wrn40_2_wrn16_2', 'cifar100').kind == 'test'
 
 
 def test_budgets_never_share_a_folder():

@@ -1,52 +1,18 @@
-import json
 from types import SimpleNamespace
 
-import pytest
 from mmengine.config import Config
 from mmengine.runner import EpochBasedTrainLoop
 
-from lakd_mm.reproduction.epoch_record_hook import EpochRecordHook, append_line, number
-from lakd_mm.reproduction.plan import Budget, find_target, select
-from lakd_mm.reproduction.records import (
+from lakd_mm.engine.hooks.epoch_record_hook import EpochRecordHook
+from reproduction.records import (
     NEEDED,
     VERSION,
     best_epoch,
-    read_epochs,
     read_result,
     write_json,
 )
-from lakd_mm.reproduction.runs import Run
-
-
-def line(epoch, top1=50.0):
-    return json.dumps(dict(epoch=epoch, metrics={'accuracy/top1': top1}))
-
-
-def epochs(path):
-    return [(e['epoch'], e['metrics']['accuracy/top1']) for e in read_epochs(path)]
-
-
-@pytest.fixture
-def path(tmp_path):
-    return tmp_path / 'epochs.jsonl'
-
-
-def test_later_lines_count_where_a_training_went_back(path):
-    lines = [line(1, 10), line(2, 20), line(3, 30), line(2, 21), line(3, 31)]
-    path.write_text('\n'.join(lines))
-    assert epochs(path) == [(1, 10), (2, 21), (3, 31)]
-    path.write_text('\n'.join([line(1, 10), line(2, 20), line(1, 11)]))
-    assert epochs(path) == [(1, 11)]
-
-
-def test_half_lines_and_gaps_are_left_out(path):
-    assert read_epochs(path) == []
-    path.write_text(line(1) + '\n' + line(2)[:30])
-    assert epochs(path) == [(1, 50.0)]
-    append_line(path, line(2, 60.0))
-    assert epochs(path) == [(1, 50.0), (2, 60.0)]
-    path.write_text(line(1) + '\n' + line(3) + '\n[]\n7\n')
-    assert epochs(path) == [(1, 50.0)]
+from reproduction.runs import Run
+from reproduction.targets import Budget, find_target, select
 
 
 def test_a_result_is_whole_or_none(tmp_path):
@@ -70,15 +36,6 @@ def test_the_best_epoch_is_the_first_of_equals():
         for i, value in enumerate([1.0, 3.0, None, 3.0, 2.0])
     ]
     assert best_epoch(records, 'accuracy/top1')['epoch'] == 2
-
-
-def test_numbers_for_json():
-    assert [number(value) for value in (float('nan'), 2, 1.23456789, 'text')] == [
-        None,
-        2.0,
-        1.234568,
-        'text',
-    ]
 
 
 def test_a_training_that_stopped_early_is_complete(tmp_path):

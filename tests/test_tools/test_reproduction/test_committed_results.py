@@ -4,13 +4,13 @@ from pathlib import Path
 
 import pytest
 
-from lakd_mm.reproduction.collect import read_collection
-from lakd_mm.reproduction.plan import TARGETS, find_target
-from lakd_mm.reproduction.readme import MARKERS, fill
-from lakd_mm.reproduction.rendering import to_markdown
-from lakd_mm.reproduction.report import csv_text, report_blocks
+from lakd_mm.visualization.markdown import html_page
+from reproduction.report import MARKERS, fill, report_text
+from reproduction.results import read_collection
+from reproduction.tables import csv_text
+from reproduction.targets import TARGETS, find_target
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 OUT = ROOT / 'docs' / 'results'
 COMMITTED = [name for name in TARGETS if (OUT / name / 'results.json').exists()]
 
@@ -28,8 +28,9 @@ def test_the_reports_are_what_the_results_give():
         target, folder = find_target(name), OUT / name
         results = read_collection(target, OUT)
         assert results, name
-        blocks = report_blocks(target, results, folder)
-        assert (folder / 'table.md').read_text(encoding='utf-8') == to_markdown(blocks)
+        text = report_text(target, results, folder)
+        assert (folder / 'table.md').read_text(encoding='utf-8') == text
+        assert (folder / 'report.html').read_text(encoding='utf-8') == html_page(text, folder)
         assert (folder / 'table.csv').read_text() == csv_text(target, results)
 
 

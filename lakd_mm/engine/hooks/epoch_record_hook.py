@@ -3,7 +3,6 @@
 import json
 import math
 import os
-import platform
 import time
 from pathlib import Path
 
@@ -12,6 +11,8 @@ from mmengine.dist import master_only
 from mmengine.hooks import Hook
 from mmengine.runner import BaseLoop, Runner
 from mmrazor.registry import HOOKS
+
+from ..hardware import hardware
 
 
 @HOOKS.register_module()
@@ -36,7 +37,7 @@ class EpochRecordHook(Hook):
 
     @master_only
     def after_val_epoch(self, runner: Runner, metrics: dict) -> None:
-        """Writes the line of an epoch of training; a validation on its own writes none."""
+        """Write the line of an epoch of training; a validation on its own writes none."""
         if not isinstance(runner._train_loop, BaseLoop):
             return
         now = time.monotonic()
@@ -54,14 +55,14 @@ class EpochRecordHook(Hook):
 
     @master_only
     def after_train(self, runner: Runner) -> None:
-        """Notes with the last epoch that the training was to end there, where it stopped early."""
+        """Add to the last epoch that the training stopped early there."""
         if self._line and runner.train_loop.stop_training:
             line = dict(self._line, stopped=True)
             append_line(Path(runner.work_dir) / self.name, json.dumps(line))
 
 
 def number(value: object) -> object:
-    """A number as JSON has it: null for one that is not finite; anything else as it is."""
+    """Turn a number into what JSON has: null for one that is not finite; anything else as it is."""
     if isinstance(value, (torch.Tensor, float, int)) and not isinstance(value, bool):
         value = float(value)
         return round(value, 6) if math.isfinite(value) else None
@@ -69,7 +70,7 @@ def number(value: object) -> object:
 
 
 def append_line(path: Path, line: str) -> None:
-    """Appends a line and waits until it is on the disk.
+    """Append a line and wait until it is on the disk.
 
     It begins a new line even where a crash has left half a line.
     """
@@ -84,21 +85,21 @@ def append_line(path: Path, line: str) -> None:
         os.fsync(file.fileno())
 
 
-def hardware() -> dict:
-    """What this process computes on: device, threads and the release of torch."""
-    on_gpu = torch.cuda.is_available()
-    return dict(
-        device=torch.cuda.get_device_name() if on_gpu else cpu_name(),
-        threads=torch.get_num_threads(),
-        torch=torch.__version__,
-    )
+def read_epochs(path: Path) -> list[dict]:
+    """Read the lines of :class:`EpochRecordHook`, in the order of the epochs, from 1.
 
-
-def cpu_name() -> str:
-    """The name of the processor, as far as the system tells."""
-    try:
-        text = Path('/proc/cpuinfo').read_text(encoding='utf-8')
-    except OSError:
-        text = ''
-    names = [line.split(':', 1)[1].strip() for line in text.splitlines() if 'model name' in line]
-    return names[0] if names else platform.processor() or platform.machine()
+    Where a training went on from an earlier epoch, the later lines count. A line that was cut short
+    is left out, and so is whatever comes behind a gap.
+    """
+    lines = path.read_text(encoding='utf-8', errors='replace') if path.exists() else ''
+    epochs: list[dict] = []
+    for line in lines.splitlines():
+        try:
+            record = json.loads(line)
+            epoch = record['epoch']
+        except (ValueError, KeyError, TypeError):
+            continue
+        epochs = epochs[: epoch - 1]
+        if len(epochs) == epoch - 1:
+            epochs.append(record)
+    return epochs

@@ -5,7 +5,7 @@ import sys
 import pytest
 
 from lakd_mm.errors import ConfigError
-from lakd_mm.reproduction.lock import locked
+from reproduction.execution import locked
 
 
 def test_a_second_caller_is_refused_and_told_who(tmp_path):

@@ -4,45 +4,59 @@ import pytest
 from mmengine.config import Config
 
 from lakd_mm.engine import ConfigError
-from lakd_mm.reproduction.plan import Budget, find_target, matrix_cell, select
-from lakd_mm.reproduction.run_config import identity, make_config, read_config, rebase, swap_data
+from reproduction.run_config import identity, make_config, read_config
+from reproduction.targets import Budget, Cell, find_target, method_cell, select
 
-CONFIGS = Path(__file__).parents[2] / 'configs'
+CONFIGS = Path(__file__).parents[3] / 'configs'
 
 
 def config(cell, data='in_memory', teacher=None, recipe='300e', **budget):
-    cfg = read_config(CONFIGS, cell, recipe)
-    return make_config(cfg, cell, Budget(recipe, **budget), CONFIGS, data, teacher)
+    cfg = read_config(CONFIGS, cell, recipe, data)
+    return make_config(cfg, cell, Budget(recipe, **budget), teacher)
 
 
 def lakd(**kwargs):
-    return config(matrix_cell('lakd', 'r56_r20', 'cifar100'), **kwargs)
+    return config(method_cell('lakd', 'r56_r20', 'cifar100'), **kwargs)
 
 
 def content(cfg):
     return cfg._cfg_dict.to_dict()
 
 
-def test_rebase_takes_over_what_the_config_left_alone():
-    old = dict(a=1, b=dict(c=2, d=3), e=[1], gone=dict(x=1))
-    new = dict(a=10, b=dict(c=20, f=6), e=[2], more=7)
-    mine = dict(a=1, b=dict(c=99, d=3, g=8), e=[1], own=5, gone=dict(x=1))
-    assert rebase(mine, old, new) == dict(a=10, b=dict(c=99, g=8, f=6), e=[2], own=5, more=7)
-    assert mine['b'] == dict(c=99, d=3, g=8)
+@pytest.mark.parametrize('other', ['', "_base_ = 'toy.py'\n"])
+def test_what_the_config_left_alone_is_of_the_other_base(tmp_path, other):
+    """Also where that base begins with the first, and through configs between the two."""
+    changed = f'b = dict(c=20, f=6{", _delete_=True" if other else ""})'
+    files = {
+        '_base_/datasets/toy.py': 'a, b, e = 1, dict(c=2, d=3), [1]\ngone = dict(x=1)',
+        '_base_/datasets/toy_folder.py': f'{other}a, e, more = 10, [2], 7\n{changed}',
+        'between.py': "_base_ = './_base_/datasets/toy.py'\nb = dict(c=99)",
+        'mine.py': "_base_ = 'between.py'\nb = dict(g=8)\nown = 5",
+    }
+    for name, text in files.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(text)
+    cell = Cell('', '', '', 'toy', {'300e': 'mine.py'})
+    first = dict(a=1, b=dict(c=99, d=3, g=8), e=[1], gone=dict(x=1), own=5)
+    assert content(read_config(tmp_path, cell, '300e')) == first
+    gone = dict(gone=dict(x=1)) if other else {}
+    second = dict(a=10, b=dict(c=99, g=8, f=6), e=[2], own=5, more=7, **gone)
+    assert content(read_config(tmp_path, cell, '300e', 'folder')) == second
+    assert content(read_config(tmp_path, cell, '300e')) == first
 
 
 def test_swapped_data_are_what_a_config_with_that_base_has(tmp_path):
     config = CONFIGS / 'lakd' / 'lakd_r56_r20_cifar100.py'
-    plain = content(Config.fromfile(config))
     text = config.read_text().replace('datasets/cifar100.py', 'datasets/cifar100_stock.py')
     (tmp_path / 'stock.py').write_text(text.replace('../', f'{CONFIGS}/'))
-    swapped = swap_data(plain, CONFIGS / '_base_' / 'datasets', 'cifar100', 'stock')
+    cell = method_cell('lakd', 'r56_r20', 'cifar100')
+    swapped = content(read_config(CONFIGS, cell, '300e', 'stock'))
     assert swapped == content(Config.fromfile(tmp_path / 'stock.py'))
-    assert swapped != plain
+    assert swapped != content(read_config(CONFIGS, cell, '300e'))
 
 
 def test_data_without_a_base():
-    cell = matrix_cell('lakd', 'r34_r18', 'imagenet')
+    cell = method_cell('lakd', 'r34_r18', 'imagenet')
     with pytest.raises(ConfigError, match='--data stock: .*imagenet_stock.py does not exist'):
         config(cell, data='stock')
 
@@ -55,7 +69,7 @@ def test_a_run_validates_saves_and_records_each_epoch():
     assert lakd().default_hooks.checkpoint.max_keep_ckpts == 2
     assert checkpoint.save_best == 'accuracy/top1'
     assert cfg.default_hooks.epoch_record.type == 'mmrazor.EpochRecordHook'
-    assert cfg.custom_imports.imports == ['lakd_mm', 'lakd_mm.reproduction']
+    assert cfg.custom_imports.imports == ['lakd_mm']
     assert lakd().train_cfg.max_epochs == 300
 
 
@@ -85,7 +99,7 @@ def test_a_fraction_is_of_what_a_validation_split_leaves():
 
 
 def test_memory_banks_fit_the_fraction():
-    crd = matrix_cell('crd', 'r56_r20', 'cifar100')
+    crd = method_cell('crd', 'r56_r20', 'cifar100')
     text = repr(content(config(crd)).get('model'))
     assert "'num_data': 50000" in text
     assert "'num_data': 5000}" in repr(content(config(crd, fraction=0.1)).get('model'))
@@ -135,6 +149,6 @@ def test_ablations_are_measured_beside_the_teacher():
 def test_figure_1_has_fitnet_at_each_stage():
     (cell,) = select(find_target('fig1'), ['fitnet_stages'])
     assert config(cell).model.transfers.loss_fitnet.at == 'stages'
-    plain = matrix_cell('fitnet', 'r56_r20', 'cifar100')
+    plain = method_cell('fitnet', 'r56_r20', 'cifar100')
     assert config(plain).model.transfers.loss_fitnet.at != 'stages'
     assert identity(config(plain)) != identity(config(cell))

@@ -1,0 +1,26 @@
+"""What this process computes on, for the record."""
+
+import platform
+from pathlib import Path
+
+import torch
+
+
+def hardware() -> dict:
+    """Return the device's name, the threads of PyTorch and its release."""
+    on_gpu = torch.cuda.is_available()
+    return dict(
+        device=torch.cuda.get_device_name() if on_gpu else _cpu_name(),
+        threads=torch.get_num_threads(),
+        torch=torch.__version__,
+    )
+
+
+def _cpu_name() -> str:
+    """Return the name of the processor, as far as the system tells."""
+    try:
+        text = Path('/proc/cpuinfo').read_text(encoding='utf-8')
+    except OSError:
+        text = ''
+    names = [line.split(':', 1)[1].strip() for line in text.splitlines() if 'model name' in line]
+    return names[0] if names else platform.processor() or platform.machine()

@@ -1,0 +1,63 @@
+import json
+from types import SimpleNamespace
+
+import pytest
+import torch
+from mmengine.runner import EpochBasedTrainLoop
+from mmrazor.registry import HOOKS
+
+from lakd_mm.engine.hooks.epoch_record_hook import append_line, number, read_epochs
+
+
+def test_numbers_for_json():
+    values = [float('nan'), 2, 1.23456789, 'text', torch.tensor(0.5), True]
+    assert [number(value) for value in values] == [None, 2.0, 1.234568, 'text', 0.5, True]
+
+
+TRAINS = EpochBasedTrainLoop.__new__(EpochBasedTrainLoop)
+
+
+@pytest.mark.parametrize('loop, lines', [(TRAINS, 1), (dict(type='EpochBasedTrainLoop'), 0)])
+def test_a_line_an_epoch_of_training(tmp_path, loop, lines):
+    """A validation on its own, for which the loop is not built, leaves none."""
+    hook = HOOKS.build(dict(type='mmrazor.EpochRecordHook', name='lines.jsonl'))
+    hub = SimpleNamespace(log_scalars={})
+    runner = SimpleNamespace(work_dir=tmp_path, _train_loop=loop, epoch=4, message_hub=hub)
+    hook.after_val_epoch(runner, {'accuracy/top1': torch.tensor(12.5)})
+    written = [json.loads(line) for path in tmp_path.iterdir() for line in path.open()]
+    assert len(written) == lines
+    for line in written:
+        assert (line['epoch'], line['metrics'], line['loss']) == (4, {'accuracy/top1': 12.5}, None)
+        assert line['hardware']['threads'] == torch.get_num_threads()
+        assert line['hardware']['torch'] == torch.__version__ and line['hardware']['device']
+
+
+def line(epoch, top1=50.0):
+    return json.dumps(dict(epoch=epoch, metrics={'accuracy/top1': top1}))
+
+
+def epochs(path):
+    return [(e['epoch'], e['metrics']['accuracy/top1']) for e in read_epochs(path)]
+
+
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / 'epochs.jsonl'
+
+
+def test_later_lines_count_where_a_training_went_back(path):
+    lines = [line(1, 10), line(2, 20), line(3, 30), line(2, 21), line(3, 31)]
+    path.write_text('\n'.join(lines))
+    assert epochs(path) == [(1, 10), (2, 21), (3, 31)]
+    path.write_text('\n'.join([line(1, 10), line(2, 20), line(1, 11)]))
+    assert epochs(path) == [(1, 11)]
+
+
+def test_half_lines_and_gaps_are_left_out(path):
+    assert read_epochs(path) == []
+    path.write_text(line(1) + '\n' + line(2)[:30])
+    assert epochs(path) == [(1, 50.0)]
+    append_line(path, line(2, 60.0))
+    assert epochs(path) == [(1, 50.0), (2, 60.0)]
+    path.write_text(line(1) + '\n' + line(3) + '\n[]\n7\n')
+    assert epochs(path) == [(1, 50.0)]

@@ -1,0 +1,172 @@
+"""The config of one run: what the repository has, with the budget and the data of the call."""
+
+import math
+from pathlib import Path
+from typing import Any, Optional
+from unittest.mock import patch
+
+from mmengine.config import Config
+
+from lakd_mm.engine import check_options
+from lakd_mm.errors import ConfigError, near_names
+
+from .targets import DATA, READING_KEYS, Budget, Cell, digest
+
+# What a data base in configs/_base_/datasets adds to the name of the data set; the configs' first.
+LAYOUTS = {
+    'in_memory': '',
+    'folder_in_memory': '',  # what earlier results call the same
+    'stock': '_stock',
+}
+# Schedules measured in epochs, which follow the number of epochs.
+EPOCH_KEYS = ('milestones', 'begin', 'end', 'T_max', 'step_size')
+# What makes a run another one.
+IDENTITY_KEYS = (
+    'model', 'data_preprocessor', 'train_dataloader', 'optim_wrapper', 'param_scheduler',
+    'train_cfg',
+)  # fmt: skip
+
+
+def read_config(configs: Path, cell: Cell, recipe: str, data: str = next(iter(LAYOUTS))) -> Config:
+    """Read the config of a cell with the base of its data that ``data`` names.
+
+    Args:
+        configs (Path): The folder of the configs.
+        cell (Cell): What it is for.
+        recipe (str): A key of the cell's configs.
+        data (str): A key of ``LAYOUTS``.
+
+    Raises:
+        ConfigError: If there is no such config, or no such base.
+    """
+    if recipe not in cell.configs:
+        raise ConfigError(f'it has no config for --recipe {recipe}.')
+    path = configs / cell.configs[recipe]
+    if not path.exists():
+        raise ConfigError(f'configs/{cell.configs[recipe]} does not exist.')
+    folder, find = configs / '_base_' / 'datasets', Config._get_cfg_path
+    name, other = (f'{cell.dataset}{LAYOUTS[one]}.py' for one in (next(iter(LAYOUTS)), data))
+    if other != name and not (folder / other).exists():
+        near = near_names(other, sorted(path.name for path in folder.glob('*.py')))
+        raise ConfigError(f'--data {data}: configs/_base_/datasets/{other} does not exist; {near}')
+
+    def swapped(base: str, filename: str) -> tuple:
+        found, scope = find(base, filename)
+        # The other base may itself begin with the first.
+        swap = Path(found).name == name and Path(filename).parent.name != folder.name
+        return (str(Path(found).with_name(other)) if swap else found), scope
+
+    with patch.object(Config, '_get_cfg_path', staticmethod(swapped)):
+        return Config.fromfile(path)
+
+
+def make_config(cfg: Config, cell: Cell, budget: Budget, teacher: Optional[str] = None) -> Config:
+    """Return a config on its own, without bases, that is left as it is by whatever comes later.
+
+    Args:
+        cfg (Config): What :func:`read_config` read for the cell.
+        cell (Cell): What it is for.
+        budget (Budget): What the call changes.
+        teacher (str, optional): Checkpoint of the teacher, instead of the config's.
+
+    Raises:
+        ConfigError: If the changes do not fit the config.
+    """
+    cfg = Config(cfg._cfg_dict.to_dict(), filename=cfg.filename)
+    if teacher is not None and 'teacher_ckpt' in cfg.model:
+        cfg.model.teacher_ckpt = teacher
+    cfg.merge_from_dict(dict(cell.changes))
+    if cell.kind == 'train':
+        _apply_budget(cfg, budget)
+        _record_epochs(cfg)
+        if cell.measured and 'teacher' in cfg.model:
+            _add_metrics(cfg, cell)
+    for key, _ in budget.options:
+        if key.startswith(('train_cfg', 'randomness', 'default_hooks.checkpoint')):
+            raise ConfigError(f'--cfg-options {key}: use --epochs and --seeds.')
+    check_options(cfg, dict(budget.options))
+    cfg.merge_from_dict(dict(budget.options))
+    return cfg
+
+
+def identity(cfg: Config) -> str:
+    """Name what a run learns, from what and how; not where files lie or how fast they come."""
+    return digest({key: _without_places(cfg.get(key)) for key in IDENTITY_KEYS})
+
+
+def _without_places(value: Any) -> Any:
+    if isinstance(value, (list, tuple)):
+        return [_without_places(part) for part in value]
+    if not isinstance(value, dict):
+        return value
+    kept = {key: _without_places(part) for key, part in value.items() if key not in READING_KEYS}
+    if kept.get('teacher_ckpt'):
+        kept['teacher_ckpt'] = Path(str(kept['teacher_ckpt'])).name
+    return kept
+
+
+def _apply_budget(cfg: Config, budget: Budget) -> None:
+    """Write epochs and share into a config."""
+    recipe_epochs = cfg.train_cfg.max_epochs
+    cfg.train_cfg.val_interval = 1
+    if budget.epochs is not None:
+        cfg.train_cfg.max_epochs = budget.epochs
+        _shrink_schedules(cfg, budget.epochs / recipe_epochs)
+    if budget.fraction is not None:
+        holder = cfg.train_dataloader
+        # Of what a validation split leaves, or images of that would be drawn.
+        while 'dataset' in holder.dataset and 'share' not in holder.dataset:
+            holder = holder.dataset
+        holder.dataset = dict(
+            type='mmrazor.class_share', dataset=holder.dataset, share=budget.fraction, seed=0
+        )
+        _shrink_banks(cfg.model, budget.fraction, cfg.data_preprocessor.num_classes)
+
+
+def _shrink_schedules(cfg: Config, factor: float) -> None:
+    """Move what a schedule does at some epoch to the same share of fewer epochs."""
+    schedules = cfg.get('param_scheduler') or []
+    for schedule in schedules if isinstance(schedules, list) else [schedules]:
+        for key in EPOCH_KEYS if schedule.get('by_epoch', True) else ():
+            value = schedule.get(key)
+            if isinstance(value, list):
+                schedule[key] = [max(1, round(factor * epoch)) for epoch in value]
+            elif value:
+                schedule[key] = max(1, round(factor * value))
+
+
+def _shrink_banks(model: Any, share: float, num_classes: int) -> None:
+    """Fit memory banks, which have a row for each training image (CRD), to fewer images."""
+    for part in model.values() if isinstance(model, dict) else model:
+        if isinstance(part, (dict, list)):
+            _shrink_banks(part, share, num_classes)
+    if isinstance(model, dict) and 'num_data' in model:
+        of_class, rest = divmod(model['num_data'], num_classes)
+        # Classes of different sizes, each rounded up, are at most one image a class more.
+        rows = num_classes * math.ceil(round(share * of_class, 6))
+        model['num_data'] = rows + (num_classes + math.ceil(share * rest) if rest else 0)
+
+
+def _record_epochs(cfg: Config) -> None:
+    """Have each epoch saved, validated and written down."""
+    hooks = cfg.setdefault('default_hooks', {})
+    checkpoint = hooks.setdefault('checkpoint', dict(type='CheckpointHook'))
+    # A short run keeps every epoch's, from which curves can be drawn.
+    keep = -1 if cfg.train_cfg.max_epochs <= 30 else 2
+    checkpoint.update(
+        interval=1, by_epoch=True, max_keep_ckpts=keep, save_best='accuracy/top1', rule='greater'
+    )
+    hooks['epoch_record'] = dict(type='mmrazor.EpochRecordHook')
+
+
+def _add_metrics(cfg: Config, cell: Cell) -> None:
+    """Add what is measured for a cell, beside the teacher, to the validation."""
+    evaluators = cfg.val_evaluator
+    evaluators = list(evaluators) if isinstance(evaluators, (list, tuple)) else [evaluators]
+    present = {evaluator.get('type') for evaluator in evaluators}
+    added = [dict(DATA['measured'][name]) for name in cell.measured]
+    cfg.val_evaluator = evaluators + [one for one in added if one['type'] not in present]
+    hooks = list(cfg.get('custom_hooks') or [])
+    hand_over = dict(type='mmrazor.ModelForMetricsHook')
+    if hand_over not in [*hooks, *(cfg.get('default_hooks') or {}).values()]:
+        cfg.custom_hooks = [*hooks, hand_over]

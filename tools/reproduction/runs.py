@@ -1,0 +1,156 @@
+"""One run: its folder, its command, and what it has left so far."""
+
+import shutil
+import sys
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Optional
+
+from mmengine.config import Config
+
+from lakd_mm.engine.hardware import hardware
+from lakd_mm.engine.hooks.epoch_record_hook import number, read_epochs
+
+from .records import VERSION, best_epoch, read_json, read_result, write_json, write_text
+from .targets import Budget, Cell
+
+# Ends the names of folders of runs that were begun anew.
+SET_ASIDE = '.old'
+TIME = '%Y-%m-%d %H:%M:%S'
+
+
+@dataclass
+class Run:
+    """A training, or a test, in a folder of its own."""
+
+    id: str  # Its folder under the work folder, which names cell, budget and seed.
+    cell: Cell
+    budget: Budget
+    seed: int
+    cfg: Optional[Config]  # The whole config.
+    recipe_epochs: int  # Of the full recipe.
+    identity: str  # From run_config.identity.
+    work_dir: Path  # Of all runs.
+    tools: Path  # Folder of train.py and test.py.
+    checkpoint: Optional[str] = None  # What is tested.
+    facts: dict = field(default_factory=dict)  # For the result: data, teacher, commit, command.
+
+    @property
+    def folder(self) -> Path:
+        """Where it runs."""
+        return self.work_dir / self.id
+
+    @property
+    def epochs(self) -> int:
+        """Epochs to train; 1 for what is no training."""
+        return self.cfg.train_cfg.max_epochs if self.cell.kind == 'train' else 1
+
+    @property
+    def begun(self) -> dict:
+        """What was noted when it was begun; nothing if it was not."""
+        return read_json(self.folder / 'run.json') or {}
+
+    def records(self) -> list[dict]:
+        """Return what is known of each epoch."""
+        return read_epochs(self.folder / 'epochs.jsonl')[: self.epochs]
+
+    def result(self) -> Optional[dict]:
+        """Return the result, if it is complete."""
+        return read_result(self.folder / 'result.json')
+
+    def changed(self) -> bool:
+        """Return whether its folder was begun with another config than today's."""
+        return self.begun.get('identity', self.identity) != self.identity
+
+    def set_aside(self) -> None:
+        """Move its folder away, to begin anew."""
+        if self.folder.exists():
+            old = f'{self.folder.name}.{time.strftime("%Y%m%d_%H%M%S")}{SET_ASIDE}'
+            shutil.move(str(self.folder), str(self.folder.with_name(old)))
+
+    def prepare(self) -> list[str]:
+        """Write the config and return the command that begins the run or goes on with it."""
+        begun, folder = self.begun, str(self.folder)
+        # Not in the folder itself, where MMEngine writes what it makes of it.
+        config = self.folder / 'plan' / 'config.py'
+        # A changed config would make two halves that do not belong together.
+        if not self.changed() or not config.exists():
+            if self.cfg is not None:
+                write_text(config, self.cfg.pretty_text)
+            name, facts = self.cell.name, self.facts
+            begun.update(cell=name, identity=self.identity, epochs=self.epochs, facts=facts)
+        begun.setdefault('started', []).append(time.strftime(TIME))
+        write_json(self.folder / 'run.json', begun)
+        if self.cell.kind == 'memory':
+            words = ['benchmarks/memory.py', '--pair', self.cell.column]
+            words += ['--out', f'{folder}/memory.json']
+        elif self.cell.kind == 'test':
+            words = ['test.py', str(config), self.checkpoint, '--work-dir', folder]
+            words += ['--out', f'{folder}/metrics.json', '--out-item', 'metrics']
+        else:
+            words = ['train.py', str(config), '--work-dir', folder, *self._resume()]
+        return [sys.executable, str(self.tools / words[0]), *words[1:]]
+
+    def finish(self) -> Optional[dict]:
+        """Write the result, if everything for it is there, and return it."""
+        content = self._trained() if self.cell.kind == 'train' else self._measured()
+        if content is None:
+            return None
+        cell, budget, begun = self.cell, self.budget, self.begun
+        result = dict(version=VERSION, run=self.id, cell=cell.name, kind=cell.kind)
+        result.update(dataset=cell.dataset, seed=self.seed, recipe=budget.recipe)
+        result.update(recipe_epochs=self.recipe_epochs, max_epochs=self.epochs)
+        result.update(fraction=budget.fraction, options=[list(one) for one in budget.changes])
+        result.update(content, **begun.get('facts', self.facts))
+        result.update(started=begun.get('started', []), finished=time.strftime(TIME))
+        write_json(self.folder / 'result.json', result)
+        return result
+
+    def _trained(self) -> Optional[dict]:
+        records = self.records()
+        if len(records) < self.epochs and not (records and records[-1].get('stopped')):
+            return None
+        best = best_epoch(records)
+        seen = [record.pop('hardware') for record in records]
+        # Of each fact the value, or the different ones.
+        facts = {key: list(dict.fromkeys(one.get(key) for one in seen)) for key in seen[0]}
+        return dict(
+            metrics=records[-1]['metrics'],
+            best=dict(epoch=best['epoch'], metrics=best['metrics']),
+            seconds=round(sum(record['seconds'] for record in records), 1),
+            hardware={k: v[0] if len(v) == 1 else ', '.join(map(str, v)) for k, v in facts.items()},
+            epochs=records,
+        )
+
+    def _measured(self) -> Optional[dict]:
+        path = self.folder / ('metrics.json' if self.cell.kind == 'test' else 'memory.json')
+        found = read_json(path)
+        if not isinstance(found, dict) or (self.cell.kind == 'memory' and not found.get('rows')):
+            return None
+        if self.cell.kind == 'test':
+            content = dict(metrics={key: number(value) for key, value in found.items()})
+        else:
+            content = dict(metrics={}, rows=found['rows'], batch=found['batch'])
+        # From the start to when the file was written.
+        started, seconds = self.begun.get('started'), 0.0
+        if started:
+            start = time.mktime(time.strptime(started[-1], TIME))
+            seconds = round(max(0.0, path.stat().st_mtime - start), 1)
+        best = dict(epoch=0, metrics=content['metrics'])
+        return dict(content, seconds=seconds, hardware=hardware(), epochs=[], best=best)
+
+    def _resume(self) -> list[str]:
+        """Return the option that goes on after the last epoch; remove what came after it.
+
+        A line in ``epochs.jsonl`` says that the epoch's checkpoint is whole and was validated.
+        """
+        paths = {path.stem.partition('_')[2]: path for path in self.folder.glob('epoch_*.pth')}
+        saved = {int(epoch): path for epoch, path in paths.items() if epoch.isdigit()}
+        last = max((epoch for epoch in saved if epoch <= len(self.records())), default=None)
+        if last is None:
+            return []
+        for path in [path for epoch, path in saved.items() if epoch > last]:
+            path.unlink()
+        write_text(self.folder / 'last_checkpoint', str(saved[last]))
+        return ['--resume', str(saved[last])]
