@@ -99,6 +99,7 @@ setup(
         'numpy>=1.26',
         'opencv-python>=4.8',
         'packaging>=23.0',
+        'PyYAML>=6.0',
         'rich>=13.4',
         'scikit-learn>=1.3',
         'tabulate>=0.9',

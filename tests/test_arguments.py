@@ -56,6 +56,7 @@ def local_model():
 PAIR = dict(architecture=cifar_resnet_cfg(8), teacher=cifar_resnet_cfg(8))
 PLAIN = dict(avg_weight=0, max_weight=0)
 KD = dict(loss_kd=dict(loss=dict(type='mmrazor.KLDivergence'), at='logits'))
+FC = dict(type='mmrazor.ModuleOutputs', source='head.fc')
 LOGITS = dict(
     type='mmrazor.ConfigurableDistiller',
     student_recorders=dict(fc=dict(type='mmrazor.ModuleOutputs', source='head.fc')),
@@ -90,9 +91,15 @@ NEEDED = {
     'CBAMResNet': dict(depth=18),
     'CBAMResNet_CIFAR': dict(depth=18),
     'CIFARResNet': dict(depth=8),
+    'CIFAR10': dict(data_root='.', pipeline=[], lazy_init=True),
+    'CIFAR100': dict(data_root='.', pipeline=[], lazy_init=True),
     'CIFARVGG': dict(depth=8),
     'CIFARWideResNet': dict(depth=10),
     'CanKDLoss': dict(in_channels=4),
+    'Cohort': dict(members=dict(a=cifar_resnet_cfg(8))),
+    'CohortCheckpointHook': dict(configs=dict()),
+    'CohortEvaluator': dict(metrics=dict()),
+    'CohortOptimWrapperConstructor': dict(optim_wrapper_cfg=dict()),
     'Corrupt': dict(name='jpeg', severity=1),
     'Distill': dict(PAIR),
     'FGDLoss': dict(in_channels=4),
@@ -116,6 +123,19 @@ CASES = {
     'CAMConnector': [],
     'CATLoss': [],
     'CBAMCIFARResNet': [STYLE],
+    'CIFAR10': [],
+    'CIFAR100': [],
+    'Cohort': [],
+    'CohortCheckpointHook': [],
+    'CohortEvaluator': [],
+    'CohortOptimWrapperConstructor': [
+        (
+            dict(paramwise_cfg=dict()),
+            'paramwise_cfg of a cohort belongs into optim_wrapper.members.NAME',
+            {},
+        )
+    ],
+    'EpochRecordHook': [],
     'CBAMResNet': [STYLE, (dict(style='what'), 'style', dict(depth=50, style='caffe'))],
     'CBAMResNet_CIFAR': [STYLE],
     'CIFARResNet': [
@@ -165,6 +185,34 @@ CASES = {
             dict(transfers=KD, teacher_twice=False),
         ),
         (
+            dict(transfers=KD, architecture=wrapped(), input_shape=(3, 64, 64)),
+            r'input_shape=\(3, 64, 64\) would be ignored',
+            dict(transfers=KD, architecture=wrapped()),
+        ),
+        (
+            dict(transfers=KD, lean_teacher=dict(fold=True)),
+            "lean_teacher has no 'fold'",
+            transfer(),
+        ),
+        (dict(transfers=KD, backward=''), "backward='' is neither", transfer()),
+        *(
+            (
+                dict(distiller={**LOGITS, key: {**LOGITS.get(key, {}), 'unused': part}}),
+                part_error,
+                {'distiller': LOGITS},
+            )
+            for key, part, part_error in (
+                ('student_recorders', FC, 'student_recorders.unused would be ignored'),
+                ('teacher_recorders', FC, 'teacher_recorders.unused would be ignored'),
+                ('connectors', REGRESSOR, 'connectors.unused would be ignored'),
+                (
+                    'distill_losses',
+                    dict(type='mmrazor.KLDivergence'),
+                    'distill_losses.unused would be ignored',
+                ),
+            )
+        ),
+        (
             transfer(at=[3], growth=2.0),
             'growth=2.0 would be ignored with one place',
             transfer(at=[2, 3], growth=2.0),
@@ -202,6 +250,7 @@ CASES = {
     'GradientDetachStudent': [],
     'InMemory': [],
     'LAKD': [
+        (dict(compile=dict(backend='eager')), 'compile would be ignored', {}),
         (dict(transfers=KD), 'give either transfers or a distiller', {}),
         (dict(teacher_taps=[]), r'teacher_taps=\[\]: give a list', dict(teacher_taps=[1, 2, 3])),
         (dict(feature_loss={}), 'loss={}: give a dict with a type', {}),
@@ -433,6 +482,7 @@ TOOLS = {
     path.relative_to(ROOT / 'tools').as_posix(): path
     for path in sorted((ROOT / 'tools').rglob('*.py'))
     if 'ArgumentParser(' in path.read_text()
+    and path.name != 'reproduce.py'
     and not {'dev', 'reproduction'} & set(path.relative_to(ROOT).parts)
 }
 STUDENT = ['a.py', 'a.pth', '--student', 'b', 'b.py', 'b.pth']
@@ -516,7 +566,7 @@ def test_an_option_without_effect_is_refused(tool, capsys, name, arguments, mess
     assert re.search(message, capsys.readouterr().err)
 
 
-ENGINE = (PACKAGE / 'engine/command_line.py', PACKAGE / 'engine/comparison.py')
+ENGINE = (PACKAGE / 'engine/command_line.py', PACKAGE / 'evaluation/comparison.py')
 
 
 @pytest.mark.parametrize('paths', [*((path,) for path in TOOLS.values()), ENGINE])

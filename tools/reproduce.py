@@ -23,7 +23,7 @@ import torch
 from mmengine.logging import MMLogger
 
 from lakd_mm.engine import OptionsAction, clear_errors
-from lakd_mm.engine.command_line import public_path
+from lakd_mm.engine.command_line import public_path, refuse_ignored_options
 from lakd_mm.errors import ConfigError
 from reproduction.execution import execute, locked
 from reproduction.figures import make_figures
@@ -80,6 +80,12 @@ def parse_args(arguments: Optional[Sequence[str]] = None) -> Namespace:
         parser.error(f'--deadline {args.deadline}: give minutes above 0')
     if args.fraction is not None and not 0 < args.fraction <= 1:
         parser.error(f'--fraction {args.fraction}: give a number above 0 and at most 1')
+    of_runs, of_reports = ['jobs', 'threads', 'redo', 'deadline'], ['out', 'readme', 'replace']
+    if args.dry_run:
+        useless = [*of_runs, *of_reports, 'report_only']
+        refuse_ignored_options(parser, args, useless, 'with --dry-run, which runs nothing')
+    elif args.report_only:
+        refuse_ignored_options(parser, args, of_runs, 'with --report-only, which runs nothing')
     return args
 
 

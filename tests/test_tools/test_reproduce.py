@@ -35,6 +35,10 @@ def test_a_report_without_runs(run_tool, tmp_path):
         ['--jobs', '0'],
         ['--recipe', '9e'],
         ['--deadline', '0'],
+        ['--report-only', '--jobs', '2'],
+        ['--report-only', '--redo'],
+        ['--dry-run', '--report-only'],
+        ['--dry-run', '--out', 'elsewhere'],
     ],
 )
 def test_numbers_out_of_range(arguments, capsys):

@@ -18,7 +18,6 @@ from ...errors import ConfigError
 from ..data_preprocessor import with_default_type
 from ..nested import map_tensors
 from ..places.probe import images_for
-from ..places.taps import compile_blocks
 from ..students import GradientDetachStudent
 from ..teachers import LeanTeacher, keep_teacher_out, load_teacher
 from .inherit import check_inherited, inherit_parts
@@ -26,7 +25,9 @@ from .parts import (
     build_networks,
     check_keys,
     choose_memory_format,
+    compile_student,
     complete_distiller,
+    image_shape,
     try_losses,
 )
 from .step import Step, scaled_backward
@@ -118,9 +119,9 @@ class Distill(SingleTeacherDistill):
         data_preprocessor: Optional[Union[dict, torch.nn.Module]] = None,
         **kwargs,
     ):
-        check_keys(type(self), kwargs, ce_weight, distiller, transfers)
+        check_keys(type(self), kwargs, ce_weight, distiller, transfers, lean_teacher)
         architecture, teacher = build_networks(architecture, teacher)
-        input_shape = tuple(getattr(architecture, 'input_shape', input_shape))
+        input_shape = image_shape(architecture, input_shape)
         super().__init__(
             architecture=architecture,
             teacher=teacher,
@@ -141,7 +142,7 @@ class Distill(SingleTeacherDistill):
 
     def _set_backward(self, backward: Optional[str], teacher_twice: bool):
         """Choose when losses are back-propagated, and check what depends on it."""
-        self.backward = backward or ('local' if self._cuts else 'joint')
+        self.backward = ('local' if self._cuts else 'joint') if backward is None else backward
         if self.backward not in ('local', 'joint'):
             raise ConfigError(f"backward={backward!r} is neither 'local' nor 'joint'")
         if self.backward == 'local' and not self._cuts:
@@ -187,8 +188,7 @@ class Distill(SingleTeacherDistill):
                 'channels_last=False'
             ) from error
         if compile is not None:
-            wrapped = self._is_wrapped
-            compile_blocks(self.student.architecture if wrapped else self.student, **compile)
+            compile_student(self.student, compile)
 
     @property
     def _cuts(self) -> bool:

@@ -19,6 +19,7 @@ from ..places.probe import (
     run_network,
     sources_of,
 )
+from ..places.taps import compile_blocks
 from ..students import GradientDetachStudent
 from ..teachers import LeanTeacher
 from .transfers import write_distiller
@@ -38,6 +39,7 @@ def check_keys(
     ce_weight: Any,
     distiller: Optional[dict],
     transfers: Optional[dict],
+    lean_teacher: Optional[dict],
 ):
     """Raise unless every key means something to an algorithm.
 
@@ -47,6 +49,7 @@ def check_keys(
         ce_weight (Any): Has to be a number.
         distiller (dict, optional): Has to be given unless ``transfers`` are, and not beside them.
         transfers (dict, optional): The short form of it.
+        lean_teacher (dict, optional): Switches of :class:`LeanTeacher`.
 
     Raises:
         ConfigError: Names the key.
@@ -67,6 +70,12 @@ def check_keys(
         raise ConfigError(f'ce_weight={ce_weight!r} is not a number')
     if (distiller is None) == (transfers is None):
         raise ConfigError(f'{cls.__name__}: give either transfers or a distiller')
+    unknown = (lean_teacher or {}).keys() - {'fold_batchnorm', 'inplace', 'stop_early'}
+    if unknown:
+        raise ConfigError(
+            f'lean_teacher has no {min(unknown)!r}; its keys are fold_batchnorm, inplace and '
+            f'stop_early'
+        )
 
 
 def build_networks(
@@ -89,6 +98,21 @@ def build_networks(
             )
         built.append(network)
     return built[0], built[1]
+
+
+def image_shape(architecture: BaseModel, input_shape: Sequence[int]) -> tuple[int, ...]:
+    """Return the shape (C, H, W) of an image: that of a :class:`GradientDetachStudent` is its own.
+
+    Raises:
+        ConfigError: If another one is given beside it.
+    """
+    own = getattr(architecture, 'input_shape', None)
+    if own is not None and tuple(input_shape) not in (own, (3, 32, 32)):
+        raise ConfigError(
+            f'input_shape={tuple(input_shape)} would be ignored beside a GradientDetachStudent, '
+            f'which has its own, {own}; set it there'
+        )
+    return own or tuple(input_shape)
 
 
 def complete_distiller(
@@ -160,6 +184,20 @@ def choose_memory_format(
     if channels_last:
         student.to(memory_format=torch.channels_last)
     return channels_last
+
+
+def compile_student(student: BaseModel, options: dict):
+    """Compile a student's residual blocks, except those that are tapped or follow a tap.
+
+    Raises:
+        ConfigError: If none is left.
+    """
+    network = student.architecture if isinstance(student, GradientDetachStudent) else student
+    if not compile_blocks(network, **options):
+        raise ConfigError(
+            'compile would be ignored: the student has no residual block that is neither tapped '
+            'nor follows a tap; leave it out'
+        )
 
 
 def try_losses(

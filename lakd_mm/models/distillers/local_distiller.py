@@ -29,6 +29,7 @@ class LocalDistiller(ConfigurableDistiller):
 
     def __init__(self, *args, **kwargs):
         super().__init__(*args, **kwargs)
+        self._refuse_unused()
         # How many records of which recorder of the student each loss waits for.
         self._awaited = {
             loss: [
@@ -147,6 +148,25 @@ class LocalDistiller(ConfigurableDistiller):
                 raise
             sources = ', '.join(f'{k} from {self._describe(r)}' for k, r in mapping.items())
             raise ConfigError(f'{name} ({sources}): {error}') from None
+
+    def _refuse_unused(self):
+        """Raise if something is configured that no loss looks into."""
+        mapped = [r for m in self.loss_forward_mappings.values() for r in m.values()]
+        of_student, of_teacher = (
+            {r['recorder'] for r in mapped if r['from_student'] == side} for side in (True, False)
+        )
+        for key, names, wanted in (
+            ('distill_losses', self.distill_losses, self.loss_forward_mappings),
+            ('connectors', self.connectors, {r.get('connector') for r in mapped}),
+            ('student_recorders', self.student_recorders.recorders, of_student),
+            ('teacher_recorders', self.teacher_recorders.recorders, of_teacher),
+        ):
+            for name in names:
+                if name not in wanted:
+                    raise ConfigError(
+                        f'distiller.{key}.{name} would be ignored: no loss_forward_mappings name '
+                        f'it; map it or leave it out'
+                    )
 
     def _manager(self, from_student: bool) -> RecorderManager:
         return self.student_recorders if from_student else self.teacher_recorders

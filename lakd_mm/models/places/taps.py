@@ -198,17 +198,23 @@ def pre_relu_record(model: nn.Module, tap: str) -> tuple[dict, dict, Optional[st
     return recorder, dict(record_idx=index, data_idx=0), norm
 
 
-def compile_blocks(model: nn.Module, **options):
+def compile_blocks(model: nn.Module, **options) -> int:
     """Compile residual blocks one by one, in place, except those that have hooks.
 
     Args:
         model (nn.Module): A classifier. Copies of it are not compiled, checkpoints not affected.
         **options: Arguments of :func:`torch.compile`.
+
+    Returns:
+        int: How many blocks are compiled.
     """
+    count = 0
     for name in (name for stage in stage_blocks(model) for name in stage):
         block = model.get_submodule(name)
         if not any(m._forward_hooks or m._forward_pre_hooks for m in block.modules()):
             block.compile(**options)
+            count += 1
+    return count
 
 
 def _check_order(taps: Sequence[Tap], names: list[str], modules: list[str], key: str):

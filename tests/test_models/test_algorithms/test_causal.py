@@ -10,7 +10,7 @@ from mmengine.config import Config
 from mmengine.optim import OptimWrapper
 from networks import cifar_resnet_cfg
 
-METHOD = Path(__file__).parents[3] / 'configs' / '_base_' / 'methods' / 'causal.py'
+METHODS = Path(__file__).parents[3] / 'configs' / '_base_' / 'methods' / 'classification.py'
 TEACHER = cifar_resnet_cfg(8)
 TEACHER['backbone']['type'] = 'mmrazor.CBAMCIFARResNet'
 PREPROCESSOR = dict(type='mmpretrain.ClsDataPreprocessor', mean=[0.0] * 3, std=[1.0] * 3)
@@ -29,8 +29,11 @@ def distill(**transfers):
 
 
 def groups(*names, **mask):
-    cfg = Config.fromfile(METHOD)
-    parts = {f'loss_{name}': copy.deepcopy(cfg[name].to_dict()) for name in names}
+    transfers = Config.fromfile(METHODS).methods.causal_kd_fa_at.transfers.to_dict()
+    known = dict(causal_fa=transfers['loss_fa'], causal_at=transfers['loss_at'])
+    contrast = dict(type='mmrazor.ContrastiveAttentionLoss', temperature=0.1)
+    known['contrast'] = dict(transfers['loss_at'], loss=contrast)
+    parts = {f'loss_{name}': copy.deepcopy(known[name]) for name in names}
     for part in parts.values():
         part['mask'].update(mask)
     return distill(**parts)

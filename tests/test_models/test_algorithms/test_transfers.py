@@ -14,7 +14,7 @@ from mmrazor.models.algorithms import SingleTeacherDistill
 from mmrazor.registry import MODELS
 from networks import cifar_resnet_cfg, cifar_wrn_cfg
 
-METHOD_CONFIGS = Path(__file__).parents[3] / 'configs' / '_base_' / 'methods'
+METHODS = Path(__file__).parents[3] / 'configs' / '_base_' / 'methods'
 PREPROCESSOR = dict(type='mmpretrain.ClsDataPreprocessor', mean=[0.0] * 3, std=[1.0] * 3)
 WIDE = cifar_resnet_cfg(8, widen_factor=4)
 WIDE['head']['in_channels'] = 256
@@ -26,7 +26,8 @@ def wave(shape, a, b):
 
 
 def method(name):
-    return copy.deepcopy(Config.fromfile(METHOD_CONFIGS / f'{name}.py').method.to_dict())
+    file = 'lakd.py' if name == 'lakd' else 'classification.py'
+    return copy.deepcopy(Config.fromfile(METHODS / file).methods[name].to_dict())
 
 
 def distill_cfg(student=None, teacher=None, **model):

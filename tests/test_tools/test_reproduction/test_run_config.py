@@ -29,7 +29,7 @@ def test_what_the_config_left_alone_is_of_the_other_base(tmp_path, other):
     changed = f'b = dict(c=20, f=6{", _delete_=True" if other else ""})'
     files = {
         '_base_/datasets/toy.py': 'a, b, e = 1, dict(c=2, d=3), [1]\ngone = dict(x=1)',
-        '_base_/datasets/toy_folder.py': f'{other}a, e, more = 10, [2], 7\n{changed}',
+        '_base_/datasets/toy_stock.py': f'{other}a, e, more = 10, [2], 7\n{changed}',
         'between.py': "_base_ = './_base_/datasets/toy.py'\nb = dict(c=99)",
         'mine.py': "_base_ = 'between.py'\nb = dict(g=8)\nown = 5",
     }
@@ -41,7 +41,7 @@ def test_what_the_config_left_alone_is_of_the_other_base(tmp_path, other):
     assert content(read_config(tmp_path, cell, '300e')) == first
     gone = dict(gone=dict(x=1)) if other else {}
     second = dict(a=10, b=dict(c=99, g=8, f=6), e=[2], own=5, more=7, **gone)
-    assert content(read_config(tmp_path, cell, '300e', 'folder')) == second
+    assert content(read_config(tmp_path, cell, '300e', 'stock')) == second
     assert content(read_config(tmp_path, cell, '300e')) == first
 
 
