@@ -13,7 +13,7 @@ import lakd_mm  # noqa: F401
 # isort: split
 from mmengine.dist import get_rank, init_dist
 from mmengine.model import MMDistributedDataParallel
-from mmengine.optim import OptimWrapper
+from mmengine.optim import OptimWrapper, OptimWrapperDict
 from mmengine.registry import MODEL_WRAPPERS, init_default_scope
 from mmpretrain.structures import DataSample
 from mmrazor.registry import MODELS
@@ -46,34 +46,41 @@ class KeepGrads(OptimWrapper):
 def build(algorithm):
     init_default_scope('mmpretrain')
     torch.manual_seed(0)
-    model = MODELS.build(
-        dict(
-            **ALGORITHMS[algorithm],
-            architecture=cifar_resnet_cfg(8, **GROUP_NORM),
-            teacher=cifar_resnet_cfg(14, **GROUP_NORM),
-            data_preprocessor=dict(type='mmpretrain.ClsDataPreprocessor'),
-        )
-    )
+    student, teacher = cifar_resnet_cfg(8, **GROUP_NORM), cifar_resnet_cfg(14, **GROUP_NORM)
+    if algorithm == 'cohort':
+        members = {name: dict(cfg, architecture=student) for name, cfg in ALGORITHMS.items()}
+        cfg = dict(type='mmrazor.Cohort', members=dict(members, scratch=student), teacher=teacher)
+    else:
+        cfg = dict(ALGORITHMS[algorithm], architecture=student, teacher=teacher)
+    model = MODELS.build(dict(cfg, data_preprocessor=dict(type='mmpretrain.ClsDataPreprocessor')))
     model.init_weights()
     return model
 
 
+def keep_grads(model, accumulative_counts):
+    wrapper = KeepGrads(
+        torch.optim.SGD(model.parameters(), lr=0.1), accumulative_counts=accumulative_counts
+    )
+    wrapper.initialize_count_status(model, 0, accumulative_counts)
+    return wrapper
+
+
 def gradients(model, rank, world, accumulative_counts):
     """Gradients of ``accumulative_counts`` batches of which this rank gets its share."""
-    student = getattr(model, 'module', model).student
-    wrapper = KeepGrads(
-        torch.optim.SGD(student.parameters(), lr=0.1), accumulative_counts=accumulative_counts
-    )
-    wrapper.initialize_count_status(student, 0, accumulative_counts)
+    inner = getattr(model, 'module', model)
+    if hasattr(inner, 'members'):
+        parts = {name: keep_grads(m, accumulative_counts) for name, m in inner.members.items()}
+        wrapper = OptimWrapperDict(**parts)
+    else:
+        wrapper = keep_grads(inner, accumulative_counts)
     generator = torch.Generator().manual_seed(1)
     for _ in range(accumulative_counts):
         images = torch.randn(IMAGES, 3, 32, 32, generator=generator)
         samples = [DataSample().set_gt_label(i % 10) for i in range(IMAGES)]
         data = dict(inputs=list(images[rank::world]), data_samples=samples[rank::world])
         log = model.train_step(data, optim_wrapper=wrapper)
-    return {name: p.grad for name, p in student.named_parameters()}, {
-        name: value.item() for name, value in log.items()
-    }
+    grads = {name: p.grad for name, p in inner.named_parameters() if 'teacher.' not in name}
+    return grads, {name: value.item() for name, value in log.items()}
 
 
 def main():

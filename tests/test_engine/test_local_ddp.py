@@ -12,6 +12,8 @@ WORKER = Path(__file__).with_name('local_ddp_worker.py')
     [
         ('mmrazor.LocalDistributedDataParallel', 1, 'lakd'),
         ('mmrazor.LocalDistributedDataParallel', 2, 'lakd'),
+        ('mmrazor.LocalDistributedDataParallel', 1, 'cohort'),
+        ('mmrazor.LocalDistributedDataParallel', 2, 'cohort'),
         ('MMDistributedDataParallel', 1, 'lakd'),
         ('MMDistributedDataParallel', 1, 'causal'),
     ],

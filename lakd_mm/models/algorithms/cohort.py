@@ -1,13 +1,13 @@
 """Several students that learn side by side from one pass of one teacher."""
 
 import logging
-import math
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from typing import Any, Optional, Union
 
 import torch
+from mmengine.dist import all_reduce
 from mmengine.logging import print_log
 from mmengine.model import BaseModel
 from mmengine.optim import OptimWrapper, OptimWrapperDict
@@ -21,6 +21,8 @@ from ..places.probe import images_for
 from ..teachers import LeanTeacher, keep_teacher_out, load_teacher
 from .distill import Distill
 
+# Iterations between two looks at the losses on a GPU, each of which waits for it.
+_CHECK_INTERVAL = 50
 # From an optimizer wrapper to a context for a member's losses, which gives a function to call with
 # the last of them before it is back-propagated.
 Averaging = Callable[[OptimWrapper], AbstractContextManager[Callable[[torch.Tensor], None]]]
@@ -93,6 +95,7 @@ class Cohort(BaseModel):
         self.teacher = shared
         self._run_teacher = self._share_teacher()
         self._stopped: set[str] = set()
+        self._steps = 0
         if not save_teacher:
             keep_teacher_out(self)
 
@@ -159,13 +162,14 @@ class Cohort(BaseModel):
             with optim_wrapper[running[0]].optim_context(self):
                 self._run_teacher(data['inputs'])
         logs = {}
+        self._steps += 1
         for name in running:
             member, wrapper = self.members[name], optim_wrapper[name]
             with averaging(wrapper) as before_last_backward:
                 with wrapper.optim_context(member):
                     losses = self._losses(member, data, wrapper)
                 total, log_vars = member.parse_losses(losses)
-                if not math.isfinite(total.item()):
+                if self._diverges(total):
                     self._stop(name, log_vars)
                     continue
                 before_last_backward(total)
@@ -178,6 +182,14 @@ class Cohort(BaseModel):
         if isinstance(member, Distill):
             return member.prepared_losses(data, wrapper)
         return member._run_forward(data, mode='loss')
+
+    def _diverges(self, total: torch.Tensor) -> bool:
+        """Tell whether a loss is not finite, in any process; on a GPU looked at now and then."""
+        if total.is_cuda and self._steps % _CHECK_INTERVAL:
+            return False
+        finite = torch.isfinite(total.detach()).float()
+        all_reduce(finite, 'min')
+        return not finite.item()
 
     def _stop(self, name: str, log_vars: Mapping[str, torch.Tensor]):
         """Leave a member out from now on, and say why."""
