@@ -208,8 +208,10 @@ def _in_full_precision(loss: nn.Module, inputs: dict) -> torch.Tensor:
     device = next((t.device.type for t in tensors_in(inputs)), 'cpu')
     if not torch.is_autocast_enabled(device):
         return loss(**inputs)
+    if not getattr(loss, 'takes_half', False):
+        inputs = map_tensors(_widen, inputs)
     with torch.autocast(device, enabled=False):
-        return loss(**map_tensors(_widen, inputs))
+        return loss(**inputs)
 
 
 def _widen(tensor: torch.Tensor) -> torch.Tensor:

@@ -9,7 +9,10 @@ import torch.nn.functional as F
 from mmrazor.registry import MODELS
 from torch.autograd.function import once_differentiable
 
-from ...errors import ConfigError, refuse_ignored
+from ...errors import ConfigError, near_names, refuse_ignored
+
+_NORMALIZATIONS = ('none', 'teacher', 'channel', 'instance')
+_EPS = 1e-12  # of a tap or channel that is 0 everywhere
 
 
 def activation_mapping(
@@ -36,7 +39,9 @@ def activation_mapping(
     Returns:
         torch.Tensor: Shape (N, 1, H, W).
     """
-    total = (source.abs() if use_abs else source).sum(dim=1, keepdim=True)
+    # Sums of shorter floats are rounded too coarsely.
+    dtype = torch.promote_types(source.dtype, torch.float32)
+    total = (source.abs() if use_abs else source).sum(dim=1, keepdim=True, dtype=dtype)
     size = tuple(size or total.shape[2:])
     if total.shape[2] > size[0] or total.shape[3] > size[1]:
         average = F.adaptive_avg_pool2d(total, size)
@@ -78,16 +83,16 @@ class _SquaredDistance(torch.autograd.Function):
     @staticmethod
     def forward(ctx, student: torch.Tensor, teacher: torch.Tensor) -> torch.Tensor:
         ctx.save_for_backward(student, teacher)
-        difference = student - teacher
-        if difference.dtype in (torch.float16, torch.bfloat16):
-            difference = difference.float()  # squares and sums exceed its range
+        # Differences, squares and sums of shorter floats are rounded too coarsely, or overflow.
+        dtype = torch.promote_types(student.dtype, torch.float32)
+        difference = student.to(dtype) - teacher
         return difference.square_().sum(dim=1, keepdim=True)
 
     @staticmethod
     @once_differentiable
     def backward(ctx, grad: torch.Tensor) -> tuple[torch.Tensor, None]:
         student, teacher = ctx.saved_tensors
-        difference = (student - teacher).to(grad.dtype)
+        difference = student.to(grad.dtype) - teacher
         return difference.mul_(2 * grad).to(student.dtype), None
 
 
@@ -105,6 +110,8 @@ class NDAMFeatureLoss(nn.Module):
     applied and normalised (mean 1 per sample), and what the norm averages over. ``avg_weight =
     max_weight = 0`` is the plain feature loss, the mean squared error.
 
+    Features of 16 bits are compared in float32.
+
     Args:
         avg_weight (float): alpha of Eq. 12. Defaults to 0.25, best in the paper's Table 5.
         max_weight (float): beta of Eq. 12. Defaults to 0.75, best in the paper's Table 5.
@@ -116,14 +123,22 @@ class NDAMFeatureLoss(nn.Module):
             it is squared. Our reading is 'loss'.
         reduction (str): 'mean' over all elements, or 'batchmean', the sum over a sample's elements
             averaged over samples. Our reading is 'mean', which does not depend on the tap's size.
+        normalize (str): What makes the loss independent of the scale of the teacher's features,
+            which differs between stages: 'none'; 'teacher', the loss is divided by their mean
+            square; 'channel', both features are divided by the root mean square of each of the
+            teacher's channels; 'instance', each channel of each sample of both gets mean 0 and
+            variance 1. Our reading is 'none'.
 
     Raises:
         ConfigError: If the kernel is even or not positive, a weight of Eq. 12 negative, or
-            ``apply`` or ``reduction`` unknown, or an option would be ignored.
+            ``apply``, ``reduction`` or ``normalize`` unknown, or an option would be ignored.
 
     Examples:
         >>> loss = dict(type='mmrazor.NDAMFeatureLoss', avg_weight=0.25, max_weight=0.75)
     """
+
+    # The distiller need not widen what it gives to this loss.
+    takes_half = True
 
     def __init__(
         self,
@@ -135,6 +150,7 @@ class NDAMFeatureLoss(nn.Module):
         count_include_pad: bool = False,
         apply: str = 'loss',
         reduction: str = 'mean',
+        normalize: str = 'none',
     ):
         super().__init__()
         if kernel_size < 1 or kernel_size % 2 == 0:
@@ -147,6 +163,9 @@ class NDAMFeatureLoss(nn.Module):
             raise ConfigError(
                 f"NDAMFeatureLoss: reduction={reduction!r} is neither 'mean' nor 'batchmean'"
             )
+        if normalize not in _NORMALIZATIONS:
+            near = near_names(str(normalize), _NORMALIZATIONS)
+            raise ConfigError(f'NDAMFeatureLoss: normalize={normalize!r}; {near}')
         if not avg_weight and not max_weight:
             refuse_ignored(
                 NDAMFeatureLoss,
@@ -170,6 +189,7 @@ class NDAMFeatureLoss(nn.Module):
         self.count_include_pad = count_include_pad
         self.apply_to = apply
         self.reduction = reduction
+        self.normalize = normalize
 
     def forward(
         self,
@@ -199,7 +219,7 @@ class NDAMFeatureLoss(nn.Module):
             )
         t_feature = t_feature.detach()
         # All channels have the same weight, so sum them before it is applied.
-        squared = _SquaredDistance.apply(s_feature, t_feature)
+        squared = _SquaredDistance.apply(*self.normalized(s_feature, t_feature))
         if self.avg_weight or self.max_weight:
             source = t_feature if attention is None else attention.detach()
             weight = self.mapping(source, t_feature.shape[2:])
@@ -211,7 +231,21 @@ class NDAMFeatureLoss(nn.Module):
             )
         count = s_feature.numel() if self.reduction == 'mean' else len(s_feature)
         loss = squared.sum() / count
+        if self.normalize == 'teacher':
+            loss = loss / t_feature.to(loss.dtype).square().mean().clamp_min(_EPS)
         return self.loss_weight * loss
+
+    def normalized(
+        self, s_feature: torch.Tensor, t_feature: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return both features, shape (N, C, H, W), on the scale on which they are compared."""
+        if self.normalize == 'channel':
+            squares = t_feature.square().mean(dim=(0, 2, 3), keepdim=True)
+            scale = squares.clamp_min(_EPS).rsqrt()
+            return s_feature * scale, t_feature * scale
+        if self.normalize == 'instance':
+            return F.instance_norm(s_feature), F.instance_norm(t_feature)
+        return s_feature, t_feature
 
     def mapping(self, source: torch.Tensor, size: Sequence[int]) -> torch.Tensor:
         """Compute the normalised mapping of ``source`` at size (H, W), shape (N, 1, H, W)."""

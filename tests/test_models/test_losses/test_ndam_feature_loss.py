@@ -1,6 +1,7 @@
 import pytest
 import torch
 
+from lakd_mm.errors import ConfigError
 from lakd_mm.models.losses import NDAMFeatureLoss, activation_mapping, normalized_mapping
 
 
@@ -130,3 +131,53 @@ def test_bad_options(kwargs, message):
 def test_shapes_must_agree(s_map, t_map):
     with pytest.raises(ValueError, match=r'\(4, 6, 8, 8\).*\(4, 5, 8, 8\).*connector'):
         NDAMFeatureLoss()(s_map, t_map[:, :5])
+
+
+def test_losses_that_do_not_depend_on_the_scale(s_map, t_map):
+    """By hand, in float64; 'none' grows with the square of the scale."""
+    plain = dict(avg_weight=0, max_weight=0)
+    losses = {
+        name: NDAMFeatureLoss(**plain, normalize=name)
+        for name in ('none', 'teacher', 'channel', 'instance')
+    }
+    found = {name: loss(s_map, t_map).item() for name, loss in losses.items()}
+    difference = s_map - t_map
+    rms = t_map.square().mean(dim=(0, 2, 3), keepdim=True).sqrt()
+
+    def standard(x):
+        return (x - x.mean((2, 3), keepdim=True)) / x.std((2, 3), keepdim=True, correction=0)
+
+    expected = dict(
+        none=difference.square().mean(),
+        teacher=difference.square().mean() / t_map.square().mean(),
+        channel=(difference / rms).square().mean(),
+        instance=(standard(s_map) - standard(t_map)).square().mean(),
+    )
+    for name, value in expected.items():
+        # instance_norm has an epsilon of 1e-5 in its variance.
+        assert found[name] == pytest.approx(value.item(), rel=1e-4 if name == 'instance' else 1e-12)
+    scaled = {name: loss(10 * s_map, 10 * t_map).item() for name, loss in losses.items()}
+    assert scaled['none'] == pytest.approx(100 * found['none'], rel=1e-12)
+    for name in ('teacher', 'channel', 'instance'):
+        assert scaled[name] == pytest.approx(found[name], rel=1e-4)
+
+
+@pytest.mark.parametrize('normalize', ['teacher', 'channel', 'instance'])
+def test_a_tap_of_zeros_gives_a_finite_loss(s_map, normalize):
+    student = s_map.clone().requires_grad_()
+    loss = NDAMFeatureLoss(normalize=normalize)(student, torch.zeros_like(s_map))
+    loss.backward()
+    assert torch.isfinite(loss) and torch.isfinite(student.grad).all()
+
+
+def test_an_unknown_normalization_is_refused():
+    with pytest.raises(ConfigError, match="normalize='techer'; did you mean 'teacher'"):
+        NDAMFeatureLoss(normalize='techer')
+
+
+@pytest.mark.parametrize('dtype', [torch.float16, torch.bfloat16])
+def test_short_floats_are_compared_in_float32(s_map, t_map, dtype):
+    student, teacher = (100 * feature.to(dtype) for feature in (s_map, t_map))
+    loss = NDAMFeatureLoss()(student, teacher)
+    assert loss.dtype == torch.float32
+    assert loss.item() == pytest.approx(NDAMFeatureLoss()(student.float(), teacher.float()).item())
