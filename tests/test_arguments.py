@@ -498,6 +498,10 @@ REFUSED = {
         (['a.py', '--seed', '0', OPTION, 'randomness.seed=1'], 'seed would .* beside --seed'),
         (['a.py', '--no-validate', OPTION, 'val_dataloader.batch_size=1'], 'beside --no-validate'),
     ],
+    'train_cohort.py': [
+        (['a.py'], '--work-dir: name a folder'),
+        (['a.py', '--work-dir', 'w', '--resume', OPTION, 'resume=False'], 'beside --resume'),
+    ],
     'test.py': [
         (['a.py', 'a.pth', '--out-item', 'metrics'], '--out-item would be ignored without --out'),
         (['a.py', 'a.pth', OPTION, 'load_from=b.pth'], 'load_from would .* beside the checkpoint'),

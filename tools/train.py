@@ -15,7 +15,7 @@ from mmengine.runner import Runner, find_latest_checkpoint
 
 from lakd_mm.engine import (
     ConfigError,
-    add_common_arguments,
+    add_run_arguments,
     best_half,
     check_amp,
     check_common_arguments,
@@ -26,10 +26,9 @@ from lakd_mm.engine import (
 )
 
 
-def parse_args() -> argparse.Namespace:
-    """Read the command line."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    add_common_arguments(parser)
+def add_training_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options of a training that a config and a seed do not name."""
+    add_run_arguments(parser)
     parser.add_argument(
         '--resume',
         nargs='?',
@@ -50,17 +49,29 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         '--no-validate', action='store_true', help='do not validate during training'
     )
+
+
+def parse_args() -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument('config', help='config file, or package::config, as lakd_mm::lakd/….py')
+    add_training_arguments(parser)
     parser.add_argument('--seed', type=int, help='seed of all random numbers (randomness.seed)')
     args = parser.parse_args()
+    check_training_arguments(parser, args)
+    if args.seed is not None:
+        refuse_overridden_keys(parser, args, {'randomness.seed': '--seed'})
+    return args
+
+
+def check_training_arguments(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
+    """End the program if an option of :func:`add_training_arguments` would be ignored."""
     check_common_arguments(parser, args)
     if args.resume:
         refuse_overridden_keys(parser, args, {'resume': '--resume', 'load_from': '--resume'})
-    if args.seed is not None:
-        refuse_overridden_keys(parser, args, {'randomness.seed': '--seed'})
     if args.no_validate:
         keys = ('val_cfg', 'val_dataloader', 'val_evaluator')
         refuse_overridden_keys(parser, args, dict.fromkeys(keys, '--no-validate'))
-    return args
 
 
 def merge_args(cfg: Config, args: argparse.Namespace) -> None:
@@ -88,6 +99,9 @@ def merge_args(cfg: Config, args: argparse.Namespace) -> None:
         cfg.optim_wrapper.dtype = dtype or best_half()
     check_amp(cfg, '--amp' if args.amp else 'optim_wrapper.type')
 
+
+def merge_resume(cfg: Config, args: argparse.Namespace) -> None:
+    """Write ``--resume`` into the config."""
     if args.resume == 'auto':
         cfg.resume = find_latest_checkpoint(cfg.work_dir) is not None
         if cfg.resume:
@@ -105,6 +119,7 @@ def main() -> None:
     with clear_errors():
         cfg = load_config(args)
         merge_args(cfg, args)
+        merge_resume(cfg, args)
         check_data_folders(cfg)
         runner = RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
         runner.train()

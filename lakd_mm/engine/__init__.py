@@ -4,6 +4,7 @@ from .cohort import CohortEvaluator, CohortOptimWrapperConstructor, cohort_confi
 from .command_line import (
     OptionsAction,
     add_common_arguments,
+    add_run_arguments,
     check_common_arguments,
     clear_errors,
     load_config,
@@ -41,6 +42,7 @@ __all__ = [
     'ModelForMetricsHook',
     'OptionsAction',
     'add_common_arguments',
+    'add_run_arguments',
     'best_half',
     'check_amp',
     'check_common_arguments',

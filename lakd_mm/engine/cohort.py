@@ -159,6 +159,10 @@ def cohort_config(configs: Mapping[str, Config], work_dir: str) -> Config:
         evaluators[name] = cfg.get('val_evaluator')
     if first.get('val_dataloader') is not None:
         merged.val_evaluator = dict(type='CohortEvaluator', metrics=evaluators)
+    # Any other wrapper would average the gradients of all members in one backward.
+    merged.model_wrapper_cfg = dict(
+        type='mmrazor.LocalDistributedDataParallel', broadcast_buffers=False
+    )
     merged.test_dataloader = merged.test_cfg = merged.test_evaluator = None
     hook = dict(
         type='mmrazor.CohortCheckpointHook',

@@ -30,8 +30,13 @@ class OptionsAction(DictAction):
 
 
 def add_common_arguments(parser: ArgumentParser) -> None:
-    """Add the options that every OpenMMLab tool has."""
+    """Add a config and the options that every OpenMMLab tool has."""
     parser.add_argument('config', help='config file, or package::config, as lakd_mm::lakd/….py')
+    add_run_arguments(parser)
+
+
+def add_run_arguments(parser: ArgumentParser) -> None:
+    """Add the options that every OpenMMLab tool has."""
     parser.add_argument(
         '--work-dir', help='folder of logs and checkpoints (default: work_dirs/<config name>)'
     )

@@ -3,6 +3,7 @@
 import os
 import os.path as osp
 import re
+import shutil
 from collections.abc import Mapping
 from typing import Any, Optional
 
@@ -37,10 +38,17 @@ class CohortCheckpointHook(Hook):
 
     @master_only
     def before_train(self, runner: Runner):
-        """Write the members' configs."""
+        """Write the members' configs; move aside checkpoints of an earlier cohort."""
         for name, cfg in self.configs.items():
             folder = osp.join(runner.work_dir, name)
             os.makedirs(folder, exist_ok=True)
+            earlier = [file for file in os.listdir(folder) if file.endswith('.pth')]
+            if earlier and runner.iter == 0:
+                aside = osp.join(folder, f'previous_{runner.timestamp}')
+                os.makedirs(aside)
+                for file in earlier:
+                    shutil.move(osp.join(folder, file), aside)
+                runner.logger.info(f'Checkpoints of an earlier cohort are now in {aside}.')
             cfg.dump(osp.join(folder, 'config.py'))
 
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict):
