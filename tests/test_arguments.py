@@ -610,5 +610,6 @@ def test_resuming_nothing_starts_from_what_the_config_loads(tool, tmp_path, chec
     args = module.parse_args()
     cfg = module.load_config(args)
     module.merge_args(cfg, args)
+    module.merge_resume(cfg, args)
     assert cfg.resume == bool(checkpoint)
     assert cfg.load_from == (None if checkpoint else 'b.pth')

@@ -72,3 +72,18 @@ def test_training_augments_and_normalises_and_testing_normalises(image):
     trained = preprocessor(dict(inputs=batch), training=True)['inputs']
     torch.manual_seed(1)
     assert torch.equal(trained, (crop_flip(batch, 4, 0.5).float() - 10) / 2)
+
+
+def test_keys_choose_the_crop():
+    """The same key gives the same crop; many keys give every crop, and half of them flipped."""
+    image = torch.arange(1, 8 * 8 + 1, dtype=torch.float32).reshape(1, 1, 8, 8)
+    keys = torch.arange(4000)
+    images = image.expand(4000, -1, -1, -1)
+    found = crop_flip(images, 1, 0.5, keys)
+    assert torch.equal(crop_flip(images, 1, 0.5, keys), found)
+    assert torch.equal(crop_flip(images[:3], 1, 0.5, torch.tensor([7, 0, 7])), found[[7, 0, 7]])
+    crops, counts = found.flatten(1).unique(dim=0, return_counts=True)
+    assert len(crops) == 2 * 3 * 3
+    assert counts.min() > 4000 / 18 * 0.75 and counts.max() < 4000 / 18 * 1.25
+    plain = crop_flip(images, 1, 0.0, keys)
+    assert len(plain.flatten(1).unique(dim=0)) == 9

@@ -106,10 +106,11 @@ class Cohort(BaseModel):
             return None
         union = RecorderManager()
         for name, member in students.items():
-            if member.teacher_twice or member.distiller.deliveries.deliveries:
+            kept = not isinstance(member.run_teacher, LeanTeacher)
+            if kept or member.teacher_twice or member.distiller.deliveries.deliveries:
                 raise ConfigError(
-                    f'members.{name}: teacher_twice and deliveries need a run of the teacher for '
-                    f'this student alone; train it alone'
+                    f'members.{name}: teacher_twice, keep_teacher and deliveries need a run of the '
+                    f'teacher for this student alone; train it alone'
                 )
             recorders = member.distiller.teacher_recorders.recorders
             union.recorders.update({f'{name}.{key}': r for key, r in recorders.items()})

@@ -28,6 +28,7 @@ from .parts import (
     compile_student,
     complete_distiller,
     image_shape,
+    kept_teacher,
     try_losses,
 )
 from .step import Step, scaled_backward
@@ -55,32 +56,30 @@ class Distill(SingleTeacherDistill):
         transfers (Dict[str, dict], optional): Instead of ``distiller``: by its name in the log,
             each loss and what it compares. The rest is made from it, see :func:`write_distiller`.
         teacher_ckpt (str, optional): The teacher's checkpoint, a path or URL; has to fit exactly.
-            Defaults to None.
         backward (str, optional): 'local' or 'joint'. Defaults to 'local' where the student cuts
             gradients, else to 'joint'.
         ce_weight (float): Weight of the task loss. Defaults to 1.
         inherit (Sequence[str]): Modules of the student, such as ``['neck', 'bbox_head']``, that
-            start training with the teacher's weights. Defaults to none.
+            start with the teacher's weights. Defaults to none.
         channels_last (bool, optional): Whether both networks compute in channels-last memory
-            format, which is faster on CPUs and on tensor cores. Defaults to True, but to False
-            where one has compiled ops of MMCV (RoIAlign, deformable convolutions), which would
-            read such memory wrongly.
-        lean_teacher (dict, optional): Further switches of :class:`LeanTeacher`, which saves time
-            where it does not change what is recorded: ``fold_batchnorm``, ``inplace`` and
-            ``stop_early``, all on by default.
+            format, which is faster on CPUs and tensor cores. Defaults to True, but to False where
+            one has compiled ops of MMCV (RoIAlign, deformable convolutions), which misread it.
+        lean_teacher (dict, optional): Switches of :class:`LeanTeacher`, all on by default:
+            ``fold_batchnorm``, ``inplace`` and ``stop_early``.
         teacher_twice (bool): With ``backward='local'``, whether the teacher first runs only as far
-            as the first module's losses look, and all over once that module is back-propagated.
-            Nothing else is recorded then while that runs, which saves memory where the first module
-            is the largest, as in networks with a stem of high resolution, and costs the time of the
-            teacher's beginning. Defaults to False.
+            as the first module's losses look, and as a whole after that module's backward. Saves
+            memory where the first module is the largest, as in networks with a stem of high
+            resolution, and costs the time of the teacher's beginning. Defaults to False.
+        keep_teacher (dict, optional): Arguments of :class:`KeptTeacher` (``folder``, ``images``,
+            ``half``, ``max_gb``): what the teacher gives is kept on disk, for images without random
+            changes or with a preprocessor's ``num_views``. Defaults to None, nothing is kept.
         compile (dict, optional): Arguments of :func:`torch.compile`, such as ``dict()``: residual
             blocks of both networks are compiled, except those that are tapped or follow a tap.
             Defaults to None, nothing is compiled.
         save_teacher (bool): Whether checkpoints hold the teacher's weights too; without them a
             resumed run takes them from ``teacher_ckpt``. Defaults to True.
-        input_shape (Sequence[int]): Shape (C, H, W) of an image, for the runs on noise that check
-            taps and shapes; that of a :class:`GradientDetachStudent` is its own. Defaults to
-            (3, 32, 32).
+        input_shape (Sequence[int]): Shape (C, H, W) of an image, for the runs on noise; that of a
+            :class:`GradientDetachStudent` is its own. Defaults to (3, 32, 32).
         data_preprocessor (dict | nn.Module, optional): Defaults to the student's.
         **kwargs: ``init_cfg``, ``module_inplace`` and ``teacher_module_inplace`` of MMRazor's
             ``SingleTeacherDistill``.
@@ -113,6 +112,7 @@ class Distill(SingleTeacherDistill):
         channels_last: Optional[bool] = None,
         lean_teacher: Optional[dict] = None,
         teacher_twice: bool = False,
+        keep_teacher: Optional[dict] = None,
         compile: Optional[dict] = None,
         save_teacher: bool = True,
         input_shape: Sequence[int] = (3, 32, 32),
@@ -137,6 +137,8 @@ class Distill(SingleTeacherDistill):
         check_inherited(self.student, self.teacher, inherit)
         self.inherit = tuple(inherit)
         self._prepare_networks(channels_last, lean_teacher or {}, compile)
+        if keep_teacher is not None:
+            self.run_teacher = kept_teacher(self, keep_teacher)
         if not save_teacher:
             keep_teacher_out(self)
 

@@ -6,6 +6,7 @@ from contextlib import nullcontext
 from typing import Any, Optional, Union
 
 import torch
+import torch.nn as nn
 from mmengine.model import BaseModel
 from mmrazor.registry import MODELS
 
@@ -21,7 +22,7 @@ from ..places.probe import (
 )
 from ..places.taps import compile_blocks
 from ..students import GradientDetachStudent
-from ..teachers import LeanTeacher
+from ..teachers import KeptTeacher, LeanTeacher
 from .transfers import write_distiller
 
 # Keys of MMRazor's algorithm that mean nothing here.
@@ -243,3 +244,35 @@ def try_losses(
     finally:
         distiller.drop_records()
     return first
+
+
+def kept_teacher(algorithm: nn.Module, options: dict) -> KeptTeacher:
+    """Have what an algorithm's teacher gives kept on disk.
+
+    Args:
+        algorithm (Distill): Complete but for this.
+        options (dict): Arguments of :class:`KeptTeacher`; views are the preprocessor's.
+
+    Raises:
+        ConfigError: If an option is unknown or missing, or the images of the training are random
+            without a number of views.
+    """
+    known = set(inspect.signature(KeptTeacher).parameters) - {'teacher', 'sample', 'views'}
+    for name in options:
+        if name not in known:
+            raise ConfigError(f'keep_teacher has no {name!r}; {near_names(name, known)}')
+    for name in ('folder', 'images'):
+        if name not in options:
+            raise ConfigError(f'keep_teacher.{name} is missing')
+    if algorithm.teacher_twice:
+        raise ConfigError('teacher_twice=True is not for keep_teacher; set teacher_twice=False')
+    views = getattr(algorithm.data_preprocessor, 'num_views', 1)
+    if views is None:
+        raise ConfigError(
+            'keep_teacher: every epoch crops and flips anew, so that nothing comes again; set '
+            'data_preprocessor.num_views, such as 8'
+        )
+    sample = images_for(algorithm.teacher, algorithm.input_shape)
+    kept = KeptTeacher(algorithm.run_teacher, sample, views=views, **options)
+    algorithm.distiller.drop_records()
+    return kept

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Collection
 from contextlib import nullcontext
-from typing import Optional
+from typing import Optional, Union
 
 import torch
 import torch.nn as nn
@@ -10,7 +10,7 @@ from mmengine.optim import OptimWrapper
 from mmrazor.models.algorithms.base import LossResults
 
 from ..distillers import LocalDistiller
-from ..teachers import LeanTeacher
+from ..teachers import KeptTeacher, LeanTeacher
 
 
 class Step:
@@ -19,7 +19,7 @@ class Step:
     Args:
         images (torch.Tensor): The batch, shape (N, C, H, W).
         samples (List[DataSample], optional): With the labels.
-        teacher (LeanTeacher): Fills the teacher's recorders.
+        teacher (LeanTeacher | KeptTeacher): Fills the teacher's recorders.
         student (nn.Module): The student; a :class:`GradientDetachStudent` if ``backward`` is given.
         distiller (LocalDistiller): Its recorders hold the records of this batch.
         backward (Callable[[Tensor], None], optional): Back-propagates the losses of a module as
@@ -36,7 +36,7 @@ class Step:
         self,
         images: torch.Tensor,
         samples: Optional[list],
-        teacher: LeanTeacher,
+        teacher: Union[LeanTeacher, KeptTeacher],
         student: nn.Module,
         distiller: LocalDistiller,
         backward: Optional[Callable[[torch.Tensor], None]] = None,
@@ -67,7 +67,7 @@ class Step:
         """Fill the teacher's recorders: those named, or all."""
         self.distiller.set_deliveries_override(False)
         with self.distiller.deliveries:
-            self.teacher(self.images, recorders)
+            self.teacher(self.images, recorders, self.samples)
 
     def run_student(self) -> LossResults:
         """Compute the task loss; with a local backward, finish each module but the last."""

@@ -1,6 +1,13 @@
 """The frozen teacher: loading it, and running no more of it than distillation needs."""
 
+from .kept_teacher import KeptTeacher
 from .lean_teacher import LeanTeacher, fold_batchnorms
 from .loading import keep_teacher_out, load_teacher
 
-__all__ = ['LeanTeacher', 'fold_batchnorms', 'keep_teacher_out', 'load_teacher']
+__all__ = [
+    'KeptTeacher',
+    'LeanTeacher',
+    'fold_batchnorms',
+    'keep_teacher_out',
+    'load_teacher',
+]

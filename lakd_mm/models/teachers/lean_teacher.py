@@ -1,10 +1,10 @@
 """A frozen teacher that runs no more than distillation needs."""
 
 import copy
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
 from functools import partial
-from typing import Optional
+from typing import Any, Optional
 
 import torch
 import torch.nn as nn
@@ -85,13 +85,23 @@ class LeanTeacher:
                         logger='current',
                     )
 
-    def __call__(self, inputs: torch.Tensor, awaited: Optional[Collection[str]] = None):
+    def watched_state(self) -> list:
+        """Return what is equal as long as nothing of the teacher has changed."""
+        return self._watched.state()
+
+    def __call__(
+        self,
+        inputs: torch.Tensor,
+        awaited: Optional[Collection[str]] = None,
+        samples: Optional[Sequence[Any]] = None,
+    ):
         """Fill the recorders.
 
         Args:
             inputs (torch.Tensor): Images, shape (N, C, H, W).
             awaited (Collection[str], optional): Names of the recorders after which to stop, if it
                 stops early. Defaults to None, all of them.
+            samples (Sequence[DataSample], optional): For a :class:`KeptTeacher`.
         """
         device = inputs.device.type
         dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else None
