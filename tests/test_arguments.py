@@ -343,6 +343,8 @@ CASES = {
     ],
     'PictureVisBackend': [],
     'PositionAttentionLoss': [],
+    'RKDAngleLoss': [],
+    'RKDDistanceLoss': [],
     'SaliencyMask': [
         (
             dict(steps=4),

@@ -6,6 +6,8 @@ from functools import partial
 
 # Set before torch is imported: with spinning threads, shared cores are 10 times slower.
 os.environ.setdefault('OMP_WAIT_POLICY', 'passive')
+# randomness.deterministic=True needs it on a GPU, where cuBLAS is not deterministic otherwise.
+os.environ.setdefault('CUBLAS_WORKSPACE_CONFIG', ':4096:8')
 
 import lakd_mm  # noqa: F401  (first: it repairs what the lines below import)
 

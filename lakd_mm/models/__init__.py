@@ -24,6 +24,8 @@ from .losses import (
     FGDLoss,
     NDAMFeatureLoss,
     PositionAttentionLoss,
+    RKDAngleLoss,
+    RKDDistanceLoss,
 )
 from .students import GradientDetachStudent
 
@@ -53,5 +55,7 @@ __all__ = [
     'MarginConnector',
     'NDAMFeatureLoss',
     'PositionAttentionLoss',
+    'RKDAngleLoss',
+    'RKDDistanceLoss',
     'SaliencyMask',
 ]

@@ -1,5 +1,7 @@
 import importlib.util
+import os
 import re
+import runpy
 import shutil
 import signal
 import subprocess
@@ -134,3 +136,15 @@ def test_another_number_of_classes(run_tool, tiny_config, tmp_path):
     )
     assert [path.name for path in work_dir.glob('*.pth')] == ['epoch_1.pth']
     assert not list(work_dir.glob('previous_*'))
+
+
+@pytest.mark.parametrize('tool', ['train.py', 'test.py'])
+@pytest.mark.parametrize('given, expected', [(None, ':4096:8'), (':16:8', ':16:8')])
+def test_cublas_is_deterministic_unless_told_otherwise(monkeypatch, root, tool, given, expected):
+    """PyTorch raises without this, on a GPU with randomness=dict(deterministic=True)."""
+    monkeypatch.setattr(os, 'environ', dict(os.environ))
+    os.environ.pop('CUBLAS_WORKSPACE_CONFIG', None)
+    if given:
+        os.environ['CUBLAS_WORKSPACE_CONFIG'] = given
+    runpy.run_path(str(root / 'tools' / tool))
+    assert os.environ['CUBLAS_WORKSPACE_CONFIG'] == expected

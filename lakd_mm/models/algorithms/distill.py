@@ -75,7 +75,7 @@ class Distill(SingleTeacherDistill):
             changes or with a preprocessor's ``num_views``. Defaults to None, nothing is kept.
         compile (dict, optional): Arguments of :func:`torch.compile`, such as ``dict()``: residual
             blocks of both networks are compiled, except those that are tapped or follow a tap.
-            Defaults to None, nothing is compiled.
+            Modes with CUDA graphs are refused. Defaults to None, nothing is compiled.
         save_teacher (bool): Whether checkpoints hold the teacher's weights too; without them a
             resumed run takes them from ``teacher_ckpt``. Defaults to True.
         input_shape (Sequence[int]): Shape (C, H, W) of an image, for the runs on noise; that of a
@@ -119,7 +119,7 @@ class Distill(SingleTeacherDistill):
         data_preprocessor: Optional[Union[dict, torch.nn.Module]] = None,
         **kwargs,
     ):
-        check_keys(type(self), kwargs, ce_weight, distiller, transfers, lean_teacher)
+        check_keys(type(self), kwargs, ce_weight, distiller, transfers, lean_teacher, compile)
         architecture, teacher = build_networks(architecture, teacher)
         input_shape = image_shape(architecture, input_shape)
         super().__init__(

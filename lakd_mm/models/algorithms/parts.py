@@ -32,6 +32,7 @@ _NOT_HERE = {
     'student_trainable',
     'calculate_student_loss',
 }
+_CUDA_GRAPHS = (('mode', 'reduce-overhead'), ('mode', 'max-autotune'), ('backend', 'cudagraphs'))
 
 
 def check_keys(
@@ -41,6 +42,7 @@ def check_keys(
     distiller: Optional[dict],
     transfers: Optional[dict],
     lean_teacher: Optional[dict],
+    compile: Optional[dict],
 ):
     """Raise unless every key means something to an algorithm.
 
@@ -51,6 +53,7 @@ def check_keys(
         distiller (dict, optional): Has to be given unless ``transfers`` are, and not beside them.
         transfers (dict, optional): The short form of it.
         lean_teacher (dict, optional): Switches of :class:`LeanTeacher`.
+        compile (dict, optional): Arguments of :func:`torch.compile`; must not ask for CUDA graphs.
 
     Raises:
         ConfigError: Names the key.
@@ -76,6 +79,16 @@ def check_keys(
         raise ConfigError(
             f'lean_teacher has no {min(unknown)!r}; its keys are fold_batchnorm, inplace and '
             f'stop_early'
+        )
+    options = compile or {}
+    graphs = [f'{key}={value!r}' for key, value in _CUDA_GRAPHS if options.get(key) == value]
+    if (options.get('options') or {}).get('triton.cudagraphs'):
+        graphs.append("options={'triton.cudagraphs': True}")
+    if graphs:
+        raise ConfigError(
+            f'compile=dict({graphs[0]}) makes CUDA graphs, which cannot hold a step here: a '
+            f'local backward runs inside the forward, and BatchNorm changes its buffers; use '
+            f"compile=dict(), or mode='max-autotune-no-cudagraphs'"
         )
 
 

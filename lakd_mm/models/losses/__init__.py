@@ -11,6 +11,7 @@ from .contrastive_representation_loss import ContrastiveRepresentationLoss, nois
 from .fgd_loss import FGDLoss
 from .ndam_feature_loss import NDAMFeatureLoss, activation_mapping, normalized_mapping
 from .position_attention_loss import PositionAttentionLoss, position_attention
+from .rkd_loss import RKDAngleLoss, RKDDistanceLoss
 
 __all__ = [
     'AttentionTransferLoss',
@@ -24,6 +25,8 @@ __all__ = [
     'FGDLoss',
     'NDAMFeatureLoss',
     'PositionAttentionLoss',
+    'RKDAngleLoss',
+    'RKDDistanceLoss',
     'activation_mapping',
     'attention_map',
     'channel_attention',

@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from mmrazor.registry import MODELS
 
 from ...errors import ConfigError, check_positive
+from .pooling import average_pool
 
 
 def match_sizes(first: torch.Tensor, second: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -21,10 +22,7 @@ def match_sizes(first: torch.Tensor, second: torch.Tensor) -> tuple[torch.Tensor
         Tuple[torch.Tensor, torch.Tensor]: Both with the smaller height and the smaller width.
     """
     size = tuple(min(sides) for sides in zip(first.shape[-2:], second.shape[-2:]))
-    return tuple(
-        x if tuple(x.shape[-2:]) == size else F.adaptive_avg_pool2d(x, size)
-        for x in (first, second)
-    )
+    return average_pool(first, size), average_pool(second, size)
 
 
 def check_maps(name: str, *features: torch.Tensor):
@@ -67,7 +65,7 @@ def attention_map(
     """
     attention = spatial_attention(feature, p)
     if mask is not None:
-        attention = attention * F.adaptive_avg_pool2d(mask, attention.shape[-2:])
+        attention = attention * average_pool(mask, attention.shape[-2:])
     return F.normalize(attention.flatten(1), dim=1)
 
 

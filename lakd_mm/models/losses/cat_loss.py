@@ -6,6 +6,7 @@ import torch.nn.functional as F
 from mmrazor.registry import MODELS
 
 from ...errors import ConfigError
+from .pooling import average_pool
 
 
 def class_attention(cams: torch.Tensor, pool_size: int, normalize: bool) -> torch.Tensor:
@@ -19,7 +20,7 @@ def class_attention(cams: torch.Tensor, pool_size: int, normalize: bool) -> torc
     Returns:
         torch.Tensor: Shape (N, K, r * r).
     """
-    pooled = F.adaptive_avg_pool2d(cams, pool_size).flatten(2)
+    pooled = average_pool(cams, (pool_size, pool_size)).flatten(2)
     return F.normalize(pooled, dim=2) if normalize else pooled
 
 

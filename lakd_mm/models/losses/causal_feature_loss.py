@@ -2,11 +2,11 @@
 
 import torch
 import torch.nn as nn
-import torch.nn.functional as F
 from mmrazor.registry import MODELS
 
 from ...errors import ConfigError
 from .attention_transfer_loss import check_maps, match_sizes
+from .pooling import average_pool
 
 
 @MODELS.register_module()
@@ -54,7 +54,7 @@ class CausalFALoss(nn.Module):
             )
         s_feature, t_feature = match_sizes(s_feature, t_feature.detach())
         error = (s_feature - t_feature).square().mean(dim=1, keepdim=True)
-        mask = F.adaptive_avg_pool2d(mask.detach(), error.shape[-2:]).to(error)
+        mask = average_pool(mask.detach(), error.shape[-2:]).to(error)
         area = mask.sum(dim=(1, 2, 3))
         inside = (mask * error).sum(dim=(1, 2, 3)) / area.clamp_min(torch.finfo(area.dtype).tiny)
         return self.loss_weight * inside.mean()

@@ -9,6 +9,7 @@ from mmrazor.registry import MODELS
 
 from ...errors import check_positive
 from .attention_transfer_loss import check_maps, match_sizes, spatial_attention
+from .pooling import average_pool
 
 
 def attention_similarity(
@@ -91,7 +92,7 @@ class ContrastiveAttentionLoss(nn.Module):
         s_feature, t_feature, mask = tensors
         student, teacher = (spatial_attention(f, self.p).flatten(1) for f in (s_feature, t_feature))
         if mask is not None:
-            mask = F.adaptive_avg_pool2d(mask.detach(), s_feature.shape[-2:]).flatten(1)
+            mask = average_pool(mask.detach(), s_feature.shape[-2:]).flatten(1)
         similarity = attention_similarity(student, teacher, mask) / self.temperature
         labels = torch.arange(len(similarity), device=similarity.device)
         losses = F.cross_entropy(similarity, labels, reduction='none')

@@ -158,25 +158,32 @@ class ContrastiveRepresentationLoss(nn.Module):
                 'ContrastiveRepresentationLoss: the data samples have no sample_idx; the data '
                 "pipeline's PackInputs must not drop it from its meta_keys"
             )
-        index = torch.tensor([sample.sample_idx for sample in data_samples], device=device)
-        if index.max() >= self.num_data:
+        index = torch.cat([torch.as_tensor(s.sample_idx).reshape(-1) for s in data_samples])
+        # It would wait for a GPU; :meth:`check_data` has counted the images.
+        if index.device.type == 'cpu' and index.max() >= self.num_data:
             raise ConfigError(
                 f'ContrastiveRepresentationLoss: image {int(index.max())} of a training set of '
                 f'num_data={self.num_data}; set num_data to its number of images'
             )
-        return index, torch.cat([sample.gt_label for sample in data_samples]).to(device)
+        return index.to(device), torch.cat([sample.gt_label for sample in data_samples]).to(device)
 
     def _draw(self, index: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-        """Draw indices of images of other classes, shape (N, num_negatives)."""
+        """Draw indices of images of other classes, shape (N, num_negatives).
+
+        Sorted by class, the others of a class are one run that starts behind it, in a circle, so
+        none has to be drawn again and no shape depends on data. If there is one class only, all
+        images are drawn from.
+        """
+        known = self.labels.index_put((index,), labels)
+        in_order, order = known.sort()
+        start = torch.searchsorted(in_order, labels)
+        end = torch.searchsorted(in_order, labels, right=True)
+        others = self.num_data - (end - start)
+        others = torch.where(others > 0, others, self.num_data)[:, None]
         size = (len(index), self.num_negatives)
-        drawn = torch.randint(self.num_data, size, device=index.device)
-        # If a class has half of the images, one clash in a million is left after 20 draws.
-        for _ in range(20):
-            same = (self.labels[drawn] == labels[:, None]) | (drawn == index[:, None])
-            if not same.any():
-                break
-            drawn[same] = torch.randint(self.num_data, (int(same.sum()),), device=index.device)
-        return drawn
+        # In float32 a draw from a million images would not be even.
+        drawn = (torch.rand(size, device=index.device, dtype=torch.float64) * others).long()
+        return order.repeat(2)[end[:, None] + drawn.minimum(others - 1)]
 
     def _scores(self, feature: torch.Tensor, side: str, drawn: torch.Tensor) -> torch.Tensor:
         """Score one side against the other side's bank, shape (N, 1 + num_negatives)."""
@@ -187,10 +194,9 @@ class ContrastiveRepresentationLoss(nn.Module):
         normalizer = getattr(self, f'{side}_normalizer')
         if not self.training:
             return scores / (scores.mean() * self.num_data)
-        if normalizer < 0:
-            mean = scores.detach().mean()
-            all_reduce(mean, 'mean')
-            normalizer.copy_(mean * self.num_data)
+        mean = scores.detach().mean()
+        all_reduce(mean, 'mean')
+        normalizer.copy_(torch.where(normalizer < 0, mean * self.num_data, normalizer))
         return scores / normalizer
 
     @torch.no_grad()

@@ -224,10 +224,12 @@ class FGDLoss(nn.Module):
         if data_samples is None or len(data_samples) != len(feature):
             count = 'no' if data_samples is None else len(data_samples)
             raise ConfigError(f'FGDLoss: {count} data samples for {len(feature)} images')
+        # bfloat16 would move a corner beyond pixel 1,024 by up to 4 pixels.
+        dtype = torch.promote_types(feature.dtype, torch.float32)
         masks = []
         for sample in data_samples:
             boxes, size = _boxes(sample), _image_size(sample, self.frame)
-            mask = foreground_mask(boxes.to(feature), feature.shape[2:], size)
+            mask = foreground_mask(boxes.to(feature.device, dtype), feature.shape[2:], size)
             masks.append(self.alpha * mask + self.beta * background_mask(mask))
         return torch.stack(masks)[:, None]
 

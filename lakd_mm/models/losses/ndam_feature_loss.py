@@ -10,6 +10,7 @@ from mmrazor.registry import MODELS
 from torch.autograd.function import once_differentiable
 
 from ...errors import ConfigError, near_names, refuse_ignored
+from .pooling import average_pool, max_pool
 
 _NORMALIZATIONS = ('none', 'teacher', 'channel', 'instance')
 _EPS = 1e-12  # of a tap or channel that is 0 everywhere
@@ -44,8 +45,8 @@ def activation_mapping(
     total = (source.abs() if use_abs else source).sum(dim=1, keepdim=True, dtype=dtype)
     size = tuple(size or total.shape[2:])
     if total.shape[2] > size[0] or total.shape[3] > size[1]:
-        average = F.adaptive_avg_pool2d(total, size)
-        maximum = F.adaptive_max_pool2d(total, size)
+        average = average_pool(total, size)
+        maximum = max_pool(total, size)
     else:
         window = dict(kernel_size=kernel_size, stride=1, padding=kernel_size // 2)
         average = F.avg_pool2d(total, count_include_pad=count_include_pad, **window)

@@ -7,6 +7,7 @@ from mmrazor.registry import MODELS
 
 from ...errors import ConfigError
 from .attention_transfer_loss import check_maps
+from .pooling import average_pool
 
 
 def position_attention(feature: torch.Tensor, temperature: float = 0.1) -> torch.Tensor:
@@ -80,7 +81,7 @@ class PositionAttentionLoss(nn.Module):
         sides = zip(s_feature.shape[2:], t_feature.shape[2:])
         size = tuple(min(*pair, self.max_size) for pair in sides)
         student, teacher = (
-            position_attention(F.adaptive_avg_pool2d(feature, size), self.temperature)
+            position_attention(average_pool(feature, size), self.temperature)
             for feature in (s_feature, t_feature.detach())
         )
         return self.loss_weight * (student - teacher).square().sum(dim=2).mean()

@@ -5,8 +5,10 @@ import pytest
 import torch
 from mmengine.optim import AmpOptimWrapper, OptimWrapper
 from mmrazor.models.algorithms import SingleTeacherDistill
+from mmrazor.registry import MODELS
 from networks import cifar_resnet_cfg, classifier_cfg
 
+from lakd_mm.errors import ConfigError
 from lakd_mm.models import CATLoss, GradientDetachStudent, NDAMFeatureLoss
 from lakd_mm.models.nested import tensors_in
 
@@ -531,6 +533,34 @@ def test_resnet18_from_resnet34(build, batch):
 def test_bad_input_fails_when_the_model_is_built(build, kwargs, message):
     with pytest.raises(ValueError, match=message):
         build(lakd_cfg(**kwargs))
+
+
+@pytest.mark.parametrize(
+    'options, named',
+    [
+        (dict(mode='reduce-overhead'), "mode='reduce-overhead'"),
+        (dict(mode='max-autotune', dynamic=False), "mode='max-autotune'"),
+        (dict(backend='cudagraphs'), "backend='cudagraphs'"),
+        (dict(options={'triton.cudagraphs': True}), "options={'triton.cudagraphs': True}"),
+    ],
+)
+def test_cuda_graphs_of_compile_are_refused(options, named):
+    with pytest.raises(ConfigError) as error:
+        MODELS.build(lakd_cfg(compile=options))
+    assert str(error.value).startswith(f'compile=dict({named}) makes CUDA graphs')
+    assert 'a local backward runs inside the forward' in str(error.value)
+
+
+@pytest.mark.parametrize(
+    'options',
+    [
+        dict(mode='max-autotune-no-cudagraphs'),
+        dict(mode='default'),
+        dict(options={'triton.cudagraphs': False}),
+    ],
+)
+def test_compile_without_cuda_graphs_is_taken(build, options):
+    assert build(lakd_cfg(compile=options)).run_teacher.compile == options
 
 
 def test_a_given_wrapper_is_used_as_it_is(build):

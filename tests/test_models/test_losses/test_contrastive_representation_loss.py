@@ -6,6 +6,7 @@ import torch
 import torch.nn.functional as F
 from mmpretrain.structures import DataSample
 from mmrazor.models.losses.crd_loss import CRDLoss
+from torch._subclasses.fake_tensor import DataDependentOutputException, FakeTensorMode
 
 from lakd_mm.models.losses import ContrastiveRepresentationLoss, noise_contrastive_loss
 
@@ -107,6 +108,57 @@ def test_negatives_are_of_other_classes():
         other = torch.arange(20) % 4 != label
         assert counts[~other].sum() == 0
         assert (counts[other] > 150).all()
+
+
+@pytest.mark.parametrize('label', [0, 1, 2])
+def test_negatives_are_drawn_evenly(label):
+    """Chi-squared of 60,000 draws; the classes have 3, 10 and 4 images, 3 are unknown yet."""
+    loss = make_loss(num_negatives=20000)
+    labels = torch.tensor([0] * 3 + [1] * 10 + [2] * 4 + [-1] * 3)
+    loss.labels.copy_(labels[torch.randperm(20, generator=torch.Generator().manual_seed(1))])
+    # The third is not known yet: its class is that of the batch.
+    index = torch.cat([(loss.labels == label).nonzero()[:2], (loss.labels == -1).nonzero()[:1]])[
+        :, 0
+    ]
+    drawn = loss._draw(index, torch.full((3,), label))
+    counts = torch.bincount(drawn.flatten(), minlength=20).double()
+    mine = loss.labels == label
+    mine[index] = True
+    assert counts[mine].sum() == 0
+    expected = 60000 / int((~mine).sum())
+    statistic = (counts[~mine] - expected).square().sum() / expected
+    # Above the 99.99th percentile for 16 degrees of freedom, the most of these.
+    assert statistic < 46
+    # Images are drawn for themselves: rows differ.
+    assert not torch.equal(drawn[0], drawn[1])
+
+
+def test_one_class_alone_is_drawn_from_all():
+    loss = make_loss(num_negatives=4000)
+    loss.labels.fill_(5)
+    drawn = loss._draw(torch.tensor([3]), torch.tensor([5]))
+    assert (torch.bincount(drawn[0], minlength=20) > 150).all()
+
+
+def test_nothing_waits_for_a_gpu():
+    """A CUDA graph can hold it: on a GPU (a pretended one), no shape or branch depends on data."""
+    with FakeTensorMode():
+        loss = make_loss().float().to('cuda')
+        features = [torch.randn(3, 8, device='cuda', requires_grad=True) for _ in range(2)]
+        whole = DataSample(
+            gt_label=torch.zeros(3, dtype=torch.long, device='cuda'),
+            sample_idx=torch.arange(3, device='cuda'),
+        )
+        value = loss(*features, [whole])
+        assert value.device.type == 'cuda' and value.requires_grad
+        with pytest.raises(DataDependentOutputException):
+            bool(features[0].max() > 0)
+
+
+def test_one_sample_that_holds_a_batch(embeddings):
+    value = make_loss()(*embeddings, samples([4, 0, 17], [0, 1, 2]))
+    whole = DataSample(gt_label=torch.tensor([0, 1, 2]), sample_idx=torch.tensor([4, 0, 17]))
+    assert torch.equal(make_loss()(*embeddings, [whole]), value)
 
 
 def test_gradients_and_memory(embeddings):

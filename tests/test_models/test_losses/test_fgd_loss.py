@@ -237,3 +237,23 @@ def test_bad_input(s_map, t_map, samples, kwargs, prepare, message):
     with pytest.raises(ValueError, match=message):
         loss = make_loss(**kwargs)
         loss(*prepare(s_map, t_map, samples))
+
+
+@pytest.mark.parametrize('half', [torch.bfloat16, torch.float16])
+def test_boxes_stay_float32_under_autocast(half):
+    """Half precision knows no odd pixel above 2,048: these corners would move to other cells."""
+    boxes = [[2049.0, 2055.0, 2055.0, 2063.0]]
+    wide = sample(boxes, img_shape=(2176, 2176))
+    wide.gt_instances.bboxes = wide.gt_instances.bboxes.float()
+    torch.manual_seed(0)
+    maps = [torch.randn(1, 6, 272, 272).to(half) for _ in range(2)]
+    loss = make_loss(beta=0.0, gamma=0.0, lambda_=0.0).float()
+    expected = loss(*(m.float() for m in maps), [wide])
+    with torch.autocast('cpu', half):
+        found = loss(*maps, [wide])
+        mask = loss._masks(maps[1], [wide])
+    assert mask.dtype == torch.float32
+    assert torch.equal(mask, loss._masks(maps[1].float(), [wide]))
+    assert mask[0, 0].nonzero().amin(0).tolist() == [256, 256]
+    assert mask[0, 0].nonzero().amax(0).tolist() == [258, 257]
+    assert found.item() == pytest.approx(expected.item(), rel=0.02)
