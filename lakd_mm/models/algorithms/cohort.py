@@ -154,7 +154,9 @@ class Cohort(BaseModel):
         data = self.data_preprocessor(data, True)
         running = [name for name in self.members if name not in self._stopped]
         if not running:
-            raise ConfigError('no member of the cohort is left: the losses of all are not finite')
+            raise ConfigError(
+                'no member of the cohort is left: their losses are not finite, or all are stopped'
+            )
         if self._run_teacher is not None:
             with optim_wrapper[running[0]].optim_context(self):
                 self._run_teacher(data['inputs'])
@@ -166,7 +168,7 @@ class Cohort(BaseModel):
                     losses = self._losses(member, data, wrapper)
                 total, log_vars = member.parse_losses(losses)
                 if not math.isfinite(total.item()):
-                    self._stop(name, log_vars)
+                    self._stop_diverged(name, log_vars)
                     continue
                 before_last_backward(total)
                 wrapper.update_params(total)
@@ -179,11 +181,21 @@ class Cohort(BaseModel):
             return member.prepared_losses(data, wrapper)
         return member._run_forward(data, mode='loss')
 
-    def _stop(self, name: str, log_vars: Mapping[str, torch.Tensor]):
-        """Leave a member out from now on, and say why."""
+    def stop(self, name: str):
+        """Leave a member out of training from now on; the others go on as if it were there.
+
+        Raises:
+            ConfigError: If there is no such member.
+        """
+        if name not in self.members:
+            raise ConfigError(f'stop: no member {name!r}; there are: {", ".join(self.members)}')
         self._stopped.add(name)
         if isinstance(self.members[name], Distill):
             self.members[name].distiller.drop_records()
+
+    def _stop_diverged(self, name: str, log_vars: Mapping[str, torch.Tensor]):
+        """Stop a member, and say why."""
+        self.stop(name)
         shown = ', '.join(f'{key} {float(value):.4g}' for key, value in log_vars.items())
         print_log(
             f'The losses of member {name!r} are not finite ({shown}): it is stopped, the '
