@@ -77,7 +77,11 @@ def draw(study: Any, folder: Path) -> Iterator[str]:
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter('ignore')
-                figure = plot().figure
+                axes = plot()
+                if name == 'epochs':
+                    axes.set(xlabel='Epoch', ylabel=metric)
+                    axes.xaxis.get_major_locator().set_params(integer=True)
+                figure = axes.figure
                 figure.savefig(path, dpi=150, bbox_inches='tight')
         except (ValueError, RuntimeError) as error:
             yield f'no {path.name} yet: {error}'

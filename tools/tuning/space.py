@@ -217,9 +217,9 @@ def _check_key(cfg: Config, parameter: Parameter) -> None:
 
 def _arguments(kind: Any) -> list[str]:
     """List the arguments of what a config's ``type`` names; none if that is unknown."""
-    registries = [r for r in vars(mmengine.registry).values() if isinstance(r, Registry)]
     if isinstance(kind, str):
-        kind = next(filter(None, (registry.get(kind) for registry in registries)), None)
+        registries = [r for r in vars(mmengine.registry).values() if isinstance(r, Registry)]
+        kind = next(filter(None, (_look_up(registry, kind) for registry in registries)), None)
     if inspect.isclass(kind):
         makers = [
             vars(owner)['__init__'] for owner in kind.__mro__[:-1] if '__init__' in vars(owner)
@@ -230,6 +230,12 @@ def _arguments(kind: Any) -> list[str]:
     unnamed = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
     names = dict.fromkeys(one.name for one in parameters if one.kind not in unnamed)
     return [name for name in names if name != 'self']
+
+
+def _look_up(registry: Registry, kind: str) -> Any:
+    # As when it is built: in the default scope first.
+    with registry.switch_scope_and_registry(None) as current:
+        return current.get(kind)
 
 
 def with_values(cfg: Config, values: Mapping[str, Any]) -> Config:

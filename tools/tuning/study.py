@@ -58,13 +58,12 @@ def open_study(
     warnings.simplefilter('ignore', optuna.exceptions.ExperimentalWarning)
     warnings.filterwarnings('ignore', 'Heartbeat of storage')
     engine = {}
-    if url.startswith('sqlite:///'):
-        Path(url.removeprefix('sqlite:///').partition('?')[0]).parent.mkdir(
-            parents=True, exist_ok=True
-        )
-        # Workers wait for each other; a timeout in the URL counts.
-        engine = {} if 'timeout=' in url else dict(connect_args=dict(timeout=60))
     with storage_errors(url, opening=True):
+        if url.startswith('sqlite:///'):
+            path = Path(url.removeprefix('sqlite:///').partition('?')[0])
+            path.parent.mkdir(parents=True, exist_ok=True)
+            # Workers wait for each other; a timeout in the URL counts.
+            engine = {} if 'timeout=' in url else dict(connect_args=dict(timeout=60))
         storage = optuna.storages.RDBStorage(
             url,
             engine_kwargs=engine,
