@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import mmengine.registry
+import mmpretrain.registry
 import yaml
 from mmengine.config import Config
 from mmengine.registry import Registry, init_default_scope
@@ -218,7 +218,7 @@ def _check_key(cfg: Config, parameter: Parameter) -> None:
 def _arguments(kind: Any) -> list[str]:
     """List the arguments of what a config's ``type`` names; none if that is unknown."""
     if isinstance(kind, str):
-        registries = [r for r in vars(mmengine.registry).values() if isinstance(r, Registry)]
+        registries = [r for r in vars(mmpretrain.registry).values() if isinstance(r, Registry)]
         kind = next(filter(None, (_look_up(registry, kind) for registry in registries)), None)
     if inspect.isclass(kind):
         makers = [

@@ -94,11 +94,11 @@ class ReportHook(Hook):
 
 class _QuietRunner(Runner):
     def build_logger(self, *args, **kwargs) -> MMLogger:
-        """Log into the file, and only errors to the terminal, which shows the search."""
+        """Log into the file, and nothing to the terminal, which shows the search."""
         logger = super().build_logger(*args, **kwargs)
         for handler in logger.handlers:
             if not isinstance(handler, logging.FileHandler):
-                handler.setLevel(logging.ERROR)
+                handler.setLevel(logging.CRITICAL)
         return logger
 
 

@@ -196,7 +196,7 @@ class Cohort(BaseModel):
     def _stop_diverged(self, name: str, log_vars: Mapping[str, torch.Tensor]):
         """Stop a member, and say why."""
         self.stop(name)
-        shown = ', '.join(f'{key} {float(value):.4g}' for key, value in log_vars.items())
+        shown = ', '.join(f'{key} {value.item():.4g}' for key, value in log_vars.items())
         print_log(
             f'The losses of member {name!r} are not finite ({shown}): it is stopped, the '
             f'others go on. Try a lower learning rate or loss weight.',
