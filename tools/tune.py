@@ -134,26 +134,26 @@ class Search:
 
     def run(self) -> None:
         """Train until the study has its trials, then draw."""
-        epochs = self.cfg.train_cfg.max_epochs
+        args, epochs = self.args, self.cfg.train_cfg.max_epochs
         with (
-            storage_errors(self.args.storage),
-            Progress(self.args.trials, epochs) as progress,
+            storage_errors(args.storage),
+            Progress(args.trials, epochs) as progress,
         ):
             progress.say(f'each epoch is measured on {self.images} training images, held out')
             while True:
                 interrupted = fail_interrupted(self.study)
                 if interrupted:
                     progress.say(f'interrupted trials are asked anew: {interrupted}')
-                missing = self.args.trials - counted(self.study)
+                missing = args.trials - counted(self.study)
                 if missing <= 0:
                     break
-                self.train_some(min(missing, self.args.together), progress)
+                self.train_some(min(missing, args.together), progress)
             for line in self.report():
                 progress.say(line)
 
     def train_some(self, count: int, progress: Progress) -> None:
         """Ask for trials, train them together, and tell how they ended."""
-        trials = {}
+        args, trials = self.args, {}
         for _ in range(count):
             trial = self.study.ask()
             trial.set_user_attr('worker', worker())
@@ -162,10 +162,10 @@ class Search:
         values = {n: {p.key: p.suggest(trial) for p in self.space} for n, trial in trials.items()}
         progress.begin(values)
         configs = {number: with_values(self.cfg, one) for number, one in values.items()}
-        folder = self.args.work_dir / 'trials'
+        folder = args.work_dir / 'trials'
         try:
             with heartbeat(self.study, list(trials.values())):
-                outcomes = train(configs, trials, folder, self.args.metric, progress.epoch)
+                outcomes = train(configs, trials, folder, args.metric, progress.epoch)
         except BaseException as error:
             self.failed(trials, error, progress)
             return
