@@ -510,6 +510,13 @@ REFUSED = {
         (['a.py', 'a.pth', OPTION, 'model.teacher_ckpt=b'], 'teacher_ckpt would be ignored'),
         (['a.py', 'a.pth', '--work-dir', 'w', OPTION, 'work_dir=v'], 'beside --work-dir'),
     ],
+    'tune.py': [
+        (
+            ['a.py', '--space', 'a=int:1:2', '--trials', '1', '--pruner', 'none', '--warmup', '2'],
+            '--warmup would be ignored with --pruner none',
+        ),
+        (['a.py', '--space', 'a=int:1:2', '--trials', '0'], '--trials 0: give a whole number'),
+    ],
     'demo.py': [(['--epochs', '0'], '--epochs 0: give a whole number of at least 1')],
     'model_converters/export_student.py': [
         (['a.pth', 'b.pth', '--shape', '8'], '--shape would be ignored without --onnx')

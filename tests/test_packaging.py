@@ -128,6 +128,7 @@ def test_extras(wheel):
     assert extras['onnx'] == {'onnx', 'onnxruntime', 'onnxscript'}
     assert extras['figures'] == {'grad-cam'}
     assert extras['masks'] == {'captum'} and extras['robustness'] == {'torchmetrics'}
+    assert extras['tune'] == {'optuna'}
     assert extras['detection'] == {'mmcv', 'mmdet'}
     assert extras['segmentation'] == {'mmcv', 'mmsegmentation', 'ftfy', 'regex'}
     assert extras['optional'] >= extras['onnx'] | extras['figures'] | extras['tensorboard']

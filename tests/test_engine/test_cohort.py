@@ -3,6 +3,7 @@
 import pytest
 import torch
 from mmengine.config import Config
+from mmengine.hooks import Hook
 from mmengine.runner import Runner
 from networks import cifar_resnet_cfg
 
@@ -161,6 +162,27 @@ def test_a_member_that_diverges_is_stopped_and_named(tmp_path):
     train(config('scratch', epochs=1, run='nan'))
     found = torch.load('cohort/scratch/epoch_1.pth')
     assert differing(found, torch.load('alone/scratch/epoch_1.pth')) == []
+
+
+def test_a_member_that_is_stopped_changes_no_other(tmp_path):
+    class Stop(Hook):
+        def after_val_epoch(self, runner, metrics):
+            if runner.epoch == 1:
+                runner.model.stop('kd')
+
+    runner = Runner.from_cfg(cohort(['lakd', 'kd', 'scratch'], run='stop'))
+    runner.register_hook(Stop())
+    runner.train()
+    assert runner.model.stopped == ('kd',)
+    # The weights themselves, beside their moving averages.
+    first, last = (torch.load(f'cohort/kd/epoch_{n}.pth')['ema_state_dict'] for n in (1, 2))
+    assert [key for key, value in first.items() if not torch.equal(last[key], value)] == ['steps']
+    for name in ('lakd', 'scratch'):
+        train(config(name, run='stop'))
+        found, alone = (torch.load(f'{f}/{name}/epoch_2.pth') for f in ('cohort', 'alone'))
+        assert differing(found, alone) == []
+    with pytest.raises(ConfigError, match="no member 'fitnet'; there are: lakd, kd, scratch"):
+        runner.model.stop('fitnet')
 
 
 @pytest.mark.parametrize(

@@ -120,7 +120,7 @@ def _apply_budget(cfg: Config, budget: Budget) -> None:
         holder.dataset = dict(
             type='mmrazor.class_share', dataset=holder.dataset, share=budget.fraction, seed=0
         )
-        _shrink_banks(cfg.model, budget.fraction, cfg.data_preprocessor.num_classes)
+        shrink_banks(cfg.model, budget.fraction, cfg.data_preprocessor.num_classes)
 
 
 def _shrink_schedules(cfg: Config, factor: float) -> None:
@@ -135,11 +135,11 @@ def _shrink_schedules(cfg: Config, factor: float) -> None:
                 schedule[key] = max(1, round(factor * value))
 
 
-def _shrink_banks(model: Any, share: float, num_classes: int) -> None:
+def shrink_banks(model: Any, share: float, num_classes: int) -> None:
     """Fit memory banks, which have a row for each training image (CRD), to fewer images."""
     for part in model.values() if isinstance(model, dict) else model:
         if isinstance(part, (dict, list)):
-            _shrink_banks(part, share, num_classes)
+            shrink_banks(part, share, num_classes)
     if isinstance(model, dict) and 'num_data' in model:
         of_class, rest = divmod(model['num_data'], num_classes)
         # Classes of different sizes, each rounded up, are at most one image a class more.

@@ -158,7 +158,9 @@ class Cohort(BaseModel):
         data = self.data_preprocessor(data, True)
         running = [name for name in self.members if name not in self._stopped]
         if not running:
-            raise ConfigError('no member of the cohort is left: the losses of all are not finite')
+            raise ConfigError(
+                'no member of the cohort is left: their losses are not finite, or all are stopped'
+            )
         if self._run_teacher is not None:
             with optim_wrapper[running[0]].optim_context(self):
                 self._run_teacher(data['inputs'])
@@ -171,7 +173,7 @@ class Cohort(BaseModel):
                     losses = self._losses(member, data, wrapper)
                 total, log_vars = member.parse_losses(losses)
                 if self._diverges(total):
-                    self._stop(name, log_vars)
+                    self._stop_diverged(name, log_vars)
                     continue
                 before_last_backward(total)
                 wrapper.update_params(total)
@@ -192,12 +194,22 @@ class Cohort(BaseModel):
         all_reduce(finite, 'min')
         return not finite.item()
 
-    def _stop(self, name: str, log_vars: Mapping[str, torch.Tensor]):
-        """Leave a member out from now on, and say why."""
+    def stop(self, name: str):
+        """Leave a member out of training from now on; the others go on as if it were there.
+
+        Raises:
+            ConfigError: If there is no such member.
+        """
+        if name not in self.members:
+            raise ConfigError(f'stop: no member {name!r}; there are: {", ".join(self.members)}')
         self._stopped.add(name)
         if isinstance(self.members[name], Distill):
             self.members[name].distiller.drop_records()
-        shown = ', '.join(f'{key} {float(value):.4g}' for key, value in log_vars.items())
+
+    def _stop_diverged(self, name: str, log_vars: Mapping[str, torch.Tensor]):
+        """Stop a member, and say why."""
+        self.stop(name)
+        shown = ', '.join(f'{key} {value.item():.4g}' for key, value in log_vars.items())
         print_log(
             f'The losses of member {name!r} are not finite ({shown}): it is stopped, the '
             f'others go on. Try a lower learning rate or loss weight.',

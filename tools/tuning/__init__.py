@@ -1,0 +1,1 @@
+"""Behind tools/tune.py: the search for what a config leaves open."""
