@@ -16,6 +16,7 @@ from mmengine.runner import Runner, find_latest_checkpoint
 from lakd_mm.engine import (
     ConfigError,
     add_common_arguments,
+    add_guards,
     best_half,
     check_amp,
     check_common_arguments,
@@ -106,6 +107,7 @@ def main() -> None:
         cfg = load_config(args)
         merge_args(cfg, args)
         check_data_folders(cfg)
+        add_guards(cfg)
         runner = RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
         runner.train()
 

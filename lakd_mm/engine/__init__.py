@@ -19,12 +19,14 @@ from .config_checks import (
     near_name,
 )
 from .export import export_student
+from .guards import add_guards
 from .hooks import (
     CheckDataHook,
     CohortCheckpointHook,
     ExportStudentHook,
     KeepPreviousHook,
     ModelForMetricsHook,
+    StopHook,
 )
 from .local_ddp import LocalDistributedDataParallel
 from .networks import load_network
@@ -40,7 +42,9 @@ __all__ = [
     'LocalDistributedDataParallel',
     'ModelForMetricsHook',
     'OptionsAction',
+    'StopHook',
     'add_common_arguments',
+    'add_guards',
     'best_half',
     'check_amp',
     'check_common_arguments',
