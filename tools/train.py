@@ -23,7 +23,9 @@ from lakd_mm.engine import (
     check_data_folders,
     clear_errors,
     load_config,
+    rank_of,
     refuse_overridden_keys,
+    work_folder,
 )
 
 
@@ -108,8 +110,9 @@ def main() -> None:
         merge_args(cfg, args)
         check_data_folders(cfg)
         add_guards(cfg)
-        runner = RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
-        runner.train()
+        with work_folder(cfg.work_dir, rank_of(args.launcher)):
+            runner = RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
+            runner.train()
 
 
 if __name__ == '__main__':

@@ -4,6 +4,7 @@ A checkpoint carries its SHA-256 as the comment of its zip archive, so that the 
 the file goes.
 """
 
+import contextlib
 import functools
 import hashlib
 import os
@@ -106,8 +107,15 @@ def write_whole_files():
     @functools.wraps(put)
     def put_whole(self: LocalBackend, obj: bytes, filepath: Union[str, Path]) -> None:
         partial = f'{filepath}.partial'
-        put(self, seal(obj) if osp.splitext(filepath)[1] == '.pth' else obj, partial)
-        os.replace(partial, filepath)
+        try:
+            put(self, seal(obj) if osp.splitext(filepath)[1] == '.pth' else obj, partial)
+            os.replace(partial, filepath)
+        except OSError as error:
+            with contextlib.suppress(OSError):
+                os.remove(partial)
+            # An error of a full disk does not name the file by itself.
+            error.filename = str(filepath)
+            raise
 
     LocalBackend.put = put_whole
 

@@ -30,6 +30,7 @@ from .hooks import (
 )
 from .local_ddp import LocalDistributedDataParallel
 from .networks import load_network
+from .work_folder import rank_of, work_folder
 
 __all__ = [
     'CheckDataHook',
@@ -56,6 +57,8 @@ __all__ = [
     'load_config',
     'load_network',
     'near_name',
+    'rank_of',
     'refuse_ignored_options',
     'refuse_overridden_keys',
+    'work_folder',
 ]
