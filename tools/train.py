@@ -17,6 +17,7 @@ from mmengine.runner import Runner, find_latest_checkpoint
 
 from lakd_mm.engine import (
     ConfigError,
+    add_guards,
     add_run_arguments,
     best_half,
     check_amp,
@@ -24,7 +25,9 @@ from lakd_mm.engine import (
     check_data_folders,
     clear_errors,
     load_config,
+    rank_of,
     refuse_overridden_keys,
+    work_folder,
 )
 
 
@@ -123,8 +126,10 @@ def main() -> None:
         merge_args(cfg, args)
         merge_resume(cfg, args)
         check_data_folders(cfg)
-        runner = RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
-        runner.train()
+        add_guards(cfg)
+        with work_folder(cfg.work_dir, rank_of(args.launcher)):
+            runner = RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
+            runner.train()
 
 
 if __name__ == '__main__':

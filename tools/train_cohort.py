@@ -18,10 +18,13 @@ from mmengine.runner import Runner
 
 from lakd_mm.engine import (
     ConfigError,
+    add_guards,
     check_data_folders,
     clear_errors,
     cohort_config,
     load_config,
+    rank_of,
+    work_folder,
 )
 from train import add_training_arguments, check_training_arguments, merge_args, merge_resume
 
@@ -74,7 +77,9 @@ def main() -> None:
         cfg = cohort_config(read_members(args), args.work_dir)
         merge_resume(cfg, args)
         check_data_folders(cfg)
-        Runner.from_cfg(cfg).train()
+        add_guards(cfg)
+        with work_folder(cfg.work_dir, rank_of(args.launcher)):
+            Runner.from_cfg(cfg).train()
 
 
 if __name__ == '__main__':

@@ -13,6 +13,7 @@ REPAIRS = (
     'torch_ao',
     'mmengine_packages',
     'mmengine_allow_list',
+    'mmengine_whole',
     'mmengine_checkpoint',
     'mmengine_dist',
     'mmengine_amp',

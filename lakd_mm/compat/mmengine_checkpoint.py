@@ -1,21 +1,16 @@
-"""Repairs of MMEngine's reading and writing of checkpoints."""
+"""Repairs of MMEngine's reading of checkpoints; :mod:`.mmengine_whole` has those of writing."""
 
 import errno
 import functools
 import inspect
-import os
 import os.path as osp
 import re
 import struct
-from pathlib import Path
 from pickle import UnpicklingError
 from typing import Callable, Optional, Union
 
-import mmengine.runner._flexible_runner
 import mmengine.runner.checkpoint
-import mmengine.runner.runner
 import torch
-from mmengine.fileio import LocalBackend
 from mmengine.runner import CheckpointLoader
 
 from ..errors import (
@@ -24,14 +19,8 @@ from ..errors import (
     RefusedCheckpointError,
     UnreachableCheckpointError,
 )
+from .mmengine_whole import changed, whole_beside
 
-# Modules that hold `find_latest_checkpoint`; three of them import it by name.
-HOLDERS = (
-    mmengine.runner.checkpoint,
-    mmengine.runner,
-    mmengine.runner.runner,
-    mmengine.runner._flexible_runner,
-)
 # Errors of torch.load for bytes that are not a checkpoint, or only a part of one.
 DAMAGE = (
     AssertionError,
@@ -74,12 +63,16 @@ def refused(filename: str, what: str) -> RefusedCheckpointError:
     )
 
 
-def damaged(filename: str, error: Exception) -> DamagedCheckpointError:
-    """Return the error for a file that is truncated or is not a checkpoint at all."""
+def damaged(filename: str, error: Union[Exception, str]) -> DamagedCheckpointError:
+    """Return the error for a file that is truncated, changed or is not a checkpoint at all."""
     advice = 'Copy or download it again, or name an earlier checkpoint.'
     if re.match('https?://', filename):
         cached = osp.join(torch.hub.get_dir(), 'checkpoints', osp.basename(filename))
         advice = f"Delete '{cached}' to download it again."
+    elif good := whole_beside(filename):
+        advice = f"The newest whole one beside it is '{good}': name that."
+    if isinstance(error, str):
+        return DamagedCheckpointError(f"checkpoint '{filename}' is damaged: {error}. {advice}")
     # Leave torch's text out: for every UnpicklingError it advises to switch the protection off.
     cause = '' if isinstance(error, UnpicklingError) else f' ({type(error).__name__}: {error})'
     return DamagedCheckpointError(
@@ -114,6 +107,8 @@ def explain_errors() -> None:
         logger: Optional[str] = 'current',
     ) -> dict:
         filename = str(filename)
+        if why := changed(filename):
+            raise damaged(filename, why)
         try:
             return load(cls, filename, map_location, logger)
         except FileNotFoundError:
@@ -137,56 +132,7 @@ def explain_errors() -> None:
     CheckpointLoader.load_checkpoint = classmethod(load_or_explain)
 
 
-def write_whole_files() -> None:
-    """Write each file under another name and then rename it, so that it is whole or absent.
-
-    All releases write in place: a kill while a checkpoint is saved leaves half a checkpoint under
-    the name that a resumed run looks for, or spoils an existing one.
-    """
-    put = LocalBackend.put
-
-    @functools.wraps(put)
-    def put_whole(self: LocalBackend, obj: bytes, filepath: Union[str, Path]) -> None:
-        partial = f'{filepath}.partial'
-        put(self, obj, partial)
-        os.replace(partial, filepath)
-
-    LocalBackend.put = put_whole
-
-
-def find_newest(work_dir: str) -> Optional[str]:
-    """Return the checkpoint with the most steps in ``work_dir``, or None."""
-    steps = {}
-    for file in Path(work_dir).glob('*.pth'):
-        match = re.fullmatch(r'(?:epoch|iter)_(\d+)', file.stem)
-        if match:
-            steps[int(match.group(1))] = str(file)
-    return steps[max(steps)] if steps else None
-
-
-def survive_kills() -> None:
-    """Resume from the newest checkpoint where ``last_checkpoint`` is absent, empty or outdated.
-
-    All releases delete an old checkpoint, write the new one and then the file that names it. A kill
-    in between leaves the name of a file that does not exist. So does moving the work directory.
-    """
-    find_latest = mmengine.runner.checkpoint.find_latest_checkpoint
-
-    @functools.wraps(find_latest)
-    def find_latest_existing(path: str) -> Optional[str]:
-        latest = find_latest(path)
-        if latest and osp.exists(latest):
-            return latest
-        # An empty name without a checkpoint beside it means that nothing was saved yet.
-        return find_newest(path) or latest or None
-
-    for holder in HOLDERS:
-        holder.find_latest_checkpoint = find_latest_existing
-
-
 def apply() -> None:
     """Apply every repair of this module."""
     distrust_downloads()
     explain_errors()
-    write_whole_files()
-    survive_kills()

@@ -20,15 +20,18 @@ from .config_checks import (
     near_name,
 )
 from .export import export_student
+from .guards import add_guards
 from .hooks import (
     CheckDataHook,
     CohortCheckpointHook,
     ExportStudentHook,
     KeepPreviousHook,
     ModelForMetricsHook,
+    StopHook,
 )
 from .local_ddp import LocalDistributedDataParallel
 from .networks import load_network
+from .work_folder import rank_of, work_folder
 
 __all__ = [
     'CheckDataHook',
@@ -41,7 +44,9 @@ __all__ = [
     'LocalDistributedDataParallel',
     'ModelForMetricsHook',
     'OptionsAction',
+    'StopHook',
     'add_common_arguments',
+    'add_guards',
     'add_run_arguments',
     'best_half',
     'check_amp',
@@ -54,6 +59,8 @@ __all__ = [
     'load_config',
     'load_network',
     'near_name',
+    'rank_of',
     'refuse_ignored_options',
     'refuse_overridden_keys',
+    'work_folder',
 ]

@@ -2,6 +2,8 @@
 
 import os
 import os.path as osp
+import signal
+import sys
 from argparse import ArgumentParser, Namespace
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -144,9 +146,12 @@ def public_path(path: str) -> str:
 
 @contextmanager
 def clear_errors() -> Iterator[None]:
-    """End the program with only a message on a :class:`ConfigError` or a failed download."""
+    """End the program with only a message on a :class:`ConfigError`, a failed download, Ctrl-C."""
     try:
         yield
+    except KeyboardInterrupt:
+        print('\nstopped by Ctrl-C', file=sys.stderr)
+        raise SystemExit(128 + signal.SIGINT) from None
     except ConfigError as error:
         raise SystemExit(f'error: {error}') from None
     except URLError as error:

@@ -7,11 +7,9 @@ import threading
 from functools import partial
 from http.server import HTTPServer, SimpleHTTPRequestHandler
 
-import mmengine.runner
 import mmengine.runner.checkpoint
 import pytest
 import torch
-from mmengine.fileio import LocalBackend
 from mmengine.model import BaseModule
 from mmengine.runner import CheckpointLoader, load_checkpoint
 
@@ -151,41 +149,3 @@ def test_healthy_downloader_is_left_alone(monkeypatch):
     monkeypatch.setattr(mmengine.runner.checkpoint, 'load_url', healthy)
     mmengine_checkpoint.distrust_downloads()
     assert mmengine.runner.checkpoint.load_url is healthy
-
-
-def test_kill_while_writing_keeps_what_was_there(tmp_path, monkeypatch):
-    path = tmp_path / 'epoch_1.pth'
-    LocalBackend().put(b'old', path)
-    with monkeypatch.context() as patch:
-
-        def die(*args):
-            raise KeyboardInterrupt
-
-        patch.setattr(os, 'replace', die)
-        with pytest.raises(KeyboardInterrupt):
-            LocalBackend().put(b'new', path)
-    assert path.read_bytes() == b'old'
-    LocalBackend().put(b'new', path)
-    assert path.read_bytes() == b'new'
-    assert os.listdir(tmp_path) == ['epoch_1.pth']
-
-
-@pytest.mark.parametrize(
-    'files, named, found',
-    [
-        (['epoch_2.pth', 'epoch_10.pth'], 'epoch_2.pth', 'epoch_2.pth'),
-        (['epoch_2.pth', 'epoch_10.pth', 'best_epoch_11.pth'], 'gone.pth', 'epoch_10.pth'),
-        (['iter_500.pth', 'iter_1000.pth'], '', 'iter_1000.pth'),
-        (['epoch_2.pth'], None, 'epoch_2.pth'),
-        ([], 'gone.pth', 'gone.pth'),
-        ([], '', None),
-        ([], None, None),
-    ],
-)
-def test_latest_checkpoint(tmp_path, files, named, found):
-    for name in files:
-        (tmp_path / name).touch()
-    if named is not None:
-        (tmp_path / 'last_checkpoint').write_text(str(tmp_path / named) if named else '')
-    latest = mmengine.runner.find_latest_checkpoint(str(tmp_path))
-    assert latest == (str(tmp_path / found) if found else None)

@@ -227,12 +227,12 @@ def test_checkpoints_of_a_work_folder(tmp_path):
     with pytest.raises(ConfigError, match='holds no checkpoint'):
         choose_checkpoint(str(tmp_path))
     for name in ('epoch_9.pth', 'epoch_10.pth', 'student.pth'):
-        (tmp_path / name).touch()
+        torch.save({}, tmp_path / name)
     assert choose_checkpoint(str(tmp_path)) == str(tmp_path / 'epoch_10.pth')
     (tmp_path / 'last_checkpoint').write_text(str(tmp_path / 'epoch_9.pth'))
     assert choose_checkpoint(str(tmp_path)) == str(tmp_path / 'epoch_9.pth')
     for name in ('best_accuracy_top1_epoch_9.pth', 'best_accuracy_top1_epoch_10.pth'):
-        (tmp_path / name).touch()
+        torch.save({}, tmp_path / name)
     best = str(tmp_path / 'best_accuracy_top1_epoch_10.pth')
     assert choose_checkpoint(str(tmp_path)) == choose_checkpoint(best) == best
     (tmp_path / 'best_auto_iter_5.pth').touch()

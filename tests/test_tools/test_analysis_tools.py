@@ -189,7 +189,7 @@ def test_mistakes(tool, config, tmp_path, name, arguments, message):
     (tmp_path / 'other_data.py').write_text(scratch + '\ndata_preprocessor = dict(mean=[1.0] * 3)')
     for folder, configs in (('plain', 'a'), ('two', 'ab')):
         (tmp_path / folder).mkdir()
-        (tmp_path / folder / 'epoch_1.pth').touch()
+        torch.save({}, tmp_path / folder / 'epoch_1.pth')
         for config_name in configs:
             (tmp_path / folder / f'{config_name}.py').write_text(scratch)
     if name == 'cka':

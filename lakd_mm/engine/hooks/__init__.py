@@ -6,6 +6,7 @@ from .epoch_record_hook import EpochRecordHook
 from .export_student_hook import ExportStudentHook
 from .keep_previous_hook import KeepPreviousHook
 from .model_for_metrics_hook import ModelForMetricsHook
+from .stop_hook import StopHook
 
 __all__ = [
     'CheckDataHook',
@@ -14,4 +15,5 @@ __all__ = [
     'ExportStudentHook',
     'KeepPreviousHook',
     'ModelForMetricsHook',
+    'StopHook',
 ]

@@ -52,7 +52,9 @@ class CohortCheckpointHook(Hook):
             cfg.dump(osp.join(folder, 'config.py'))
 
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict):
-        """Save what each member has in a checkpoint of the cohort."""
+        """Save what each member has in a checkpoint of the cohort, unless it lies in an epoch."""
+        if 'position' in checkpoint['meta']:
+            return
         by_epoch = 'by_epoch' not in runner.cfg.train_cfg or runner.cfg.train_cfg.by_epoch
         unit = 'epoch' if by_epoch else 'iter'
         file = f'{unit}_{checkpoint["meta"][unit]}.pth'

@@ -1,0 +1,14 @@
+"""Hooks that every training has, whatever its config says."""
+
+from mmengine.config import Config
+
+GUARDS = ('mmrazor.StopHook',)
+
+
+def add_guards(cfg: Config):
+    """Add the hooks that guard a training to its config, unless it has them with its options."""
+    hooks = list(cfg.get('custom_hooks') or [])
+    given = [*hooks, *filter(None, cfg.get('default_hooks', {}).values())]
+    names = {str(hook.get('type')).rpartition('.')[2] for hook in given if isinstance(hook, dict)}
+    missing = [name for name in GUARDS if name.rpartition('.')[2] not in names]
+    cfg.custom_hooks = [*hooks, *(dict(type=name) for name in missing)]
