@@ -364,6 +364,7 @@ CASES = {
             )
         ),
     ],
+    'StopHook': [],
     'TapCKA': [TEACHER],
     'TapDistances': [TEACHER],
     'TeacherAgreement': [TEACHER],

@@ -51,6 +51,17 @@ def crop_flip(
     return padded[image, rows[:, :, None], columns[:, None, :]].permute(0, 3, 1, 2)
 
 
+def _stacked(images: Sequence[torch.Tensor]) -> torch.Tensor:
+    """Make one tensor of a list of images."""
+    sizes = sorted({tuple(image.shape) for image in images})
+    if len(sizes) > 1:
+        raise ConfigError(
+            f'CropFlipDataPreprocessor: images of one batch differ in size: {sizes[0]} and '
+            f'{sizes[1]}; resize them in the pipeline'
+        )
+    return torch.stack(list(images))
+
+
 def _mix(keys: torch.Tensor) -> torch.Tensor:
     """Turn whole numbers into ones from 0 to 2^31 - 1 that look random (SplitMix64's finaliser)."""
     for shift, factor in ((30, -0x40A7B892E31B1A47), (27, -0x6B2FB644ECCEEE15), (31, 1)):
@@ -78,7 +89,8 @@ def without_crop_flip(data_preprocessor: dict) -> dict:
 class CropFlipDataPreprocessor(ClsDataPreprocessor):
     """Crop and flip training batches, then normalise them as MMPretrain's preprocessor does.
 
-    It takes batches that are one tensor, as :class:`InMemory` makes them.
+    It takes batches that are one tensor, as :class:`InMemory` makes them, or a list of images of
+    one size.
 
     Args:
         padding (int): Zero padding on every side before cropping. Defaults to 4.
@@ -89,7 +101,7 @@ class CropFlipDataPreprocessor(ClsDataPreprocessor):
         **kwargs: Arguments of MMPretrain's ``ClsDataPreprocessor``.
 
     Raises:
-        ConfigError: If ``pad_value`` would be ignored, or ``num_views`` is not positive.
+        ConfigError: If images differ in size, ``pad_value`` would be ignored, or ``num_views`` is not positive.
     """
 
     def __init__(
@@ -124,6 +136,8 @@ class CropFlipDataPreprocessor(ClsDataPreprocessor):
             dict: The same, with float inputs on the model's device.
         """
         inputs = self.cast_data(data['inputs'])
+        if not isinstance(inputs, torch.Tensor):
+            inputs = _stacked(inputs)
         if training:
             keys = None if self.num_views is None else self._choose_views(data['data_samples'])
             inputs = crop_flip(inputs, self.padding, self.flip_prob, keys)

@@ -4,6 +4,7 @@ import torch
 from mmpretrain.registry import TRANSFORMS
 from mmrazor.registry import MODELS
 
+from lakd_mm.errors import ConfigError
 from lakd_mm.models.data_preprocessor import crop_flip
 
 VIEWS = 9 * 9 * 2
@@ -87,3 +88,14 @@ def test_keys_choose_the_crop():
     assert counts.min() > 4000 / 18 * 0.75 and counts.max() < 4000 / 18 * 1.25
     plain = crop_flip(images, 1, 0.0, keys)
     assert len(plain.flatten(1).unique(dim=0)) == 9
+
+
+def test_a_list_of_images_is_a_batch():
+    preprocessor = MODELS.build(
+        dict(type='mmrazor.CropFlipDataPreprocessor', mean=[1.0] * 3, std=[2.0] * 3)
+    )
+    images = torch.randint(256, (4, 3, 8, 8), dtype=torch.uint8)
+    found = preprocessor(dict(inputs=list(images)))['inputs']
+    assert torch.equal(found, (images - 1.0) / 2)
+    with pytest.raises(ConfigError, match=r'differ in size: \(3, 8, 7\) and \(3, 8, 8\)'):
+        preprocessor(dict(inputs=[images[0], images[1, :, :, :7]]))

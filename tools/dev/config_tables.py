@@ -178,7 +178,7 @@ LAKD_ABLATIONS = {
             ('avg25_max75_no_abs', 'avg_weight=0.25, max_weight=0.75, use_abs=False'),
             ('avg50_max50', 'avg_weight=0.5, max_weight=0.5, use_abs=True'),
             ('avg50_max50_no_abs', 'avg_weight=0.5, max_weight=0.5, use_abs=False'),
-            ('off', 'avg_weight=0.0, max_weight=0.0, use_abs=False'),
+            ('off', 'avg_weight=0.0, max_weight=0.0'),
         )
     },
 }

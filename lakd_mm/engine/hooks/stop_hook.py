@@ -12,7 +12,7 @@ import torch
 from mmengine.device import get_device
 from mmengine.dist import all_reduce, barrier, get_rank, get_world_size, is_main_process
 from mmengine.hooks import CheckpointHook, Hook
-from mmengine.optim import OptimWrapper
+from mmengine.optim import OptimWrapper, OptimWrapperDict
 from mmengine.runner import EpochBasedTrainLoop, Runner
 from mmrazor.registry import HOOKS
 
@@ -147,7 +147,7 @@ def folder_of(runner: Runner) -> str:
 def wrappers(runner: Runner) -> Iterator[OptimWrapper]:
     """Yield the wrappers of all optimizers."""
     wrapper = runner.optim_wrapper
-    yield from [wrapper] if isinstance(wrapper, OptimWrapper) else wrapper.values()
+    yield from wrapper.values() if isinstance(wrapper, OptimWrapperDict) else [wrapper]
 
 
 def at_step(wrapper: OptimWrapper) -> bool:
