@@ -55,10 +55,12 @@ class InMemory(Dataset):
         self.metainfo = dataset.metainfo
         self.data_root = getattr(dataset, 'data_root', '')  # for messages
         self.images = self._load(dataset).to(device or get_device())
-        # Make the samples once: making them anew would cost more than the rest of a batch.
+        labels = torch.as_tensor(dataset.get_gt_labels(), dtype=torch.long)[:, None]
+        # Make the samples once: making them anew would cost more than the rest of a batch. Each has
+        # its own label, since pickling a view would pickle all of them.
         self.samples = [
-            DataSample(metainfo=dict(sample_idx=i)).set_gt_label(int(label)).to(self.images.device)
-            for i, label in enumerate(dataset.get_gt_labels())
+            DataSample(metainfo=dict(sample_idx=i), gt_label=label.clone())
+            for i, label in enumerate(labels.to(self.images.device))
         ]
 
     def __len__(self) -> int:

@@ -7,6 +7,7 @@ import torch
 from mmengine.registry import init_default_scope
 from mmengine.runner import Runner
 from mmpretrain.registry import DATASETS as MMPRETRAIN_DATASETS
+from mmpretrain.structures import DataSample
 from mmrazor.registry import DATASETS, MODELS
 
 import lakd_mm  # noqa: F401
@@ -73,6 +74,16 @@ def test_it_is_the_data_set(folder):
         assert item['data_samples'].gt_label.item() == i // 3
     batch = dataset.__getitems__([5, 0])
     assert torch.equal(batch['inputs'], dataset.images[[5, 0]])
+
+
+def test_samples_are_those_of_set_gt_label_and_pickle_alone(folder):
+    dataset = DATASETS.build(dict(type='mmrazor.InMemory', dataset=folder, device='cpu'))
+    for i, sample in enumerate(dataset.samples):
+        expected = DataSample(metainfo=dict(sample_idx=i)).set_gt_label(i // 3)
+        assert torch.equal(sample.gt_label, expected.gt_label)
+        assert sample.gt_label.dtype == torch.int64
+        assert (sample.metainfo, sample.keys()) == (expected.metainfo, expected.keys())
+        assert len(pickle.dumps(sample)) == len(pickle.dumps(expected))
 
 
 def test_images_of_other_sizes_are_refused(folder, tmp_path):

@@ -29,10 +29,26 @@ def test_step_time(run_tool, tmp_path):
     written = json.loads(out.read_text())
     assert [row['training'] for row in written['rows']] == rows
     assert written['rows'][0]['/ from scratch'] == 1 and written['batch'] == 4
+    assert written['rows'][0]['training'] + ', bf16' not in done.stdout
     for name in ('from_scratch', 'LAKD_local_[1-4-9]'):
         assert json.loads((traces / f'{name}.json').read_text())['traceEvents']
     refused = run_tool('benchmarks/step_time.py', '--rows', 'LAKD')
     assert refused.returncode == 2 and "no rows ['LAKD']; there are" in refused.stdout
+
+
+def test_step_time_in_bf16_beside_float32(run_tool, tmp_path):
+    out, traces = tmp_path / 'time.json', tmp_path / 'traces'
+    options = ['--batch-size', '4', '--rounds', '1', '--rows', 'KD', '--amp', 'bf16']
+    done = run_tool('benchmarks/step_time.py', *options, '--out', out, '--trace', traces)
+    assert done.returncode == 0, done.stdout
+    assert [row['training'] for row in json.loads(out.read_text())['rows']] == ['KD', 'KD, bf16']
+    # Autocast casts what a convolution takes; float32 has nothing to cast.
+    operators = {
+        name: {event['name'] for event in json.loads(path.read_text())['traceEvents']}
+        for name, path in (('fp32', traces / 'KD.json'), ('bf16', traces / 'KD-_bf16.json'))
+    }
+    casts = {name: 'ToCopyBackward0' in ' '.join(found) for name, found in operators.items()}
+    assert casts == {'fp32': False, 'bf16': True}
 
 
 def test_input_speed(run_tool, tmp_path):

@@ -122,14 +122,19 @@ class Training:
         # The step alone: augmenting, and the channels-last images that come of it, are the input's.
         preprocessor = without_crop_flip(cfg.data_preprocessor)
         model = MODELS.build(dict(cfg.model, data_preprocessor=preprocessor))
-        self.model = model.to(get_device()).train()
+        device = get_device()
+        self.model = model.to(device).train()
+        # As the Runner does.
+        torch.backends.cudnn.benchmark = cfg.get('env_cfg', {}).get('cudnn_benchmark', False)
         if channels_last:
             self.model.to(memory_format=torch.channels_last)
         self.optim_wrapper = build_optim_wrapper(self.model, cfg.optim_wrapper)
         num_classes = cfg.data_preprocessor.num_classes
+        images = torch.randint(0, 256, (batch_size, 3, size, size), dtype=torch.uint8)
+        samples = [DataSample().set_gt_label(i % num_classes) for i in range(batch_size)]
+        # InMemory holds them on the device.
         self.batch = dict(
-            inputs=torch.randint(0, 256, (batch_size, 3, size, size), dtype=torch.uint8),
-            data_samples=[DataSample().set_gt_label(i % num_classes) for i in range(batch_size)],
+            inputs=images.to(device), data_samples=[sample.to(device) for sample in samples]
         )
 
     def step(self):

@@ -12,6 +12,8 @@ from pathlib import Path
 import torch
 from common import COMPARISONS, Training, report  # noqa: I001  (it imports lakd_mm first)
 
+BF16 = {'optim_wrapper.type': 'AmpOptimWrapper', 'optim_wrapper.dtype': 'bfloat16'}
+
 
 def timed(training: Training) -> float:
     """Measure the seconds of a step."""
@@ -32,6 +34,7 @@ def main():
     parser.add_argument('--rounds', type=int, default=15)
     parser.add_argument('--rows', nargs='+', help='only these, by name')
     parser.add_argument('--compile', action='store_true', help='also compiled LAKD (minutes)')
+    parser.add_argument('--amp', choices=['bf16'], help='also each row in mixed precision')
     parser.add_argument('--out', type=Path, help='JSON file to write')
     parser.add_argument('--trace', type=Path, help="folder for a profiler's trace of each row")
     args = parser.parse_args()
@@ -44,10 +47,15 @@ def main():
     unknown = set(args.rows or ()) - set(pair['rows'])
     if unknown:
         parser.error(f'no rows {sorted(unknown)}; there are {list(pair["rows"])}')
+    chosen = {}
+    for name, (config, options) in pair['rows'].items():
+        if not args.rows or name in args.rows:
+            chosen[name] = config, options
+            if args.amp:
+                chosen[f'{name}, {args.amp}'] = config, {**options, **BF16}
     trainings = {
         name: Training(config, options, args.batch_size, pair['size'])
-        for name, (config, options) in pair['rows'].items()
-        if not args.rows or name in args.rows
+        for name, (config, options) in chosen.items()
     }
     seconds = {name: [] for name in trainings}
     for training in trainings.values():
