@@ -125,14 +125,9 @@ class CanKDLoss(nn.Module):
             )
         if attention == 'dot':
             refuse_ignored(CanKDLoss, "with attention='dot'; leave it out", max_scores=max_scores)
-        self.in_channels = in_channels
-        self.pool_size = pool_size
-        self.attention = attention
-        self.norm = norm
-        self.residual = residual
-        self.resize = resize
-        self.max_scores = max_scores
-        self.loss_weight = loss_weight
+        self.in_channels, self.pool_size, self.attention = in_channels, pool_size, attention
+        self.norm, self.residual, self.resize = norm, residual, resize
+        self.max_scores, self.loss_weight = max_scores, loss_weight
         if attention != 'gaussian':
             self.theta = nn.Conv2d(in_channels, inner_channels, 1)
             self.phi = nn.Conv2d(in_channels, inner_channels, 1)

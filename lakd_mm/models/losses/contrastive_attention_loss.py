@@ -8,7 +8,8 @@ import torch.nn.functional as F
 from mmrazor.registry import MODELS
 
 from ...errors import check_positive
-from .attention_transfer_loss import check_maps, match_sizes, spatial_attention
+from .attention_transfer_loss import spatial_attention
+from .feature_loss import check_maps, match_sizes
 
 
 def attention_similarity(
@@ -58,9 +59,7 @@ class ContrastiveAttentionLoss(nn.Module):
     def __init__(self, temperature: float = 0.1, p: float = 2.0, loss_weight: float = 1.0):
         super().__init__()
         check_positive('ContrastiveAttentionLoss', temperature=temperature, p=p)
-        self.temperature = temperature
-        self.p = p
-        self.loss_weight = loss_weight
+        self.temperature, self.p, self.loss_weight = temperature, p, loss_weight
 
     def forward(
         self,
