@@ -12,18 +12,13 @@ from .runs import Run
 
 
 class Progress:
-    """Writes what happens; on a terminal, a bar for each run is kept up to date below.
-
-    Args:
-        stream (TextIO, optional): Where to. Defaults to the standard output.
-    """
+    """Writes what happens; on a terminal, a bar for each run is kept up to date below."""
 
     def __init__(self, stream: Optional[TextIO] = None):
         self.console = Console(file=stream, highlight=False, markup=False, emoji=False)
-        text = TextColumn('{task.description}', markup=False)
-        off = not self.console.is_terminal
-        columns = (text, BarColumn(), MofNCompleteColumn())
-        self.bars = Bars(*columns, console=self.console, transient=True, disable=off)
+        columns = TextColumn('{task.description}', markup=False), BarColumn(), MofNCompleteColumn()
+        where = dict(console=self.console, disable=not self.console.is_terminal)
+        self.bars = Bars(*columns, transient=True, **where)
         self.runs: list[Run] = []
         # By the run's id: its bar, when its epoch began, epochs done and the seconds of one.
         self.tasks, self.epoch_began, self.reached, self.seconds = {}, {}, {}, {}

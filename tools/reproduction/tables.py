@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Optional
 
 from .progress import duration
-from .results import KINDS, Entry, Section, sections
+from .results import FULL, KINDS, Entry, Section, sections
 from .targets import PAPER, Target, label
 
 NOT_RUN = 'not run'
@@ -31,7 +31,7 @@ def papers_number(target: Target, entry: Entry, metric: str) -> str:
 def mark_note(target: Target, section: Section) -> Optional[str]:
     """Return what the mark means."""
     budget = section.budget
-    if budget.full:
+    if budget.kind == FULL:
         return None
     note = f'{KINDS[budget.kind]} {budget.kind}: {budget.describe()}.'
     if target.name not in PAPER['numbers']:
@@ -42,7 +42,7 @@ def mark_note(target: Target, section: Section) -> Optional[str]:
 def pair_table(target: Target, section: Section, column: str, rows: Sequence[str]) -> list[list]:
     """Return one pair: a line a method; last and best epoch, the paper's, seeds and time."""
     in_paper, best = target.name in PAPER['numbers'], section.budget.epochs > 1
-    paper = 'paper' if section.budget.full else "paper's full training"
+    paper = 'paper' if section.budget.kind == FULL else "paper's full training"
     lines = [['method']]
     for metric in target.metrics:
         lines[0].append(f'{label(metric)}, last epoch')
@@ -132,7 +132,7 @@ def csv_text(target: Target, results: Sequence[dict]) -> str:
 
 def _csv_row(target: Target, entry: Entry, metric: str) -> dict:
     cell, budget, results = entry.cell, entry.budget, entry.results
-    complete = budget.full or cell.kind != 'train'
+    complete = budget.kind == FULL or cell.kind != 'train'
     last, best = entry.over_seeds(metric), entry.over_seeds(metric, 'best')
     paper = target.published(cell, metric)
     comparable = complete and last[0] is not None and paper is not None
