@@ -28,30 +28,3 @@ from .hooks import (
 )
 from .local_ddp import LocalDistributedDataParallel
 from .networks import load_network
-
-__all__ = [
-    'CheckDataHook',
-    'CohortCheckpointHook',
-    'CohortEvaluator',
-    'CohortOptimWrapperConstructor',
-    'ConfigError',
-    'ExportStudentHook',
-    'KeepPreviousHook',
-    'LocalDistributedDataParallel',
-    'ModelForMetricsHook',
-    'OptionsAction',
-    'add_common_arguments',
-    'best_half',
-    'check_amp',
-    'check_common_arguments',
-    'check_data_folders',
-    'check_options',
-    'clear_errors',
-    'cohort_config',
-    'export_student',
-    'load_config',
-    'load_network',
-    'near_name',
-    'refuse_ignored_options',
-    'refuse_overridden_keys',
-]

@@ -52,17 +52,10 @@ def draw(size: int, count: int, seed: int = 0) -> torch.Tensor:
 
 
 def class_names(loader: DataLoader, networks: Mapping[str, nn.Module]) -> list[str]:
-    """Return the names of the test images' classes, which all networks must have.
-
-    Args:
-        loader (DataLoader): From :func:`sample_images`.
-        networks (Mapping[str, nn.Module]): Classifiers by name.
-
-    Returns:
-        List[str]: The data set's names, or numbers if it has none.
+    """Return the names of the test images' classes, or numbers if the data set has none.
 
     Raises:
-        ConfigError: If a network has another number of classes.
+        ConfigError: If one of the networks, by name, has another number of classes.
     """
     numbers = {name: network.head.num_classes for name, network in networks.items()}
     classes = getattr(loader.dataset.dataset, 'metainfo', {}).get('classes')
@@ -77,15 +70,10 @@ def class_names(loader: DataLoader, networks: Mapping[str, nn.Module]) -> list[s
 
 
 def check_normalization(preprocessor: nn.Module, other: nn.Module, name: str):
-    """Raise unless two data preprocessors normalise equally; the order of channels may differ.
+    """Raise a ConfigError unless two data preprocessors have the same mean and deviation.
 
-    Args:
-        preprocessor (nn.Module): Preprocessor of the config that the images come from.
-        other (nn.Module): Preprocessor of a network that gets these images.
-        name (str): That network's name, for the message.
-
-    Raises:
-        ConfigError: If their means or standard deviations differ.
+    The order of channels may differ. ``other`` is that of the network ``name``, which gets the
+    images of ``preprocessor``.
     """
 
     def numbers(module: nn.Module) -> list[list[float]]:

@@ -26,32 +26,3 @@ from .losses import (
     PositionAttentionLoss,
 )
 from .students import GradientDetachStudent
-
-__all__ = [
-    'LAKD',
-    'AttentionTransferLoss',
-    'CAMConnector',
-    'CATLoss',
-    'CBAMCIFARResNet',
-    'CBAMResNet',
-    'CBAMResNet_CIFAR',
-    'CIFARResNet',
-    'CIFARVGG',
-    'CIFARWideResNet',
-    'CanKDLoss',
-    'CausalATLoss',
-    'CausalFALoss',
-    'Cohort',
-    'ChannelAttentionLoss',
-    'ContrastiveAttentionLoss',
-    'ContrastiveRepresentationLoss',
-    'CropFlipDataPreprocessor',
-    'Distill',
-    'FGDLoss',
-    'GradientDetachStudent',
-    'LocalDistiller',
-    'MarginConnector',
-    'NDAMFeatureLoss',
-    'PositionAttentionLoss',
-    'SaliencyMask',
-]

@@ -9,6 +9,7 @@ from mmengine.config import Config
 
 from lakd_mm.engine import check_options
 from lakd_mm.errors import ConfigError, near_names
+from lakd_mm.models.nested import map_dicts
 
 from .targets import DATA, READING_KEYS, Budget, Cell, digest
 
@@ -70,15 +71,11 @@ def make_config(cfg: Config, cell: Cell, budget: Budget, teacher: Optional[str] 
 
 def identity(cfg: Config) -> str:
     """Name what a run learns, from what and how; not where files lie or how fast they come."""
-    return digest({key: _without_places(cfg.get(key)) for key in IDENTITY_KEYS})
+    return digest({key: map_dicts(_without_places, cfg.get(key)) for key in IDENTITY_KEYS})
 
 
-def _without_places(value: Any) -> Any:
-    if isinstance(value, (list, tuple)):
-        return [_without_places(part) for part in value]
-    if not isinstance(value, dict):
-        return value
-    kept = {key: _without_places(part) for key, part in value.items() if key not in READING_KEYS}
+def _without_places(part: dict) -> dict:
+    kept = {key: value for key, value in part.items() if key not in READING_KEYS}
     if kept.get('teacher_ckpt'):
         kept['teacher_ckpt'] = Path(str(kept['teacher_ckpt'])).name
     return kept

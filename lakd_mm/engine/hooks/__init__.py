@@ -6,12 +6,3 @@ from .epoch_record_hook import EpochRecordHook
 from .export_student_hook import ExportStudentHook
 from .keep_previous_hook import KeepPreviousHook
 from .model_for_metrics_hook import ModelForMetricsHook
-
-__all__ = [
-    'CheckDataHook',
-    'CohortCheckpointHook',
-    'EpochRecordHook',
-    'ExportStudentHook',
-    'KeepPreviousHook',
-    'ModelForMetricsHook',
-]
