@@ -36,7 +36,7 @@ def cka_heat_map(
     Returns:
         Figure: One panel for each student, with one colour scale from 0 to 1.
     """
-    figure, panels = _grid(len(matrices), (2.9, 3.6), (1.2, 0.4), share_y=True)
+    figure, panels = _grid(len(matrices), (2.9, 3.6), (1.2, 0.4, 0.0), share_y=True)
     style = dict(cmap='magma', origin='lower', aspect='auto', interpolation='none')
     image = None
     for panel, (name, matrix) in zip(panels.flat, matrices.items()):
@@ -78,7 +78,7 @@ def curves(
     # Width of a legend entry in inches, from the longest name.
     entry = 0.7 + 0.07 * max(map(len, names))
     entries = max(1, min(len(names), 5, int((0.6 + 3.1 * min(len(panels), _MAX_COLUMNS)) / entry)))
-    around = (0.6, 0.4 + 0.2 * math.ceil(len(names) / entries))
+    around = (0.6, 0.4, 0.2 * math.ceil(len(names) / entries))
     figure, axes = _grid(len(panels), (3.1, 2.6), around, share_y)
     handles = {}
     for axis, (title, lines) in zip(axes.flat, panels.items()):
@@ -105,14 +105,15 @@ def curves(
 
 
 def _grid(
-    count: int, size: tuple[float, float], around: tuple[float, float], share_y: bool
+    count: int, size: tuple[float, float], around: tuple[float, float, float], share_y: bool
 ) -> tuple['Figure', np.ndarray]:
-    """Make panels of a size (inches) in rows, with space around; hide those beyond ``count``."""
+    """Make panels of a size (inches) in rows, with space beside, above and below them."""
     from matplotlib.figure import Figure
 
     columns = min(count, _MAX_COLUMNS)
     rows = math.ceil(count / columns)
-    inches = (around[0] + size[0] * columns, around[1] + size[1] * rows)
+    beside, above, below = around
+    inches = (beside + size[0] * columns, above + size[1] * rows + below)
     figure = Figure(figsize=inches, dpi=150, layout='constrained')
     panels = figure.subplots(rows, columns, sharey=share_y, squeeze=False)
     for panel in panels.flat[count:]:

@@ -126,7 +126,7 @@ def execute(
                     _stop([process])
                 active.remove(process)
                 if run.finish() is not None:
-                    progress.done(run)
+                    progress.ended(run)
                 elif code is None:
                     progress.stopped(run)
                 elif code == 0 and process.tries < TRIES:
@@ -134,7 +134,7 @@ def execute(
                 else:
                     failed.append(run)
                     output = (run.folder / 'output.log').read_text(errors='replace')
-                    progress.failed(run, code, output.splitlines()[-12:])
+                    progress.ended(run, code, output.splitlines()[-12:])
             progress.tick()
         for process in active:
             progress.stopped(process.run)

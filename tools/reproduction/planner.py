@@ -15,11 +15,11 @@ from mmengine.runner import CheckpointLoader
 from mmpretrain.registry import MODELS
 
 from lakd_mm.engine import check_data_folders
-from lakd_mm.errors import ConfigError, near_names
+from lakd_mm.errors import ConfigError
 
 from .run_config import LAYOUTS, identity, make_config, read_config
 from .runs import Run
-from .targets import PAIRS, Budget, Cell, recipe_name
+from .targets import PAIRS, Budget, Cell, recipe_name, unknown
 
 
 @dataclass
@@ -128,10 +128,8 @@ def _check_teacher_names(teachers: tuple, cells: Sequence[Cell]) -> None:
     known = list(dict.fromkeys(name for cell in cells for name in teacher_names(cell)))
     for name, path in teachers:
         if name and name not in known:
-            near = f'{near_names(name, known)} Known: {", ".join(known)}.'
-            raise ConfigError(
-                f'--teacher-ckpt {name}={path}: no run has a teacher of that name; {near}'
-            )
+            what = f'--teacher-ckpt {name}={path}: no run has a teacher of that name;'
+            raise unknown(what, name, known)
         if not osp.exists(path) and '://' not in path:
             raise ConfigError(f'--teacher-ckpt {path}: there is no such file.')
 
@@ -170,9 +168,7 @@ def _check(run: Run) -> None:
 def _fetch_teacher(run: Run, path: str) -> None:
     """Download a teacher that has an address, once; raise for another."""
     if '://' in path:
-        cached = osp.join(torch.hub.get_dir(), 'checkpoints', osp.basename(path))
-        if not osp.exists(cached):
-            CheckpointLoader.load_checkpoint(path, map_location='cpu')
+        CheckpointLoader.load_checkpoint(path, map_location='cpu')
         return
     name = teacher_names(run.cell)[-2 if run.cell.column in PAIRS else 0]
     root = run.tools.parent

@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Optional
@@ -126,11 +126,15 @@ TARGETS = {
 }
 
 
+def unknown(what: str, name: str, known: Iterable[str]) -> ConfigError:
+    """Return the error for a name that is none of those known."""
+    return ConfigError(f'{what} {near_names(name, known)} Known: {", ".join(known)}.')
+
+
 def find_target(name: str) -> Target:
     """Return the target of that name; a ConfigError if there is none."""
     if name not in TARGETS:
-        near = near_names(name, TARGETS)
-        raise ConfigError(f'target {name!r}: {near} Known: {", ".join(TARGETS)}.')
+        raise unknown(f'target {name!r}:', name, TARGETS)
     return TARGETS[name]
 
 
@@ -142,6 +146,5 @@ def select(
     options = (('--methods', rows, target.rows), ('--pairs', columns, target.columns))
     for option, chosen, known in options:
         for name in [name for name in chosen if name not in known]:
-            what = f'{option} {name}: {target.name} has none of that name;'
-            raise ConfigError(f'{what} {near_names(name, known)} Known: {", ".join(known)}.')
+            raise unknown(f'{option} {name}: {target.name} has none of that name;', name, known)
     return [cell for cell in target.cells if cell.row in rows and cell.column in columns]
