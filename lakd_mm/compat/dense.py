@@ -11,14 +11,9 @@ EXTRAS = {'mmdet': ('MMDetection', 'detection'), 'mmseg': ('MMSegmentation', 'se
 
 
 def check_dense_package(package: str, what: str) -> None:
-    """Check that MMDetection or MMSegmentation can be imported, if a config names it.
+    """Raise a ConfigError if ``what`` names MMDetection or MMSegmentation, and it cannot run.
 
-    Args:
-        package (str): A package; all but ``mmdet`` and ``mmseg`` pass.
-        what (str): The part that needs it, for the message.
-
-    Raises:
-        ConfigError: If it is not installed, or MMCV is installed without its compiled ops.
+    It needs MMCV with its compiled ops. Other packages pass.
     """
     if package not in EXTRAS:
         return

@@ -75,6 +75,6 @@ def stem_and_blocks(network: nn.Module) -> list[str]:
     return [_INPUT + blocks[0], *blocks]
 
 
-def label(layer: str) -> str:
+def layer_label(layer: str) -> str:
     """Return a layer's name for people: 'stem', or the module's name within the backbone."""
     return 'stem' if layer.startswith(_INPUT) else layer.removeprefix('backbone.')

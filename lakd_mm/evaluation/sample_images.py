@@ -32,7 +32,7 @@ def sample_images(cfg: Config, count: int, batch_size: int = 250, seed: int = 0)
         raise ConfigError(f'{count} images in batches of {batch_size}: both must be positive')
     options = copy.deepcopy(cfg.test_dataloader)
     dataset = DATASETS.build(options.pop('dataset'))
-    chosen = draw(len(dataset), count, seed)
+    chosen = draw_indices(len(dataset), count, seed)
     options.pop('batch_sampler', None)
     options.update(
         dataset=Subset(dataset, chosen.tolist()),
@@ -45,7 +45,7 @@ def sample_images(cfg: Config, count: int, batch_size: int = 250, seed: int = 0)
     return Runner.build_dataloader(options)
 
 
-def draw(size: int, count: int, seed: int = 0) -> torch.Tensor:
+def draw_indices(size: int, count: int, seed: int = 0) -> torch.Tensor:
     """Draw ``count`` of ``size`` indices in ascending order; all of them, if there are fewer."""
     generator = torch.Generator().manual_seed(seed)
     return torch.randperm(size, generator=generator)[:count].sort().values

@@ -78,14 +78,11 @@ class CropFlipDataPreprocessor(ClsDataPreprocessor):
         self.flip_prob = flip_prob
 
     def forward(self, data: dict, training: bool = False) -> dict:
-        """Augment a training batch, and normalise any batch.
+        """Normalise a batch, and augment it in training.
 
         Args:
             data (dict): ``inputs``, shape (N, C, H, W), and ``data_samples``.
             training (bool): Whether to augment. Defaults to False.
-
-        Returns:
-            dict: The same, with float inputs on the model's device.
         """
         inputs = self.cast_data(data['inputs'])
         if training:

@@ -13,7 +13,7 @@ NOT_RUN = 'not run'
 TOP1 = 'accuracy/top1'
 
 
-def number(entry: Entry, metric: str, which: str = 'last') -> str:
+def our_number(entry: Entry, metric: str, which: str = 'last') -> str:
     """Return a number of ours, marked unless it is the full recipe's; 'not run' without one."""
     value, deviation = entry.over_seeds(metric, which)
     if value is None:
@@ -52,7 +52,7 @@ def pair_table(target: Target, section: Section, column: str, rows: Sequence[str
     for entry in [section.entry(row, column) for row in rows]:
         line = {'method': label(entry.cell.row)}
         for metric in target.metrics:
-            line[f'{label(metric)}, last epoch'] = number(entry, metric)
+            line[f'{label(metric)}, last epoch'] = our_number(entry, metric)
             if metric == TOP1 and best:
                 line['best epoch'] = _best(entry)
             if in_paper:
@@ -67,7 +67,7 @@ def _best(entry: Entry) -> str:
     if not entry.results or entry.cell.kind != 'train':
         return '' if entry.results else NOT_RUN
     epochs = [result['best']['epoch'] for result in entry.results]
-    return number(entry, TOP1, 'best') + (f' (epoch {epochs[0]})' if len(epochs) == 1 else '')
+    return our_number(entry, TOP1, 'best') + (f' (epoch {epochs[0]})' if len(epochs) == 1 else '')
 
 
 def _seeds_and_time(entry: Entry) -> list[str]:
@@ -83,7 +83,7 @@ def overview(target: Target, section: Section) -> list[list]:
 
     def both(entry: Entry) -> str:
         metric = target.metrics[0]
-        return f'{number(entry, metric)} / {papers_number(target, entry, metric)}'
+        return f'{our_number(entry, metric)} / {papers_number(target, entry, metric)}'
 
     entries = [[section.entry(row, column) for column in target.columns] for row in target.rows]
     lines = [[label(row[0].cell.row), *map(both, row)] for row in entries]

@@ -9,6 +9,7 @@ from mmrazor.registry import MODELS
 from torch.utils.checkpoint import checkpoint
 
 from ...errors import ConfigError, refuse_ignored
+from .feature_loss import check_equal_maps
 
 _ATTENTION = ('dot', 'gaussian', 'embedded_gaussian')
 
@@ -153,9 +154,7 @@ class CanKDLoss(nn.Module):
         """
         t_feature = t_feature.detach()
         if self.resize and s_feature.shape[2:] != t_feature.shape[2:]:
-            s_feature = F.interpolate(
-                s_feature, t_feature.shape[2:], mode='bilinear', align_corners=False
-            )
+            s_feature = F.interpolate(s_feature, t_feature.shape[2:], mode='bilinear')
         self._check(s_feature, t_feature)
         enriched = self.W(self._attend(s_feature, t_feature))
         if self.residual:
@@ -183,16 +182,8 @@ class CanKDLoss(nn.Module):
         return feature.flatten(2).transpose(1, 2)
 
     def _check(self, student: torch.Tensor, teacher: torch.Tensor):
-        shapes = f"the student's {tuple(student.shape)} and the teacher's {tuple(teacher.shape)}"
-        if student.shape != teacher.shape:
-            raise ConfigError(
-                f'CanKDLoss: {shapes} differ; give a connector for the channels, and resize=True '
-                f'for the size'
-            )
-        if student.ndim != 4 or student.shape[1] != self.in_channels:
-            raise ConfigError(
-                f'CanKDLoss: {shapes} are not (N, C, H, W) with in_channels={self.in_channels}'
-            )
+        remedy = 'resize=True for the size'
+        check_equal_maps('CanKDLoss', student, teacher, self.in_channels, remedy)
         if min(student.shape[2:]) < self.pool_size or (
             self.norm and student.shape[2] * student.shape[3] == 1
         ):

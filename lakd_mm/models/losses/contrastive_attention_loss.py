@@ -62,10 +62,7 @@ class ContrastiveAttentionLoss(nn.Module):
         self.temperature, self.p, self.loss_weight = temperature, p, loss_weight
 
     def forward(
-        self,
-        s_feature: torch.Tensor,
-        t_feature: torch.Tensor,
-        mask: Optional[torch.Tensor] = None,
+        self, s_feature: torch.Tensor, t_feature: torch.Tensor, mask: Optional[torch.Tensor] = None
     ) -> torch.Tensor:
         """Tell images apart by attention, after pooling the larger feature to the smaller size.
 

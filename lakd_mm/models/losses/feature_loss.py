@@ -87,3 +87,15 @@ def check_maps(name: str, *features: torch.Tensor):
                 f'{name}: a feature of shape {tuple(feature.shape)}; it must be (N, C, H, W) with '
                 f'more than one position'
             )
+
+
+def check_equal_maps(
+    name: str, student: torch.Tensor, teacher: torch.Tensor, in_channels: int, remedy: str
+):
+    """Raise a ConfigError unless both are (N, C, H, W) of one shape with ``in_channels``."""
+    shapes = f"the student's {tuple(student.shape)} and the teacher's {tuple(teacher.shape)}"
+    if student.shape != teacher.shape:
+        advice = f'give a connector for the channels, and {remedy}'
+        raise ConfigError(f'{name}: {shapes} differ; {advice}')
+    if student.ndim != 4 or student.shape[1] != in_channels:
+        raise ConfigError(f'{name}: {shapes} are not (N, C, H, W) with in_channels={in_channels}')

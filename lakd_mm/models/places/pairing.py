@@ -9,7 +9,7 @@ import torch.nn as nn
 from mmrazor.models.task_modules import RecorderManager
 
 from ...errors import ConfigError
-from .probe import images_for, run_network, sources_of
+from .probe import images_for, run_network, runs_on, sources_of
 from .taps import find_classifier, neck_levels, pre_relu_record, resolve_taps, stage_blocks
 
 PLACES = ('logits', 'pooled', 'cams', 'stages', 'neck')
@@ -60,15 +60,9 @@ def measure(network: nn.Module, places: Sequence[dict], input_shape: Sequence[in
     recorders = RecorderManager({str(i): place['recorder'] for i, place in enumerate(places)})
     copied = copy.deepcopy(network).eval()
     recorders.initialize(copied)
-    try:
-        with recorders, torch.no_grad():
-            images = images_for(copied, input_shape)
-            output = run_network(copied, images, sources_of(recorders))
-    except RuntimeError as error:
-        raise ConfigError(
-            f'{type(network).__name__} does not run on images of shape {tuple(input_shape)}: '
-            f'{error}; set input_shape to what it takes'
-        ) from error
+    with runs_on(network, input_shape), recorders, torch.no_grad():
+        images = images_for(copied, input_shape)
+        output = run_network(copied, images, sources_of(recorders))
     for i, place in enumerate(places):
         record = recorders.get_recorder(str(i)).get_record_data(**place['record'])
         predicted = isinstance(output, torch.Tensor) and 'is_output_of' in place
@@ -91,22 +85,16 @@ def _places(network: nn.Module, at: Any, position: str, side: str, key: str) -> 
         source = find_classifier(network)
         return [dict(recorder=dict(type=inputs, source=source), record=dict(data_idx=0))]
     if at == 'cams':
-        return [
-            dict(
-                recorder=dict(type=output, source='backbone'),
-                record=dict(data_idx=-1),
-                connector=dict(type='mmrazor.CAMConnector', classifier=find_classifier(network)),
-            )
-        ]
+        connector = dict(type='mmrazor.CAMConnector', classifier=find_classifier(network))
+        recorder = dict(type=output, source='backbone')
+        return [dict(recorder=recorder, record=dict(data_idx=-1), connector=connector)]
     if at == 'neck' or (isinstance(at, Mapping) and 'neck' in at):
         return [
             dict(recorder=dict(type=output, source='neck'), record=dict(data_idx=level))
             for level in neck_levels(network, at, f'{key}={at!r}: the {side}')
         ]
-    return [
-        _feature(network, tap, position)
-        for tap in resolve_taps(network, _taps(network, at, side, key), key)
-    ]
+    taps = resolve_taps(network, _taps(network, at, side, key), key)
+    return [_feature(network, tap, position) for tap in taps]
 
 
 def _taps(network: nn.Module, at: Any, side: str, key: str) -> Sequence:

@@ -1,6 +1,7 @@
 """Probe networks: noise to run them on, and runs that stop at the last record."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -16,6 +17,18 @@ def images_for(model: nn.Module, shape: Sequence[int]) -> torch.Tensor:
     """Make two images of noise of shape (C, H, W), always the same, to try a network on."""
     noise = torch.randn(2, *shape, generator=torch.Generator().manual_seed(0))
     return noise.to(next(model.parameters()))
+
+
+@contextmanager
+def runs_on(network: nn.Module, input_shape: Sequence[int]) -> Iterator[None]:
+    """Raise a ConfigError if the network does not run on images of shape (C, H, W) inside."""
+    try:
+        yield
+    except RuntimeError as error:
+        raise ConfigError(
+            f'{type(network).__name__} does not run on images of shape {tuple(input_shape)}: '
+            f'{error}; set input_shape to what it takes'
+        ) from error
 
 
 def sources_of(recorders: RecorderManager) -> list[str]:
@@ -56,15 +69,7 @@ def run_network(
 
 
 def noise_samples(count: int, input_shape: Sequence[int]) -> list[DataSample]:
-    """Make data samples for images of noise, each with a class and a box.
-
-    Args:
-        count (int): Number of samples.
-        input_shape (Sequence[int]): Shape (C, H, W) of an image.
-
-    Returns:
-        List[DataSample]: With all that the losses of this package need.
-    """
+    """Make data samples for noise of shape (C, H, W), with a class and a box for the losses."""
     size = tuple(input_shape[1:])
     samples = []
     for i in range(count):
