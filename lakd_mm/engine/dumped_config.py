@@ -16,14 +16,7 @@ def config_in_checkpoint(checkpoint: dict, name: str) -> Config:
     """Read the config with which a checkpoint was trained.
 
     ``Config.fromstring`` would run the text as Python, so a checkpoint of unknown origin could run
-    any code. A dumped config only assigns values.
-
-    Args:
-        checkpoint (dict): The loaded checkpoint.
-        name (str): Its path, for messages.
-
-    Returns:
-        Config: The config; its ``custom_imports`` are imported.
+    any code. A dumped config only assigns values. Its ``custom_imports`` are imported.
 
     Raises:
         ConfigError: If there is none, or it is not a dumped config.

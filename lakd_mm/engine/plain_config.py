@@ -21,13 +21,8 @@ def plain_config(cfg: Config) -> Config:
 
     It needs no base config. It needs ``lakd_mm`` and MMRazor only if the student or the test data
     come from this package. Metrics from MMRazor's registry are left out, since they need the
-    distillation.
-
-    Args:
-        cfg (Config): The distillation's config.
-
-    Returns:
-        Config: A plain classifier with its data preprocessor, and the test data if there are any.
+    distillation. The config describes a plain classifier with its data preprocessor, and the test
+    data if there are any.
 
     Raises:
         ConfigError: If the model is not a distillation.

@@ -158,13 +158,7 @@ def make_visualizer(path: Union[str, Path], vis_backends: Sequence[str] = ()) ->
 
 
 def save_figure(figure: 'Figure', path: Union[str, Path], visualizer: Optional[Visualizer] = None):
-    """Pass a figure to MMEngine's visualizer, which writes it as PNG.
-
-    Args:
-        figure (Figure): The figure.
-        path (str | Path): File to write, ``….png``.
-        visualizer (Visualizer, optional): From :func:`make_visualizer`; it is closed.
-    """
+    """Have a visualizer, of :func:`make_visualizer`, write a figure as ``….png``; close it."""
     visualizer = visualizer or make_visualizer(path)
     visualizer.add_image(Path(path).stem, figure_to_array(figure))
     visualizer.close()

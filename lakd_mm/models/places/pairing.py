@@ -20,17 +20,9 @@ def paired_places(
 ) -> tuple[list[dict], list[dict]]:
     """Find where to record the student and the teacher for one transfer.
 
-    Args:
-        student (nn.Module): The student.
-        teacher (nn.Module): The teacher.
-        at (Any): As in :func:`write_distiller`.
-        position (str): As there.
-        key (str): The config key of the transfer, for messages.
-
-    Returns:
-        Tuple[List[dict], List[dict]]: For each side its places, which pair up: the config of a
-        ``recorder``, the arguments that select a ``record`` of it, and further facts
-        (``connector``, ``norm``, ``is_output_of``).
+    ``at`` and ``position`` are as in :func:`write_distiller`, ``key`` is the transfer's, for
+    messages. Each place has the config of a ``recorder``, the arguments that select a ``record`` of
+    it, and further facts (``connector``, ``norm``, ``is_output_of``).
 
     Raises:
         ConfigError: If a place or a tap is unknown, or the places do not pair up.
@@ -47,11 +39,6 @@ def paired_places(
 
 def measure(network: nn.Module, places: Sequence[dict], input_shape: Sequence[int]):
     """Add the ``shape`` of each record to its place, by running a copy, with its hooks, on noise.
-
-    Args:
-        network (nn.Module): The network.
-        places (Sequence[dict]): Where it is recorded; each gets a ``shape``.
-        input_shape (Sequence[int]): Shape (C, H, W) of an image.
 
     Raises:
         ConfigError: If the network does not run on such images, or does not predict with the

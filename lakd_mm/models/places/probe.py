@@ -41,17 +41,9 @@ def run_network(
 ) -> Any:
     """Run a network on images only, to fill its recorders.
 
-    If all records are in its backbone and neck, nothing else runs, since a detector needs more than
-    images to make and use proposals.
-
-    Args:
-        network (nn.Module): A classifier, detector or segmenter.
-        images (torch.Tensor): Shape (N, C, H, W).
-        sources (Iterable[str]): Names of the recorded modules.
-        whole (bool): Whether to run the whole network if it can run. Defaults to False.
-
-    Returns:
-        Any: The prediction or, if only this part ran, the output of its neck.
+    If all recorded modules, ``sources``, are in its backbone and neck, nothing else runs, since a
+    detector needs more than images to make and use proposals; ``whole`` runs all that can run. It
+    returns the prediction or, if only this part ran, the output of the neck.
 
     Raises:
         ConfigError: If a record lies after the neck of a network with proposals.

@@ -155,10 +155,6 @@ def pre_relu_record(model: nn.Module, tap: str) -> tuple[dict, dict, Optional[st
     That ReLU is the block's own ``relu``, or, where a block starts with its normalization and
     ReLU (``pre_activation = True``), the next block's or that behind the last block.
 
-    Args:
-        model (nn.Module): The network.
-        tap (str): Name of a residual block.
-
     Returns:
         Tuple[dict, dict, str | None]: The recorder's config, which of its records, and the name of
         the BatchNorm in front of that ReLU, None if the block has none.
@@ -188,14 +184,10 @@ def pre_relu_record(model: nn.Module, tap: str) -> tuple[dict, dict, Optional[st
 
 
 def compile_blocks(model: nn.Module, **options) -> int:
-    """Compile residual blocks one by one, in place, except those that have hooks.
+    """Compile residual blocks one by one, in place, except those with hooks; return how many.
 
-    Args:
-        model (nn.Module): A classifier. Copies of it are not compiled, checkpoints not affected.
-        **options: Arguments of :func:`torch.compile`.
-
-    Returns:
-        int: How many blocks are compiled.
+    Copies of the classifier are not compiled, checkpoints not affected. ``options`` are those of
+    :func:`torch.compile`.
     """
     count = 0
     for name in (name for stage in stage_blocks(model) for name in stage):
