@@ -21,8 +21,7 @@ REPAIRS = (
     'mmpretrain',
     'mmcls',
     'mmrazor',
-    'mmdet',
-    'mmseg',
+    'dense',
 )
 
 
