@@ -16,5 +16,3 @@ from . import compat
 compat.apply()
 
 from . import datasets, engine, evaluation, models, visualization
-
-__all__ = ['__version__', 'compat', 'datasets', 'engine', 'evaluation', 'models', 'visualization']

@@ -2,7 +2,8 @@
 
 import difflib
 import inspect
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
+from importlib.util import find_spec
 from pickle import UnpicklingError
 
 
@@ -53,6 +54,22 @@ def refuse_ignored(owner: Callable, why: str, **values):
             given.append(f'{name}={value!r}' if short else name)
     if given:
         raise ConfigError(f'{owner.__name__}: {", ".join(given)} would be ignored {why}')
+
+
+def check_installed(needs: str, extra: str, modules: Mapping[str, str]):
+    """Raise a ConfigError unless optional packages are installed.
+
+    Args:
+        needs (str): What needs them, up to their names in the message.
+        extra (str): Our extra that installs them.
+        modules (Mapping[str, str]): Their names for pip, by the module to import.
+    """
+    absent = [name for module, name in modules.items() if find_spec(module) is None]
+    if absent:
+        raise ConfigError(
+            f'{needs} {", ".join(absent)}, not installed here: pip install "lakd_mm[{extra}]", or '
+            f'pip install {" ".join(absent)}'
+        )
 
 
 def near_names(name: str, names: Iterable[str]) -> str:

@@ -16,20 +16,13 @@ os.environ.setdefault('OMP_WAIT_POLICY', 'passive')
 ROOT = Path(__file__).resolve().parents[1]
 # A network of a few thousand weights on a few digits: an epoch takes a second.
 TINY_CONFIG = """
-_base_ = '{root}/configs/_base_/datasets/digits.py'
+_base_ = [
+    '{root}/configs/_base_/datasets/digits.py',
+    '{root}/configs/_base_/models/resnet_cifar.py',
+]
 default_scope = 'mmpretrain'
 custom_imports = dict(imports=['lakd_mm'], allow_failed_imports=False)
-model = dict(
-    type='ImageClassifier',
-    backbone=dict(type='mmrazor.CIFARResNet', depth=8),
-    neck=dict(type='GlobalAveragePooling'),
-    head=dict(
-        type='LinearClsHead',
-        num_classes=10,
-        in_channels=64,
-        loss=dict(type='CrossEntropyLoss'),
-    ),
-)
+model = dict(backbone=dict(depth=8), head=dict(num_classes=10))
 train_dataloader = dict(batch_size=16, dataset=dict(indices=64))
 val_dataloader = dict(dataset=dict(indices=32))
 test_dataloader = dict(dataset=dict(indices=32))

@@ -1,4 +1,32 @@
-"""Configs of small classifiers for tests."""
+"""Small networks for tests, and configs of them."""
+
+import torch
+
+# LAKD on a few digits, for the command line tools.
+LAKD_CONFIG = """
+_base_ = '{root}/configs/lakd/lakd_r32_r14_digits.py'
+model = dict(
+    architecture=dict(backbone=dict(depth=8)),
+    teacher=dict(backbone=dict(depth=14)),
+    teacher_ckpt='teacher.pth',
+    taps=[1, 2, 3],
+    teacher_taps=[2, 4, 6],
+)
+train_dataloader = dict(batch_size=16, dataset=dict(indices=64))
+train_cfg = dict(max_epochs=2)
+"""
+
+
+def scatter_statistics(network):
+    """Weights and statistics of BatchNorm that are not those it starts with; in eval mode."""
+    generator = torch.Generator().manual_seed(2)
+    for module in network.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            for tensor in (module.weight.data, module.running_var):
+                tensor.uniform_(0.5, 2, generator=generator)
+            for tensor in (module.bias.data, module.running_mean):
+                tensor.uniform_(-1, 1, generator=generator)
+    return network.eval()
 
 
 def classifier_cfg(backbone, num_classes=10, in_channels=64, **head):

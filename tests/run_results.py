@@ -1,6 +1,6 @@
 """Results as runs leave them, made up."""
 
-from reproduction.records import VERSION
+from reproduction.runs import VERSION
 
 
 def train_result(method, accuracies, pair='r56_r20', dataset='cifar100', seed=0, **changes):

@@ -26,10 +26,9 @@ from lakd_mm.engine import OptionsAction, clear_errors
 from lakd_mm.engine.command_line import public_path, refuse_ignored_options
 from lakd_mm.errors import ConfigError
 from reproduction.execution import execute, locked
-from reproduction.figures import make_figures
 from reproduction.planner import Settings, plan_runs
 from reproduction.progress import Progress
-from reproduction.report import update, write_report
+from reproduction.report import make_figures, update, write_report
 from reproduction.results import unfinished
 from reproduction.run_config import LAYOUTS
 from reproduction.runs import Run

@@ -17,13 +17,10 @@ from mmengine.evaluator import DumpResults
 from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
 
-from lakd_mm.engine import (
-    ConfigError,
+from lakd_mm.engine import ConfigError, check_data_folders, clear_errors, load_config
+from lakd_mm.engine.command_line import (
     add_common_arguments,
     check_common_arguments,
-    check_data_folders,
-    clear_errors,
-    load_config,
     refuse_ignored_options,
     refuse_overridden_keys,
 )

@@ -22,8 +22,7 @@ REPAIRS = (
     'mmpretrain',
     'mmcls',
     'mmrazor',
-    'mmdet',
-    'mmseg',
+    'dense',
 )
 
 

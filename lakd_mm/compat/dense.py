@@ -1,6 +1,7 @@
-"""Checks that the packages for detection and segmentation are installed."""
+"""Detection and segmentation: checks that they are installed, and repairs of their networks."""
 
 import importlib.util
+import sys
 from collections.abc import Mapping
 from typing import Any
 
@@ -11,14 +12,9 @@ EXTRAS = {'mmdet': ('MMDetection', 'detection'), 'mmseg': ('MMSegmentation', 'se
 
 
 def check_dense_package(package: str, what: str) -> None:
-    """Check that MMDetection or MMSegmentation can be imported, if a config names it.
+    """Raise a ConfigError if ``what`` names MMDetection or MMSegmentation, and it cannot run.
 
-    Args:
-        package (str): A package; all but ``mmdet`` and ``mmseg`` pass.
-        what (str): The part that needs it, for the message.
-
-    Raises:
-        ConfigError: If it is not installed, or MMCV is installed without its compiled ops.
+    It needs MMCV with its compiled ops. Other packages pass.
     """
     if package not in EXTRAS:
         return
@@ -43,3 +39,12 @@ def check_dense_network(cfg: Any, what: str) -> None:
             value = cfg.get(key)
             if isinstance(value, str):
                 check_dense_package(value.partition('::')[0].partition('.')[0], what)
+
+
+def apply() -> None:
+    """Repair the networks of what is installed, which MMRazor has imported already."""
+    from .mmpretrain import repair_train  # too early above, for a check before its repairs
+
+    for package in EXTRAS:
+        if package in sys.modules:
+            repair_train(package)

@@ -30,13 +30,7 @@ def check(condition: bool, message: str) -> None:
 
 
 class PlainDtype:
-    """Stand in for ``numpy.dtype``: a data type without Python objects, fields or metadata.
-
-    Args:
-        code (str): The code of the type, such as ``'f8'``.
-        align (bool): Unused, part of NumPy's protocol.
-        copy (bool): Unused, part of NumPy's protocol.
-    """
+    """Stand in for ``numpy.dtype``: a data type without Python objects, fields or metadata."""
 
     def __init__(self, code: str, align: bool = False, copy: bool = False) -> None:
         plain = isinstance(code, str) and PLAIN_DTYPE.fullmatch(code) is not None

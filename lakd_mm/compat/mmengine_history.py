@@ -21,10 +21,7 @@ def _history(name: str) -> property:
         _take_in(self)
         return self.__dict__[name]
 
-    def write(self: HistoryBuffer, values: np.ndarray):
-        self.__dict__[name] = values
-
-    return property(read, write)
+    return property(read, lambda self, values: self.__dict__.update({name: values}))
 
 
 def _take_in(buffer: HistoryBuffer):

@@ -55,13 +55,9 @@ def restore_pattern_setters() -> None:
             setattr(BackendPatternConfig, name, make_setter(attribute))
 
 
-def import_backend_utils() -> None:
-    """Import a sub-module that ``BackendConfig`` uses as an attribute but never imports."""
-    importlib.import_module('torch.ao.quantization.backend_config.utils')
-
-
 def apply() -> None:
     """Apply every repair of this module."""
     restore_fuser_helpers()
     restore_pattern_setters()
-    import_backend_utils()
+    # `BackendConfig` uses it as an attribute but never imports it.
+    importlib.import_module('torch.ao.quantization.backend_config.utils')

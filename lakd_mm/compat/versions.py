@@ -25,11 +25,7 @@ def find_installed(package: str) -> tuple[str, str]:
 
 
 def check_versions(requirements: Iterable[str]) -> None:
-    """Check that every required package is installed in the wanted range.
-
-    Args:
-        requirements (Iterable[str]): Requirements as pip reads them, such as
-            ``'torch>=2.6,<3'``.
+    """Check that every package, such as ``'torch>=2.6,<3'``, is installed in its range.
 
     Raises:
         ImportError: If one is missing or out of range. The message gives for each the release that

@@ -4,5 +4,3 @@ from .cifar import CIFAR10, CIFAR100
 from .class_share import class_share
 from .digits import Digits
 from .in_memory import InMemory, whole_batch
-
-__all__ = ['CIFAR10', 'CIFAR100', 'Digits', 'InMemory', 'class_share', 'whole_batch']

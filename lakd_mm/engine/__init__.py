@@ -32,35 +32,3 @@ from .hooks import (
 from .local_ddp import LocalDistributedDataParallel
 from .networks import load_network
 from .work_folder import rank_of, work_folder
-
-__all__ = [
-    'CheckDataHook',
-    'CohortCheckpointHook',
-    'CohortEvaluator',
-    'CohortOptimWrapperConstructor',
-    'ConfigError',
-    'ExportStudentHook',
-    'KeepPreviousHook',
-    'LocalDistributedDataParallel',
-    'ModelForMetricsHook',
-    'OptionsAction',
-    'StopHook',
-    'add_common_arguments',
-    'add_guards',
-    'add_run_arguments',
-    'best_half',
-    'check_amp',
-    'check_common_arguments',
-    'check_data_folders',
-    'check_options',
-    'clear_errors',
-    'cohort_config',
-    'export_student',
-    'load_config',
-    'load_network',
-    'near_name',
-    'rank_of',
-    'refuse_ignored_options',
-    'refuse_overridden_keys',
-    'work_folder',
-]

@@ -8,6 +8,7 @@ from mmengine.utils import import_modules_from_strings
 
 from ..errors import ConfigError
 
+_KINDS = {ast.List: list, ast.Tuple: tuple, ast.Set: set}
 _NUMBERS = {'inf': float('inf'), 'nan': float('nan')}
 
 
@@ -15,14 +16,7 @@ def config_in_checkpoint(checkpoint: dict, name: str) -> Config:
     """Read the config with which a checkpoint was trained.
 
     ``Config.fromstring`` would run the text as Python, so a checkpoint of unknown origin could run
-    any code. A dumped config only assigns values.
-
-    Args:
-        checkpoint (dict): The loaded checkpoint.
-        name (str): Its path, for messages.
-
-    Returns:
-        Config: The config; its ``custom_imports`` are imported.
+    any code. A dumped config only assigns values. Its ``custom_imports`` are imported.
 
     Raises:
         ConfigError: If there is none, or it is not a dumped config.
@@ -46,10 +40,9 @@ def _assigned_values(text: str) -> dict:
     for statement in ast.parse(text).body:
         if not isinstance(statement, ast.Assign) or len(statement.targets) != 1:
             raise ValueError(f'line {statement.lineno} is no assignment')
-        (target,) = statement.targets
-        if not isinstance(target, ast.Name):
+        if not isinstance(statement.targets[0], ast.Name):
             raise ValueError(f'line {statement.lineno} assigns to no name')
-        values[target.id] = _value(statement.value)
+        values[statement.targets[0].id] = _value(statement.value)
     return values
 
 
@@ -62,9 +55,8 @@ def _value(node: ast.expr) -> Any:
         return dict(*map(_value, node.args), **named)
     if isinstance(node, ast.Dict):
         return {_value(key): _value(value) for key, value in zip(node.keys, node.values)}
-    if isinstance(node, (ast.List, ast.Tuple, ast.Set)):
-        kind = {ast.List: list, ast.Tuple: tuple, ast.Set: set}[type(node)]
-        return kind(map(_value, node.elts))
+    if type(node) in _KINDS:
+        return _KINDS[type(node)](map(_value, node.elts))
     if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub):
         return -_value(node.operand)
     if isinstance(node, ast.Name) and node.id in _NUMBERS:

@@ -27,25 +27,15 @@ _KEPT_META = ('epoch', 'iter', 'seed', 'mmengine_version')
 
 
 class Export(NamedTuple):
-    """Result of :func:`export_student`.
+    """Result of :func:`export_student`."""
 
-    Attributes:
-        source (str): The checkpoint that contained the student.
-        averaged (bool): Whether the weights are moving averages over the training.
-        network (BaseModel): The student in eval mode.
-        image_shape (tuple): Shape (C, H, W) of an image, according to the config.
-        classes (tuple): Names of its classes; empty if the checkpoint does not hold them.
-        files (List[Path]): The written files: the checkpoint and the config.
-        note (str, optional): What users of image files must know.
-    """
-
-    source: str
-    averaged: bool
-    network: BaseModel
-    image_shape: tuple[int, int, int]
-    classes: tuple[str, ...]
-    files: list[Path]
-    note: Optional[str]
+    source: str  # The checkpoint that contained the student.
+    averaged: bool  # Whether the weights are moving averages over the training.
+    network: BaseModel  # The student in eval mode.
+    image_shape: tuple[int, int, int]  # (C, H, W) of an image, according to the config.
+    classes: tuple[str, ...]  # Names of its classes; empty if the checkpoint does not hold them.
+    files: list[Path]  # The written files: the checkpoint and the config.
+    note: Optional[str]  # What users of image files must know.
 
 
 def export_student(
@@ -110,11 +100,7 @@ def export_student(
 
 
 def check_outputs(source: str, files: list[Path], force: bool):
-    """Check that the files may be written.
-
-    Raises:
-        ConfigError: If a file exists and ``force`` is False, or is a folder or the source itself.
-    """
+    """Raise a ConfigError for a file that is a folder, the source, or there without ``force``."""
     for file in files:
         if file.is_dir():
             raise ConfigError(f'{file} is a folder; name a file, such as {file / "student.pth"}')
@@ -141,7 +127,6 @@ def _weights(checkpoint: dict, averaged: Optional[bool], source: str) -> tuple[d
         return state, False
     if averaged is False:
         # MMEngine saves the averages as the weights, and the weights as the averages.
-        prefix = 'module.'
-        own = {k[len(prefix) :]: v for k, v in averages.items() if k.startswith(prefix)}
+        own = {k[7:]: v for k, v in averages.items() if k.startswith('module.')}
         return {**state, **own}, False
     return state, True

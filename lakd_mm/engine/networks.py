@@ -63,11 +63,7 @@ def read_config(config: Union[str, Config]) -> Config:
 
 
 def build_network(cfg: Config, part: str = 'student') -> BaseModel:
-    """Build a classifier from its config or from a distillation's, with random weights.
-
-    Args:
-        cfg (Config): The config.
-        part (str): The 'student' or the 'teacher' of a distillation. Defaults to 'student'.
+    """Build a classifier from its config or a distillation's ``part``, with random weights.
 
     Raises:
         ConfigError: If the config has no such part.
@@ -78,9 +74,8 @@ def build_network(cfg: Config, part: str = 'student') -> BaseModel:
     preprocessors = [model.get('data_preprocessor'), cfg.get('data_preprocessor')]
     if part == 'teacher':
         if 'teacher' not in model:
-            raise ConfigError(
-                f'config {cfg.filename}: its model is a {model.get("type")} without a teacher'
-            )
+            kind = model.get('type')
+            raise ConfigError(f'config {cfg.filename}: its model is a {kind} without a teacher')
         model = model.teacher
     else:
         # An algorithm and a student's wrapper have the same name for the classifier.
@@ -97,16 +92,10 @@ def build_network(cfg: Config, part: str = 'student') -> BaseModel:
 def load_weights(
     network: BaseModel, checkpoint: str, part: str = 'student', config: Optional[str] = None
 ):
-    """Load one network's weights into it.
-
-    Args:
-        network (BaseModel): A classifier.
-        checkpoint (str): Path or URL, see :func:`part_of_state`.
-        part (str): 'student' or 'teacher'. Defaults to 'student'.
-        config (str, optional): Where the network comes from, for the message.
+    """Load one network's weights into it, from a checkpoint as in :func:`part_of_state`.
 
     Raises:
-        ConfigError: If the weights do not fit exactly; the keys are named.
+        ConfigError: If the weights do not fit exactly; the keys and the ``config`` are named.
     """
     fit_weights(network, part_of_state(checkpoint, part), checkpoint, part, config)
 
@@ -168,13 +157,7 @@ def holds_distillation(state: dict) -> bool:
 
 
 def choose_checkpoint(path: str) -> str:
-    """Find a training's checkpoint.
-
-    Args:
-        path (str): A checkpoint, which is returned unchanged, or a work folder.
-
-    Returns:
-        str: The best checkpoint of a work folder, or the last if there is no best one.
+    """Return a checkpoint as it is; of a work folder the best, or the last if there is no best.
 
     Raises:
         ConfigError: If a work folder has no checkpoint, or has best ones by several metrics.

@@ -2,18 +2,17 @@
 
 import json
 import logging
-import os
 import warnings
 from collections.abc import Sequence
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Union
 
 import torch
+from mmengine import fileio
 from mmengine.model import BaseModel
 
 from ..compat.dense import EXTRAS
-from ..errors import ConfigError
+from ..errors import ConfigError, check_installed
 
 _PACKAGES = ('onnx', 'onnxruntime', 'onnxscript')
 # Relative to the largest logit.
@@ -21,17 +20,8 @@ TOLERANCE = 1e-4
 
 
 def check_onnx_packages():
-    """Check that the packages to write and check ONNX are installed.
-
-    Raises:
-        ConfigError: If a package is missing.
-    """
-    missing = [name for name in _PACKAGES if find_spec(name) is None]
-    if missing:
-        raise ConfigError(
-            f'ONNX needs {", ".join(missing)}, not installed here: pip install "lakd_mm[onnx]", '
-            f'or pip install {" ".join(missing)}'
-        )
+    """Raise a ConfigError if a package to write and check ONNX is missing."""
+    check_installed('ONNX needs', 'onnx', dict(zip(_PACKAGES, _PACKAGES)))
 
 
 def export_onnx(
@@ -73,22 +63,14 @@ def export_onnx(
         with warnings.catch_warnings():
             warnings.simplefilter('ignore')
             logging.getLogger('torch.onnx').setLevel(logging.ERROR)
-            program = torch.onnx.export(
-                network,
-                (images,),
-                input_names=['images'],
-                output_names=['logits'],
-                dynamic_shapes=({0: torch.export.Dim('batch')},),
-                dynamo=True,
-                verbose=False,
-            )
+            options = dict(dynamic_shapes=({0: torch.export.Dim('batch')},), verbose=False)
+            names = dict(input_names=['images'], output_names=['logits'])
+            program = torch.onnx.export(network, (images,), dynamo=True, **names, **options)
     model = program.model_proto
     preprocessor = network.data_preprocessor
     facts = dict(classes=list(classes))
-    if getattr(preprocessor, '_enable_normalize', False):
-        facts.update(
-            (key, getattr(preprocessor, key).flatten().tolist()) for key in ('mean', 'std')
-        )
+    for key in ('mean', 'std') if getattr(preprocessor, '_enable_normalize', False) else ():
+        facts[key] = getattr(preprocessor, key).flatten().tolist()
     onnx.helper.set_model_props(model, {key: json.dumps(value) for key, value in facts.items()})
     written = model.SerializeToString()
     session = onnxruntime.InferenceSession(written, providers=['CPUExecutionProvider'])
@@ -100,7 +82,5 @@ def export_onnx(
             f'ONNX: the logits differ from PyTorch by {difference:.1e} of the largest, more than '
             f'{TOLERANCE:.0e}; {out} is not written'
         )
-    partial = f'{out}.partial'
-    Path(partial).write_bytes(written)
-    os.replace(partial, out)
+    fileio.put(written, out)
     return float(difference)

@@ -1,6 +1,5 @@
 """The config of a distillation's student by itself, for MMPretrain."""
 
-from collections.abc import Iterator
 from typing import Any, Optional
 
 from mmengine import hub
@@ -9,6 +8,7 @@ from mmengine.config import Config
 from ..compat.dense import EXTRAS
 from ..errors import ConfigError
 from ..models.data_preprocessor import without_crop_flip
+from ..models.nested import map_dicts
 
 # Keys that only training needs.
 _TRAINING_KEYS = {'train_cfg', 'pretrained'}
@@ -21,13 +21,8 @@ def plain_config(cfg: Config) -> Config:
 
     It needs no base config. It needs ``lakd_mm`` and MMRazor only if the student or the test data
     come from this package. Metrics from MMRazor's registry are left out, since they need the
-    distillation.
-
-    Args:
-        cfg (Config): The distillation's config.
-
-    Returns:
-        Config: A plain classifier with its data preprocessor, and the test data if there are any.
+    distillation. The config describes a plain classifier with its data preprocessor, and the test
+    data if there are any.
 
     Raises:
         ConfigError: If the model is not a distillation.
@@ -67,13 +62,10 @@ def note_on_colours(cfg: Config) -> Optional[str]:
 
 
 def image_shape(cfg: Config) -> tuple[int, int, int]:
-    """Find the shape (C, H, W) of a classifier's images.
+    """Find the shape (C, H, W) of the images of a classifier or a distillation.
 
     The size comes from the last crop or resize of the test pipeline, else from the model's
     ``input_shape``; the default is 32x32, as everywhere in this project.
-
-    Args:
-        cfg (Config): A classifier's or a distillation's config.
     """
     loader = cfg.get('test_dataloader') or cfg.get('val_dataloader') or {}
     for step in reversed(loader.get('dataset', {}).get('pipeline', [])):
@@ -149,39 +141,30 @@ def _dense_test_keys(cfg: dict) -> dict:
 
 def _without_pretrained(value: Any) -> Any:
     """Drop the checkpoints from which training started, wherever they are in the config."""
-    if isinstance(value, dict):
-        return {
-            key: _without_pretrained(item)
-            for key, item in value.items()
-            if not (key == 'init_cfg' and 'Pretrained' in str(item))
-        }
-    if isinstance(value, (list, tuple)):
-        return type(value)(map(_without_pretrained, value))
-    return value
+
+    def change(part: dict) -> dict:
+        return {k: v for k, v in part.items() if k != 'init_cfg' or 'Pretrained' not in str(v)}
+
+    return map_dicts(change, value)
 
 
 def _without_scope(value: Any, scope: str) -> Any:
     """Drop ``_scope_`` where it equals the default, and replace MMPretrain's old name."""
-    if isinstance(value, dict):
-        value = {key: _without_scope(item, scope) for key, item in value.items()}
-        if value.get('_scope_') == 'mmcls':
-            value['_scope_'] = 'mmpretrain'
-        if value.get('_scope_') == scope:
-            value.pop('_scope_')
-        if str(value.get('type')).startswith('mmcls.'):
-            value['type'] = value['type'].replace('mmcls.', 'mmpretrain.', 1)
-        return value
-    if isinstance(value, (list, tuple)):
-        return type(value)(_without_scope(item, scope) for item in value)
-    return value
+
+    def change(part: dict) -> dict:
+        if part.get('_scope_') == 'mmcls':
+            part['_scope_'] = 'mmpretrain'
+        if part.get('_scope_') == scope:
+            part.pop('_scope_')
+        if str(part.get('type')).startswith('mmcls.'):
+            part['type'] = part['type'].replace('mmcls.', 'mmpretrain.', 1)
+        return part
+
+    return map_dicts(change, value)
 
 
-def _types(value: Any) -> Iterator[str]:
-    """Yield every ``type`` in nested dicts and lists."""
-    if isinstance(value, dict):
-        if isinstance(value.get('type'), str):
-            yield value['type']
-        value = value.values()
-    if not isinstance(value, (str, bytes)) and hasattr(value, '__iter__'):
-        for item in value:
-            yield from _types(item)
+def _types(value: Any) -> list[str]:
+    """Return every ``type`` in nested dicts and lists."""
+    found: list = []
+    map_dicts(lambda part: found.append(part.get('type')) or part, value)
+    return [name for name in found if isinstance(name, str)]

@@ -1,23 +1,19 @@
 """Calibration: whether a classifier is right as often as its confidence says."""
 
 from collections.abc import Sequence
-from importlib.util import find_spec
 from typing import Any, Optional
 
 import torch
 from mmengine.evaluator import BaseMetric
 from mmrazor.registry import METRICS
 
-from ..errors import ConfigError
+from ..errors import ConfigError, check_installed
 
 
 def check_torchmetrics():
     """Raise a ConfigError if torchmetrics is not installed."""
-    if find_spec('torchmetrics') is None:
-        raise ConfigError(
-            'the calibration error needs torchmetrics, not installed here: '
-            'pip install "lakd_mm[robustness]", or pip install torchmetrics'
-        )
+    modules = {'torchmetrics': 'torchmetrics'}
+    check_installed('the calibration error needs', 'robustness', modules)
 
 
 def expected_calibration_error(
@@ -82,12 +78,7 @@ class CalibrationError(BaseMetric):
         self.bins = bins
 
     def process(self, data_batch: Any, data_samples: Sequence[dict]):
-        """Process one batch.
-
-        Args:
-            data_batch (dict): Not used.
-            data_samples (Sequence[dict]): Predictions with ``pred_score`` and ``gt_label``.
-        """
+        """Note confidences of predictions with ``pred_score`` and ``gt_label``."""
         for sample in data_samples:
             if 'pred_score' not in sample or sample['gt_label'].numel() != 1:
                 raise ConfigError(
@@ -98,11 +89,7 @@ class CalibrationError(BaseMetric):
             self.results.append((confidence.item(), label.item() == sample['gt_label'].item()))
 
     def compute_metrics(self, results: list) -> dict:
-        """Compute the reported value.
-
-        Args:
-            results (List[tuple]): For each image the confidence, and whether the class is right.
-        """
+        """Compute the error from each image's confidence, and whether its class is right."""
         confidences, correct = zip(*results) if results else ((), ())
         error = expected_calibration_error(
             torch.tensor(confidences, dtype=torch.float64), torch.tensor(correct), self.bins

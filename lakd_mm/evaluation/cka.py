@@ -100,7 +100,9 @@ class CKASums:
         if self.unbiased and n < MIN_IMAGES:
             return
         new = [n * hsic(x, y, self.unbiased)]
-        new += [n * _with_itself(grams, self.unbiased) for grams in (x, y)]
+        for grams in (x, y):
+            own = [hsic(one[None], one[None], self.unbiased).flatten() for one in grams]
+            new.append(n * torch.cat(own))
         self.sums = new if self.sums is None else [a + b for a, b in zip(self.sums, new)]
 
     def matrix(self) -> torch.Tensor:
@@ -132,8 +134,3 @@ def cka(x: torch.Tensor, y: torch.Tensor, unbiased: bool = False) -> torch.Tenso
     sums = CKASums(unbiased)
     sums.add([gram(x)], [gram(y)])
     return sums.matrix()[0, 0]
-
-
-def _with_itself(grams: torch.Tensor, unbiased: bool) -> torch.Tensor:
-    """Compute the HSIC of each Gram matrix with itself, shape (L,)."""
-    return torch.cat([hsic(one[None], one[None], unbiased).flatten() for one in grams])

@@ -16,12 +16,7 @@ from .sample_images import check_normalization
 
 
 def add_teacher_and_students(parser: ArgumentParser, required: bool) -> None:
-    """Add the options that :func:`load_teacher_and_students` takes.
-
-    Args:
-        parser (ArgumentParser): The tool's parser.
-        required (bool): Whether a student is required.
-    """
+    """Add the options that :func:`load_teacher_and_students` takes."""
     parser.add_argument('config', help="the teacher's config, or one of a distillation with it")
     parser.add_argument('checkpoint', help="the teacher's checkpoint, a path or URL")
     parser.add_argument(
@@ -36,12 +31,7 @@ def add_teacher_and_students(parser: ArgumentParser, required: bool) -> None:
 
 
 def add_test_images(parser: ArgumentParser, config: str = "the teacher's config") -> None:
-    """Add the options that choose the test images.
-
-    Args:
-        parser (ArgumentParser): The tool's parser.
-        config (str): The config with the test images, for the help.
-    """
+    """Add the options that choose the test images, which ``config`` has."""
     parser.add_argument('--seed', type=int, default=0, help='for drawing the images (default: 0)')
     parser.add_argument(
         '--cfg-options',
@@ -54,22 +44,11 @@ def add_test_images(parser: ArgumentParser, config: str = "the teacher's config"
 
 
 def add_picture(parser: ArgumentParser, out: str, along: str = '') -> None:
-    """Add the options of the picture that a tool draws.
-
-    Args:
-        parser (ArgumentParser): The tool's parser.
-        out (str): The picture's default name.
-        along (str): What else the tool writes, for the help.
-    """
-    parser.add_argument(
-        '--out', type=Path, default=Path(out), help=f'picture{along} (default: {out})'
-    )
-    parser.add_argument(
-        '--vis-backends',
-        nargs='+',
-        default=[],
-        help='more backends for it, such as TensorboardVisBackend',
-    )
+    """Add the options of the picture that a tool draws, by default to ``out``."""
+    words = f'picture{along} (default: {out})'
+    parser.add_argument('--out', type=Path, default=Path(out), help=words)
+    words = 'more backends for it, such as TensorboardVisBackend'
+    parser.add_argument('--vis-backends', nargs='+', default=[], help=words)
 
 
 def check_names(option: str, names: Sequence[str]) -> None:
@@ -79,11 +58,7 @@ def check_names(option: str, names: Sequence[str]) -> None:
 
 
 def read_test_config(config: str, options: dict) -> Config:
-    """Read the config with the test images.
-
-    Args:
-        config (str): Path or ``package::path``.
-        options (dict): The ``--cfg-options``.
+    """Read the config with the test images, changed by ``--cfg-options``.
 
     Raises:
         ConfigError: If the file does not exist, an option does not fit, or the images are absent.
@@ -96,15 +71,12 @@ def read_test_config(config: str, options: dict) -> Config:
 
 
 def load_others(models: Sequence[Sequence[str]], preprocessor, cfg: Config) -> dict[str, BaseModel]:
-    """Load networks that will see another config's test images.
+    """Load networks, by name, in eval mode on the device, that see another config's test images.
 
     Args:
         models (Sequence): Name, config and checkpoint of each; a distillation gives its student.
         preprocessor (nn.Module): The other config's; it must normalise like theirs.
         cfg (Config): The other config; its default scope is set again.
-
-    Returns:
-        Dict[str, BaseModel]: By name, in eval mode, on the device.
 
     Raises:
         ConfigError: If configs, checkpoints or data do not fit.

@@ -9,7 +9,7 @@ import torch
 
 from ..errors import ConfigError, near_names
 from .corruptions import SEVERITIES
-from .sample_images import draw
+from .sample_images import draw_indices
 
 _LABELS = 'labels'
 
@@ -73,7 +73,7 @@ class CorruptedFiles:
         """
         images = self.images[name]
         size = len(images) // len(SEVERITIES)
-        chosen = draw(size, count, seed) + (severity - 1) * size
+        chosen = draw_indices(size, count, seed) + (severity - 1) * size
         for index in chosen.split(batch_size):
             batch = torch.from_numpy(np.asarray(images[index.numpy()]))
             yield batch.permute(0, 3, 1, 2), self.labels[index]

@@ -38,12 +38,10 @@ SEVERITIES = (1, 2, 3, 4, 5)
 
 
 class Corruption(NamedTuple):
-    """A kind of corruption.
+    """A kind of corruption, and its levels of severities 1 to 5.
 
-    Attributes:
-        apply (Callable): Takes an image (H, W, C), uint8, RGB; a level; the shorter side divided by
-            32; and a random generator. Returns the image, uint8 or float.
-        levels (Tuple[float, ...]): Levels of severities 1 to 5.
+    ``apply`` takes an image (H, W, C), uint8, RGB; a level; the shorter side divided by 32; and a
+    random generator. It returns the image, uint8 or float.
     """
 
     apply: Callable
@@ -87,17 +85,7 @@ def corrupt(image: np.ndarray, name: str, severity: int, seed: int = 0) -> np.nd
 
 
 def corrupt_batch(images: torch.Tensor, name: str, severity: int, seed: int = 0) -> torch.Tensor:
-    """Corrupt each image of a batch, see :func:`corrupt`.
-
-    Args:
-        images (torch.Tensor): Shape (N, C, H, W), uint8; RGB if C is 3.
-        name (str): One of :data:`CORRUPTIONS`.
-        severity (int): 1 to 5.
-        seed (int): Seed of the random numbers. Defaults to 0.
-
-    Returns:
-        torch.Tensor: The same shape, type and device.
-    """
+    """Corrupt each image of a batch (N, C, H, W) on its device, see :func:`corrupt`."""
     arrays = images.permute(0, 2, 3, 1).cpu().numpy()
     corrupted = np.stack([corrupt(array, name, severity, seed) for array in arrays])
     return torch.from_numpy(corrupted).permute(0, 3, 1, 2).to(images.device)
@@ -144,20 +132,13 @@ class Corrupt(BaseTransform):
     def __init__(self, name: str, severity: int, seed: int = 0, channel_order: str = 'bgr'):
         check_corruption(name, severity, seed)
         if channel_order not in ('bgr', 'rgb'):
-            raise ConfigError(
-                f"Corrupt: channel_order={channel_order!r} is neither 'bgr' nor 'rgb'"
-            )
-        self.name = name
-        self.severity = severity
-        self.seed = seed
+            message = f"Corrupt: channel_order={channel_order!r} is neither 'bgr' nor 'rgb'"
+            raise ConfigError(message)
+        self.name, self.severity, self.seed = name, severity, seed
         self.channel_order = channel_order
 
     def transform(self, results: dict) -> dict:
-        """Corrupt ``img``.
-
-        Args:
-            results (dict): With ``img``, shape (H, W, C), uint8.
-        """
+        """Corrupt ``img``, shape (H, W, C), uint8."""
         image = results['img']
         flip = self.channel_order == 'bgr' and image.shape[2] == 3
         image = image[..., ::-1] if flip else image

@@ -42,11 +42,8 @@ def cost(network: BaseModel, image_shape: Sequence[int]) -> dict[str, int]:
         logger.setLevel(level)
     file = io.BytesIO()
     torch.save(network.state_dict(), file)
-    return dict(
-        parameters=sum(parameter.numel() for parameter in network.parameters()),
-        macs=int(found['flops']),
-        bytes=file.getbuffer().nbytes,
-    )
+    parameters = sum(parameter.numel() for parameter in network.parameters())
+    return dict(parameters=parameters, macs=int(found['flops']), bytes=file.getbuffer().nbytes)
 
 
 @torch.inference_mode()

@@ -1,6 +1,7 @@
 """Outputs of layers, recorded without changing the network."""
 
 from collections.abc import Sequence
+from contextlib import ExitStack
 from functools import partial
 from typing import Any, Callable
 
@@ -37,26 +38,19 @@ def record(
         ConfigError: If a layer does not run, or has no tensor.
     """
     results = {}
-    handles = []
 
     def keep(layer, module, args, output=None):
         tensors = tensors_in(args if layer.startswith(_INPUT) else output)
         if tensors:
             results[layer] = function(tensors[-1])
 
-    try:
+    with ExitStack() as hooks, torch.no_grad():
         for layer in layers:
-            if layer.startswith(_INPUT):
-                module = network.get_submodule(layer[len(_INPUT) :])
-                handles.append(module.register_forward_pre_hook(partial(keep, layer)))
-            else:
-                module = network.get_submodule(layer)
-                handles.append(module.register_forward_hook(partial(keep, layer)))
-        with torch.no_grad():
-            network(images, mode='tensor')
-    finally:
-        for handle in handles:
-            handle.remove()
+            module = network.get_submodule(layer.removeprefix(_INPUT))
+            before = layer.startswith(_INPUT)
+            add = module.register_forward_pre_hook if before else module.register_forward_hook
+            hooks.enter_context(add(partial(keep, layer)))
+        network(images, mode='tensor')
     absent = [layer for layer in layers if layer not in results]
     if absent:
         raise ConfigError(
@@ -81,6 +75,6 @@ def stem_and_blocks(network: nn.Module) -> list[str]:
     return [_INPUT + blocks[0], *blocks]
 
 
-def label(layer: str) -> str:
+def layer_label(layer: str) -> str:
     """Return a layer's name for people: 'stem', or the module's name within the backbone."""
     return 'stem' if layer.startswith(_INPUT) else layer.removeprefix('backbone.')

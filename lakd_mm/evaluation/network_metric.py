@@ -47,9 +47,8 @@ class NetworkMetric(BaseMetric):
         self.model: Optional[BaseModel] = None
         self.teacher: Optional[BaseModel] = None
         self.data_preprocessor = None
-        given = dict(
-            teacher=teacher, teacher_ckpt=teacher_ckpt, data_preprocessor=data_preprocessor
-        )
+        given = dict(teacher=teacher, teacher_ckpt=teacher_ckpt)
+        given['data_preprocessor'] = data_preprocessor
         if isinstance(teacher, BaseModel):
             given.pop('teacher_ckpt')
         absent = [key for key, value in given.items() if value is None]
@@ -100,11 +99,7 @@ class NetworkMetric(BaseMetric):
             )
 
     def prepare(self, data_batch: Any) -> torch.Tensor:
-        """Prepare the images of a batch for the networks, shape (N, C, H, W).
-
-        Args:
-            data_batch (dict): A batch from the data loader.
-        """
+        """Prepare the images of a batch for the networks, shape (N, C, H, W)."""
         if not isinstance(data_batch, dict) or 'inputs' not in data_batch:
             raise ConfigError(
                 f'{self.name} runs networks on the images, but the batch is a '
@@ -115,15 +110,7 @@ class NetworkMetric(BaseMetric):
 
 
 def sample_indices(data_samples: list, name: str) -> list[int]:
-    """Return the index of each image in its data set.
-
-    Args:
-        data_samples (List[dict]): Samples with ``sample_idx``.
-        name (str): The metric that needs it, for the message.
-
-    Raises:
-        ConfigError: If a sample has no index.
-    """
+    """Return the index of each image in its data set; a ConfigError for ``name`` without one."""
     indices = [sample.get('sample_idx') for sample in data_samples]
     if None in indices:
         raise ConfigError(

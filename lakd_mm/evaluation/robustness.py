@@ -1,6 +1,7 @@
 """Accuracy and calibration of several networks on the same corrupted images."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from statistics import fmean
 from typing import NamedTuple, Optional
 
 import torch
@@ -21,12 +22,7 @@ Errors = Mapping[str, Sequence[float]]
 
 
 class Score(NamedTuple):
-    """Results of a network on a set of images.
-
-    Attributes:
-        top1 (float): Accuracy in percent.
-        ece (float): Expected calibration error in percent.
-    """
+    """Accuracy and expected calibration error of a network on a set of images, in percent."""
 
     top1: float
     ece: float
@@ -120,7 +116,7 @@ def scores(
             confidences, classes = probabilities.max(dim=1)
             found[name].setdefault(key, []).append(torch.stack([confidences, classes == labels]))
     return {
-        name: {key: _score(torch.cat(parts, dim=1).cpu()) for key, parts in sets.items()}
+        name: {key: _score(*torch.cat(parts, dim=1).cpu()) for key, parts in sets.items()}
         for name, sets in found.items()
     }
 
@@ -135,16 +131,13 @@ def errors_of(sets: Mapping[Key, Score]) -> dict[str, list[float]]:
 
 
 def mean_corruption_error(errors: Errors) -> float:
-    """Compute the mean error over corruptions and severities, in percent ("unnormalised mCE").
+    """Compute ``mean over c of mean over s of E_{s,c}``, in percent ("unnormalised mCE").
 
     Args:
         errors (Mapping[str, Sequence[float]]): By corruption, the errors E_{s,c} in percent, one
             for each severity.
-
-    Returns:
-        float: ``mean over c of mean over s of E_{s,c}``.
     """
-    return _mean([_mean(of_severities) for of_severities in errors.values()])
+    return fmean(fmean(of_severities) for of_severities in errors.values())
 
 
 def corruption_error_against(errors: Errors, reference: Errors) -> float:
@@ -163,19 +156,13 @@ def corruption_error_against(errors: Errors, reference: Errors) -> float:
         float: ``100 * mean over c of (sum over s of E_{s,c} / sum over s of E_{s,c}^reference)``;
         not a number if the reference makes no mistake in a corruption.
     """
-    return 100 * _mean(
-        [
-            sum(of_severities) / sum(reference[name]) if any(reference[name]) else float('nan')
-            for name, of_severities in errors.items()
-        ]
-    )
+    ratios = [
+        sum(of_severities) / sum(reference[name]) if any(reference[name]) else float('nan')
+        for name, of_severities in errors.items()
+    ]
+    return 100 * fmean(ratios)
 
 
-def _score(results: torch.Tensor) -> Score:
-    confidences, correct = results
+def _score(confidences: torch.Tensor, correct: torch.Tensor) -> Score:
     ece = expected_calibration_error(confidences, correct)
     return Score(100 * correct.mean().item(), 100 * ece)
-
-
-def _mean(values: Sequence[float]) -> float:
-    return sum(values) / len(values)

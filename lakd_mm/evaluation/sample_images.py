@@ -32,7 +32,7 @@ def sample_images(cfg: Config, count: int, batch_size: int = 250, seed: int = 0)
         raise ConfigError(f'{count} images in batches of {batch_size}: both must be positive')
     options = copy.deepcopy(cfg.test_dataloader)
     dataset = DATASETS.build(options.pop('dataset'))
-    chosen = draw(len(dataset), count, seed)
+    chosen = draw_indices(len(dataset), count, seed)
     options.pop('batch_sampler', None)
     options.update(
         dataset=Subset(dataset, chosen.tolist()),
@@ -45,24 +45,17 @@ def sample_images(cfg: Config, count: int, batch_size: int = 250, seed: int = 0)
     return Runner.build_dataloader(options)
 
 
-def draw(size: int, count: int, seed: int = 0) -> torch.Tensor:
+def draw_indices(size: int, count: int, seed: int = 0) -> torch.Tensor:
     """Draw ``count`` of ``size`` indices in ascending order; all of them, if there are fewer."""
     generator = torch.Generator().manual_seed(seed)
     return torch.randperm(size, generator=generator)[:count].sort().values
 
 
 def class_names(loader: DataLoader, networks: Mapping[str, nn.Module]) -> list[str]:
-    """Return the names of the test images' classes, which all networks must have.
-
-    Args:
-        loader (DataLoader): From :func:`sample_images`.
-        networks (Mapping[str, nn.Module]): Classifiers by name.
-
-    Returns:
-        List[str]: The data set's names, or numbers if it has none.
+    """Return the names of the test images' classes, or numbers if the data set has none.
 
     Raises:
-        ConfigError: If a network has another number of classes.
+        ConfigError: If one of the networks, by name, has another number of classes.
     """
     numbers = {name: network.head.num_classes for name, network in networks.items()}
     classes = getattr(loader.dataset.dataset, 'metainfo', {}).get('classes')
@@ -77,15 +70,10 @@ def class_names(loader: DataLoader, networks: Mapping[str, nn.Module]) -> list[s
 
 
 def check_normalization(preprocessor: nn.Module, other: nn.Module, name: str):
-    """Raise unless two data preprocessors normalise equally; the order of channels may differ.
+    """Raise a ConfigError unless two data preprocessors have the same mean and deviation.
 
-    Args:
-        preprocessor (nn.Module): Preprocessor of the config that the images come from.
-        other (nn.Module): Preprocessor of a network that gets these images.
-        name (str): That network's name, for the message.
-
-    Raises:
-        ConfigError: If their means or standard deviations differ.
+    The order of channels may differ. ``other`` is that of the network ``name``, which gets the
+    images of ``preprocessor``.
     """
 
     def numbers(module: nn.Module) -> list[list[float]]:

@@ -25,13 +25,9 @@ _KEY = f'{TapDistances.default_prefix}/'
 
 
 def logged_distances(work_dir: Path) -> Curves:
-    """Read what :class:`TapDistances` logged in a work folder.
+    """Read what :class:`TapDistances` logged in a work folder, by tap and epoch.
 
-    Args:
-        work_dir (Path): The folder; if several runs are in it, later ones override earlier ones.
-
-    Returns:
-        Dict[str, Dict[int, float]]: By tap and epoch; empty if nothing was logged.
+    If several runs are in the folder, later ones override earlier ones.
     """
     found: Curves = {}
     for path in sorted(work_dir.glob('*/vis_data/scalars.json')):

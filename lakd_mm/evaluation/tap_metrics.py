@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from typing import Any, Optional
 
 import torch
-import torch.nn as nn
 from mmengine.model import BaseModel
 from mmrazor.registry import METRICS
 
@@ -53,7 +52,8 @@ class TapMetric(NetworkMetric):
         super().use_model(model, batch)
         student = getattr(model, 'student', model)
         own = getattr(student, 'tap_names', None), getattr(model, 'teacher_tap_names', None)
-        self.student = student.architecture if _is_wrapper(student) else student
+        wrapped = isinstance(student, GradientDetachStudent)
+        self.student = student.architecture if wrapped else student
         names = []
         for part, taps, default in zip(('student', 'teacher'), self.taps, own):
             network = getattr(self, part)
@@ -64,32 +64,26 @@ class TapMetric(NetworkMetric):
                     raise ConfigError(f'{key}: {part} has no stages; name the modules to compare')
             names.append(resolve_taps(network, taps, key))
         if len(names[0]) != len(names[1]):
+            counts = ' and '.join(f'{len(taps)} ({", ".join(taps)})' for taps in names)
             raise ConfigError(
-                f'{self.name}: student_taps and teacher_taps must pair up, but there are '
-                f'{len(names[0])} ({", ".join(names[0])}) and {len(names[1])} '
-                f'({", ".join(names[1])})'
+                f'{self.name}: student_taps and teacher_taps must pair up, but there are {counts}'
             )
         self.pairs = list(zip(*names))
-        training = self.student.training, self.teacher.training
-        self.student.eval()
-        self.teacher.eval()
+        modes = {network: network.training for network in (self.student, self.teacher)}
         try:
+            for network in modes:
+                network.eval()
             features = self.record(self.prepare(batch))
         finally:
-            self.student.train(training[0])
-            self.teacher.train(training[1])
+            for network, training in modes.items():
+                network.train(training)
         self.check(features)
 
     def check(self, features: list):
         """Raise a ConfigError if the features, a pair for each tap, cannot be compared."""
 
     def process(self, data_batch: Any, data_samples: Sequence[dict]):
-        """Process one batch.
-
-        Args:
-            data_batch (dict): A batch from the data loader.
-            data_samples (Sequence[dict]): The student's predictions.
-        """
+        """Compare the networks on a batch of the data loader."""
         if not self.pairs:
             raise ConfigError(
                 f'{self.name} needs the networks, but has none. Add '
@@ -104,11 +98,8 @@ class TapMetric(NetworkMetric):
 
     def record(self, images: torch.Tensor) -> list[tuple[torch.Tensor, torch.Tensor]]:
         """Record the features of the student and of the teacher at each tap."""
-        recorded = [
-            record(network, names, images).values()
-            for network, names in zip((self.student, self.teacher), zip(*self.pairs))
-        ]
-        return list(zip(*recorded))
+        sides = zip((self.student, self.teacher), zip(*self.pairs))
+        return list(zip(*(record(network, names, images).values() for network, names in sides)))
 
     def measure(self, features: list[tuple[torch.Tensor, torch.Tensor]]) -> list:
         """Turn features into results that can be collected from several processes."""
@@ -152,11 +143,7 @@ class TapDistances(TapMetric):
         return torch.stack(squares, 1).tolist()
 
     def compute_metrics(self, results: list) -> dict:
-        """Average over images.
-
-        Args:
-            results (List[List[float]]): One number for each tap, for each image.
-        """
+        """Average the numbers of each image, one for each tap."""
         means = torch.tensor(results, dtype=torch.double).mean(0)
         return {f'tap{i + 1}': value for i, value in enumerate(means.tolist())}
 
@@ -185,16 +172,8 @@ class TapCKA(TapMetric):
         return [sums]
 
     def compute_metrics(self, results: list) -> dict:
-        """Sum over batches, then divide.
-
-        Args:
-            results (List[List[List[float]]]): Three sums for each tap, for each batch.
-        """
+        """Add up the three sums of each tap over batches, then divide."""
         if not results:
             raise ConfigError(f'{self.name}: no batch had {MIN_IMAGES} images; lower every')
         xy, xx, yy = torch.tensor(results, dtype=torch.double).sum(0).T
         return {f'tap{i + 1}': v for i, v in enumerate((xy / (xx * yy).sqrt()).tolist())}
-
-
-def _is_wrapper(student: nn.Module) -> bool:
-    return isinstance(student, GradientDetachStudent)

@@ -32,31 +32,18 @@ class TeacherPredictionMetric(NetworkMetric):
         _KNOWN.pop(self.teacher, None)
 
     def process(self, data_batch: Any, data_samples: Sequence[dict]):
-        """Process one batch.
-
-        Args:
-            data_batch (dict): A batch from the data loader.
-            data_samples (Sequence[dict]): The student's predictions.
-        """
+        """Note the three classes of each image of a batch."""
         self.check_teacher()
-        student = torch.stack(
-            [
-                sample['pred_label'].flatten()[0]
-                if 'pred_label' in sample
-                else sample['pred_score'].argmax()
-                for sample in data_samples
-            ]
-        )
+        student = [
+            s['pred_label'].flatten()[0] if 'pred_label' in s else s['pred_score'].argmax()
+            for s in data_samples
+        ]
         truth = torch.cat([sample['gt_label'] for sample in data_samples])
         teacher = self._predict_or_remember(data_batch, data_samples)
-        self.results.extend(zip(student.tolist(), teacher, truth.tolist()))
+        self.results.extend(zip(torch.stack(student).tolist(), teacher, truth.tolist()))
 
     def compute_metrics(self, results: list) -> dict:
-        """Compute the reported values.
-
-        Args:
-            results (List[tuple]): The student's, the teacher's and the true class of each image.
-        """
+        """Compare the student's, the teacher's and the true class of each image."""
         return self.compare(*torch.tensor(results, dtype=torch.long).reshape(-1, 3).T)
 
     def compare(self, student: torch.Tensor, teacher: torch.Tensor, truth: torch.Tensor) -> dict:
@@ -67,7 +54,9 @@ class TeacherPredictionMetric(NetworkMetric):
         if any(parameter.requires_grad for parameter in self.teacher.parameters()):
             return self._predict(data_batch)
         indices = sample_indices(data_samples, self.name)
-        keys = list(zip(indices, _sums(data_batch['inputs'])))
+        # The images are one tensor or a list.
+        sums = [image.sum().item() for image in data_batch['inputs']]
+        keys = list(zip(indices, sums))
         known = _KNOWN.setdefault(self.teacher, {})
         if not known.keys() >= set(keys):
             known.update(zip(keys, self._predict(data_batch)))
@@ -133,10 +122,3 @@ class TeacherAgreement(TeacherPredictionMetric):
             agreement=100 * (student == teacher).double().mean().item(),
             top1=100 * (teacher == truth).double().mean().item(),
         )
-
-
-def _sums(images: Any) -> list:
-    """Sum the pixels of each image of a batch, which is one tensor or a list."""
-    if isinstance(images, torch.Tensor):
-        return images.flatten(1).sum(1).tolist()
-    return [image.sum().item() for image in images]

@@ -101,7 +101,8 @@ class CropFlipDataPreprocessor(ClsDataPreprocessor):
         **kwargs: Arguments of MMPretrain's ``ClsDataPreprocessor``.
 
     Raises:
-        ConfigError: If images differ in size, ``pad_value`` would be ignored, or ``num_views`` is not positive.
+        ConfigError: If images of a batch differ in size, ``pad_value`` would be ignored, or
+            ``num_views`` is not positive.
     """
 
     def __init__(
@@ -126,14 +127,11 @@ class CropFlipDataPreprocessor(ClsDataPreprocessor):
         self.num_views = num_views
 
     def forward(self, data: dict, training: bool = False) -> dict:
-        """Augment a training batch, and normalise any batch.
+        """Normalise a batch, and augment it in training.
 
         Args:
             data (dict): ``inputs``, shape (N, C, H, W), and ``data_samples``.
             training (bool): Whether to augment. Defaults to False.
-
-        Returns:
-            dict: The same, with float inputs on the model's device.
         """
         inputs = self.cast_data(data['inputs'])
         if not isinstance(inputs, torch.Tensor):

@@ -1,4 +1,4 @@
-"""Tensors in nested tuples, lists and dicts."""
+"""Tensors, and dicts, in nested tuples, lists and dicts."""
 
 from collections.abc import Callable
 from functools import partial
@@ -26,6 +26,15 @@ def map_tensors(function: Callable[[torch.Tensor], torch.Tensor], values: Any) -
         return {key: map_tensors(function, value) for key, value in values.items()}
     if isinstance(values, (tuple, list)):
         return type(values)(map_tensors(function, value) for value in values)
+    return values
+
+
+def map_dicts(change: Callable[[dict], dict], values: Any) -> Any:
+    """Apply a function to every dict in nested tuples, lists and dicts, the innermost first."""
+    if isinstance(values, dict):
+        return change({key: map_dicts(change, value) for key, value in values.items()})
+    if isinstance(values, (list, tuple)):
+        return type(values)(map_dicts(change, value) for value in values)
     return values
 
 

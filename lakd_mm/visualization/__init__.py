@@ -3,13 +3,3 @@
 from .attention_maps import attention_figure
 from .backend import PictureVisBackend
 from .figures import cka_heat_map, curves, figure_to_array, make_visualizer, save_figure
-
-__all__ = [
-    'PictureVisBackend',
-    'attention_figure',
-    'cka_heat_map',
-    'curves',
-    'figure_to_array',
-    'make_visualizer',
-    'save_figure',
-]

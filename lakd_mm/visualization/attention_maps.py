@@ -1,15 +1,14 @@
 """Attention maps over test images, with several networks side by side."""
 
 import textwrap
-from collections.abc import Collection, Mapping, Sequence
-from importlib.util import find_spec
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Optional
 
 import numpy as np
 import torch
 from torch import nn
 
-from ..errors import ConfigError
+from ..errors import ConfigError, check_installed
 from ..evaluation.features import record
 from ..models.connectors import CAMConnector
 from ..models.losses import NDAMFeatureLoss
@@ -134,16 +133,8 @@ def grad_cam_maps(
 
 
 def check_grad_cam():
-    """Check that the library grad-cam is installed.
-
-    Raises:
-        ConfigError: If it is not.
-    """
-    if find_spec('pytorch_grad_cam') is None:
-        raise ConfigError(
-            'Grad-CAM needs the library grad-cam, not installed here: pip install '
-            '"lakd_mm[figures]", or pip install grad-cam'
-        )
+    """Raise a ConfigError if the library grad-cam is not installed."""
+    check_installed('Grad-CAM needs the library', 'figures', {'pytorch_grad_cam': 'grad-cam'})
 
 
 def attention_figure(
@@ -175,14 +166,10 @@ def attention_figure(
     widths = [1.0]
     for _, columns in groups:
         widths += [0.12, *[1.0] * len(columns)]
-    rows = len(images)
-    figure = Figure(
-        figsize=(0.9 + _CELL * sum(widths), 1.0 + 1.14 * _CELL * rows),
-        dpi=150,
-        layout='compressed',
-    )
+    inches = (0.9 + _CELL * sum(widths), 1.0 + 1.14 * _CELL * len(images))
+    figure = Figure(figsize=inches, dpi=150, layout='compressed')
     figure.get_layout_engine().set(w_pad=0.02, h_pad=0.03, wspace=0.0, hspace=0.0)
-    grid = figure.add_gridspec(rows, len(widths), width_ratios=widths)
+    grid = figure.add_gridspec(len(images), len(widths), width_ratios=widths)
     for i, name in enumerate(names):
         panel = _panel(figure, grid[i, 0], 'input' if i == 0 else '')
         panel.imshow(images[i], interpolation='nearest')
@@ -192,7 +179,10 @@ def attention_figure(
     extent = (0, images.shape[2], images.shape[1], 0)
     drawn, column = [], 1
     for label, columns in groups:
-        low, high = _range(columns.values()) if shared else (0.0, 1.0)
+        low, high = 0.0, 1.0
+        if shared:
+            low = min(maps.min() for maps in columns.values())
+            high = max(maps.max() for maps in columns.values())
         panels = []
         for title, maps in columns.items():
             column += 1
@@ -235,10 +225,6 @@ def _panel(figure: 'Figure', cell, title: str) -> 'Axes':
     return panel
 
 
-def _range(maps: Collection[np.ndarray]) -> tuple[float, float]:
-    return min(float(m.min()) for m in maps), max(float(m.max()) for m in maps)
-
-
 def _over_own_range(map_: np.ndarray) -> np.ndarray:
     """Scale to 0 … 1; a map without variation becomes 0."""
     low, high = map_.min(), map_.max()
@@ -248,8 +234,7 @@ def _over_own_range(map_: np.ndarray) -> np.ndarray:
 def _colour_bar(
     figure: 'Figure', image: 'AxesImage', panels: Sequence['Axes'], label: str, columns: int
 ):
-    bar = figure.colorbar(
-        image, ax=panels, location='bottom', pad=0.02, fraction=0.03, shrink=0.8, aspect=9 * columns
-    )
+    size = dict(pad=0.02, fraction=0.03, shrink=0.8, aspect=9 * columns)
+    bar = figure.colorbar(image, ax=panels, location='bottom', **size)
     bar.set_label(label, fontsize=7)
     bar.ax.tick_params(labelsize=7)

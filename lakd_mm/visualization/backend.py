@@ -24,17 +24,7 @@ class PictureVisBackend(LocalVisBackend):
 
     @force_init_env
     def add_image(self, name: str, image: np.ndarray, step: int = 0, **kwargs) -> None:
-        """Write a picture, and replace an earlier one of this name.
-
-        Args:
-            name (str): File name without suffix.
-            image (np.ndarray): Shape (H, W, 3), uint8, RGB.
-            step (int): Not used.
-            **kwargs: Not used.
-
-        Raises:
-            OSError: If the file cannot be written.
-        """
+        """Write a picture (H, W, 3), uint8, RGB, in place of an earlier one; or an OSError."""
         path = osp.join(self._save_dir, f'{name}.png')
         os.makedirs(osp.dirname(path) or '.', exist_ok=True)
         if not cv2.imwrite(path, cv2.cvtColor(image, cv2.COLOR_RGB2BGR)):

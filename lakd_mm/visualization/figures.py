@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 # How many names of layers fit along an axis without touching.
 _MAX_TICKS = 14
+_MAX_COLUMNS = 4
 
 
 def cka_heat_map(
@@ -35,33 +36,19 @@ def cka_heat_map(
     Returns:
         Figure: One panel for each student, with one colour scale from 0 to 1.
     """
-    from matplotlib.figure import Figure
-
-    columns = min(len(matrices), 4)
-    rows = math.ceil(len(matrices) / columns)
-    figure = Figure(figsize=(1.2 + 2.9 * columns, 0.4 + 3.6 * rows), dpi=150, layout='constrained')
-    panels = figure.subplots(rows, columns, sharey=True, squeeze=False)
+    figure, panels = _grid(len(matrices), (2.9, 3.6), (1.2, 0.4, 0.0), share_y=True)
+    style = dict(cmap='magma', origin='lower', aspect='auto', interpolation='none')
     image = None
     for panel, (name, matrix) in zip(panels.flat, matrices.items()):
         matrix = np.ma.masked_invalid(np.asarray(matrix, dtype=float)).T
         panel.set_facecolor('0.8')
-        image = panel.imshow(
-            matrix,
-            vmin=0,
-            vmax=1,
-            cmap='magma',
-            origin='lower',
-            aspect='auto',
-            interpolation='none',
-        )
+        image = panel.imshow(matrix, vmin=0, vmax=1, **style)
         panel.set_title(name, fontsize=10)
         _name_ticks(panel.xaxis, student_layers[name], rotation=90)
         panel.set_xlabel('student', fontsize=9)
     for panel in panels[:, 0]:
         _name_ticks(panel.yaxis, teacher_layers)
         panel.set_ylabel(teacher_name, fontsize=9)
-    for panel in panels.flat[len(matrices) :]:
-        panel.set_visible(False)
     bar = figure.colorbar(image, ax=panels, label='CKA', shrink=0.9)
     bar.ax.tick_params(labelsize=8)
     return figure
@@ -85,19 +72,14 @@ def curves(
     Returns:
         Figure: The panels, with one legend under them.
     """
-    from matplotlib.figure import Figure
     from matplotlib.ticker import MaxNLocator
 
     names = list(dict.fromkeys(name for panel in panels.values() for name in panel))
-    columns = min(len(panels), 4)
-    rows = math.ceil(len(panels) / columns)
-    width = 0.6 + 3.1 * columns
     # Width of a legend entry in inches, from the longest name.
     entry = 0.7 + 0.07 * max(map(len, names))
-    entries = max(1, min(len(names), 5, int(width / entry)))
-    height = 0.4 + 2.6 * rows + 0.2 * math.ceil(len(names) / entries)
-    figure = Figure(figsize=(width, height), dpi=150, layout='constrained')
-    axes = figure.subplots(rows, columns, squeeze=False, sharey=share_y)
+    entries = max(1, min(len(names), 5, int((0.6 + 3.1 * min(len(panels), _MAX_COLUMNS)) / entry)))
+    around = (0.6, 0.4, 0.2 * math.ceil(len(names) / entries))
+    figure, axes = _grid(len(panels), (3.1, 2.6), around, share_y)
     handles = {}
     for axis, (title, lines) in zip(axes.flat, panels.items()):
         axis.set_title(title, fontsize=10)
@@ -117,17 +99,26 @@ def curves(
         axis.set_ylim(bottom=0)
     for axis in axes[:, 0]:
         axis.set_ylabel(y_label, fontsize=9)
-    for axis in axes.flat[len(panels) :]:
-        axis.set_visible(False)
-    figure.legend(
-        [handles[name] for name in names],
-        names,
-        loc='outside lower center',
-        ncols=entries,
-        frameon=False,
-        fontsize=9,
-    )
+    style = dict(loc='outside lower center', frameon=False, fontsize=9)
+    figure.legend([handles[name] for name in names], names, ncols=entries, **style)
     return figure
+
+
+def _grid(
+    count: int, size: tuple[float, float], around: tuple[float, float, float], share_y: bool
+) -> tuple['Figure', np.ndarray]:
+    """Make panels of a size (inches) in rows, with space beside, above and below them."""
+    from matplotlib.figure import Figure
+
+    columns = min(count, _MAX_COLUMNS)
+    rows = math.ceil(count / columns)
+    beside, above, below = around
+    inches = (beside + size[0] * columns, above + size[1] * rows + below)
+    figure = Figure(figsize=inches, dpi=150, layout='constrained')
+    panels = figure.subplots(rows, columns, sharey=share_y, squeeze=False)
+    for panel in panels.flat[count:]:
+        panel.set_visible(False)
+    return figure, panels
 
 
 def figure_to_array(figure: 'Figure') -> np.ndarray:
@@ -167,13 +158,7 @@ def make_visualizer(path: Union[str, Path], vis_backends: Sequence[str] = ()) ->
 
 
 def save_figure(figure: 'Figure', path: Union[str, Path], visualizer: Optional[Visualizer] = None):
-    """Pass a figure to MMEngine's visualizer, which writes it as PNG.
-
-    Args:
-        figure (Figure): The figure.
-        path (str | Path): File to write, ``….png``.
-        visualizer (Visualizer, optional): From :func:`make_visualizer`; it is closed.
-    """
+    """Have a visualizer, of :func:`make_visualizer`, write a figure as ``….png``; close it."""
     visualizer = visualizer or make_visualizer(path)
     visualizer.add_image(Path(path).stem, figure_to_array(figure))
     visualizer.close()

@@ -2,13 +2,14 @@
 
 import importlib.util
 import re
+import sys
 
 import pytest
 from mmengine.config import Config
 from mmengine.model import BaseModule
 from mmrazor.registry import MODELS
 
-from lakd_mm.compat import dense, mmdet, mmseg
+from lakd_mm.compat import dense
 from lakd_mm.errors import ConfigError
 
 FOUND = importlib.util.find_spec
@@ -84,10 +85,9 @@ def test_what_is_there_is_let_through(installed):
         dense.check_dense_package('mmseg', 'it')
 
 
-@pytest.mark.parametrize('repair', [mmdet, mmseg])
-def test_train_returns_the_module(monkeypatch, repair):
+@pytest.mark.parametrize('package', dense.EXTRAS)
+def test_train_returns_the_module(monkeypatch, package):
     """A class that is defined as theirs are; nothing happens to it where they are not installed."""
-    package = repair.__name__.rpartition('.')[2]
 
     class Net(BaseModule):
         __module__ = f'{package}.models.net'
@@ -95,10 +95,10 @@ def test_train_returns_the_module(monkeypatch, repair):
         def train(self, mode=True):
             super().train(mode)
 
-    monkeypatch.delitem(repair.sys.modules, package, raising=False)
-    repair.apply()
+    monkeypatch.delitem(sys.modules, package, raising=False)
+    dense.apply()
     assert Net().eval() is None
-    monkeypatch.setitem(repair.sys.modules, package, repair)
-    repair.apply()
+    monkeypatch.setitem(sys.modules, package, dense)
+    dense.apply()
     net = Net()
     assert net.eval() is net and not net.training

@@ -325,7 +325,7 @@ def test_onnx_that_computes_something_else_is_not_written(tmp_path):
 
 
 def test_missing_packages_are_named(monkeypatch):
-    monkeypatch.setattr('lakd_mm.engine.onnx_export.find_spec', {'onnx': 1}.get)
+    monkeypatch.setattr('lakd_mm.errors.find_spec', {'onnx': 1}.get)
     with pytest.raises(ConfigError, match=r'needs onnxruntime, onnxscript, .*lakd_mm\[onnx\]'):
         check_onnx_packages()
 

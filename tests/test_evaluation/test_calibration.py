@@ -82,6 +82,6 @@ def test_mistakes(monkeypatch):
         metric.process({}, [dict(gt_label=torch.tensor([1]), pred_label=torch.tensor([1]))])
     with pytest.raises(ConfigError, match='bins=0 is not a positive'):
         METRICS.build(dict(type='mmrazor.CalibrationError', bins=0))
-    monkeypatch.setattr('lakd_mm.evaluation.calibration.find_spec', lambda name: None)
+    monkeypatch.setattr('lakd_mm.errors.find_spec', lambda name: None)
     with pytest.raises(ConfigError, match='or pip install torchmetrics'):
         METRICS.build(dict(type='mmrazor.CalibrationError'))

@@ -4,7 +4,7 @@ import torch
 
 from lakd_mm.errors import ConfigError
 from lakd_mm.evaluation.corrupted_files import CorruptedFiles
-from lakd_mm.evaluation.sample_images import draw
+from lakd_mm.evaluation.sample_images import draw_indices
 
 SIZE = 7
 
@@ -24,7 +24,7 @@ def folder(tmp_path):
 def test_batches(folder):
     files = CorruptedFiles(folder)
     assert files.names == ['fog', 'snow']
-    chosen = draw(SIZE, 5, seed=3)
+    chosen = draw_indices(SIZE, 5, seed=3)
     batches = list(files.batches('fog', 4, count=5, batch_size=2, seed=3))
     assert [len(images) for images, _ in batches] == [2, 2, 1]
     images, labels = (torch.cat(parts) for parts in zip(*batches))

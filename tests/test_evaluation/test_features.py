@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from lakd_mm.errors import ConfigError
-from lakd_mm.evaluation.features import label, record, stem_and_blocks
+from lakd_mm.evaluation.features import layer_label, record, stem_and_blocks
 
 
 @pytest.fixture
@@ -42,7 +42,7 @@ def test_layers_that_do_not_run(resnet, images):
 def test_stem_and_blocks(resnet):
     network = resnet(14)
     layers = stem_and_blocks(network)
-    assert [label(layer) for layer in layers] == [
+    assert [layer_label(layer) for layer in layers] == [
         'stem',
         *(f'layer{s}.{b}' for s in (1, 2, 3) for b in (0, 1)),
     ]

@@ -9,23 +9,12 @@ import pytest
 import torch
 from mmengine.runner import save_checkpoint
 from mmrazor.registry import MODELS
-from networks import cifar_resnet_cfg, cifar_wrn_cfg
+from networks import LAKD_CONFIG, cifar_resnet_cfg, cifar_wrn_cfg
 
 import lakd_mm  # noqa: F401
 
-CONFIG = """
-_base_ = '{root}/configs/lakd/lakd_r32_r14_digits.py'
-model = dict(
-    architecture=dict(backbone=dict(depth=8)),
-    teacher=dict(backbone=dict(depth=14)),
-    teacher_ckpt='teacher.pth',
-    taps=[1, 2, 3],
-    teacher_taps=[2, 4, 6],
-)
-train_dataloader = dict(batch_size=16, dataset=dict(indices=64))
-val_dataloader = dict(dataset=dict(indices=32))
+CONFIG = f"""{LAKD_CONFIG}val_dataloader = dict(dataset=dict(indices=32))
 test_dataloader = dict(dataset=dict(indices=32))
-train_cfg = dict(max_epochs=2)
 """
 # What MMPretrain's own tool needs in a config: bases of its own, and the import.
 FOREIGN = """

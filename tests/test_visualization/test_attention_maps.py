@@ -103,7 +103,7 @@ def test_grad_cam_is_cam_at_the_last_layer(images):
 
 
 def test_without_the_library(monkeypatch):
-    monkeypatch.setattr('lakd_mm.visualization.attention_maps.find_spec', lambda name: None)
+    monkeypatch.setattr('lakd_mm.errors.find_spec', lambda name: None)
     with pytest.raises(ConfigError, match=r'Grad-CAM needs .* pip install "lakd_mm\[figures\]"'):
         check_grad_cam()
 

@@ -20,7 +20,7 @@ from lakd_mm.evaluation.comparison import (
     check_names,
     load_teacher_and_students,
 )
-from lakd_mm.evaluation.features import label as short_name
+from lakd_mm.evaluation.features import layer_label
 from lakd_mm.evaluation.sample_images import class_names, inputs_of, sample_images
 from lakd_mm.models import NDAMFeatureLoss
 from lakd_mm.models.places.taps import resolve_taps, stage_blocks
@@ -158,7 +158,7 @@ def draw(args: argparse.Namespace) -> None:
 
 def title_of(name: str, layer: str) -> str:
     """Return a column's title: the network and the layer."""
-    return f'{name}\n{short_name(layer)}'
+    return f'{name}\n{layer_label(layer)}'
 
 
 def predictions(network, images: torch.Tensor, names: list) -> list:

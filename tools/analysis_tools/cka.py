@@ -14,7 +14,7 @@ from mmengine.utils import track_iter_progress
 
 from lakd_mm.engine import clear_errors, refuse_ignored_options
 from lakd_mm.engine.command_line import public_path
-from lakd_mm.evaluation import CKASums, gram, label, record, stem_and_blocks
+from lakd_mm.evaluation import CKASums, gram, layer_label, record, stem_and_blocks
 from lakd_mm.evaluation.comparison import (
     add_picture,
     add_teacher_and_students,
@@ -94,8 +94,8 @@ def compare(args: argparse.Namespace) -> None:
             sums[name].add(record(student, layers[name], images, gram).values(), of_teacher)
 
     matrices = {name: part.matrix().cpu() for name, part in sums.items()}
-    labels = {name: [label(layer) for layer in layers[name]] for name in layers}
-    teacher_labels = [label(layer) for layer in teacher_layers]
+    labels = {name: [layer_label(layer) for layer in layers[name]] for name in layers}
+    teacher_labels = [layer_label(layer) for layer in teacher_layers]
     figure = cka_heat_map(matrices, teacher_labels, labels)
     save_figure(figure, args.out, visualizer)
     facts = dict(

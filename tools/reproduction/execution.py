@@ -5,7 +5,6 @@ import math
 import os
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -31,13 +30,8 @@ def locked(folder: Path, patience: float = 15.0) -> Iterator[int]:
     """Hold ``folder/lock`` for as long as this process, or one that inherits the lock, lives.
 
     The system gives the lock up with its last holder: a file left by a kill blocks no one.
-    ``patience`` is the seconds that trainings may take to end whose caller was killed.
-
-    Yields:
-        int: The file descriptor to hand on (``pass_fds``) to processes that hold the lock too.
-
-    Raises:
-        ConfigError: If another process holds it.
+    ``patience`` is the seconds that trainings may take to end whose caller was killed. Yields the
+    file descriptor to hand on (``pass_fds``) to processes that hold the lock too.
     """
     folder.mkdir(parents=True, exist_ok=True)
     deadline = time.monotonic() + patience
@@ -49,10 +43,9 @@ def locked(folder: Path, patience: float = 15.0) -> Iterator[int]:
             alive = _alive(holder)
             if alive or time.monotonic() > deadline:
                 gone = '' if alive else ', which is gone, but its trainings are not'
-                raise ConfigError(
-                    f'{folder} is in use by process {holder or "(unknown)"}{gone}. Wait for it, '
-                    'end it, or name another --work-dir.'
-                )
+                who = f'process {holder or "(unknown)"}{gone}'
+                todo = 'Wait for it, end it, or name another --work-dir.'
+                raise ConfigError(f'{folder} is in use by {who}. {todo}')
             time.sleep(0.2)
         file.truncate(0)
         file.write(f'{os.getpid()}\n')
@@ -61,13 +54,7 @@ def locked(folder: Path, patience: float = 15.0) -> Iterator[int]:
 
 
 def _alive(process: str) -> bool:
-    try:
-        os.kill(int(process), 0)
-    except (ValueError, ProcessLookupError):
-        return False
-    except PermissionError:
-        pass
-    return True
+    return process.isdigit() and Path(f'/proc/{process}').exists()
 
 
 @dataclass
@@ -88,21 +75,15 @@ def execute(
     lock: Optional[int] = None,
     seconds: float = math.inf,
 ) -> list[Run]:
-    """Run what is not done yet; return the runs that failed.
+    """Run what is not done yet, ``jobs`` at a time; return the runs that failed.
 
-    Args:
-        runs (Sequence[Run]): All runs, in their order.
-        progress (Progress): Is told what happens.
-        jobs (int): Processes at a time.
-        threads (int, optional): Of each process. Defaults to an equal share of the cores.
-        devices (int): GPUs.
-        lock (int, optional): File descriptor that each process inherits, to hold the lock too.
-        seconds (float): End then at the latest; a run of which no further epoch fits ends before,
-            behind its last checkpoint.
+    Each process has ``threads`` (default: its share of the cores), one of the GPUs by turns, and
+    holds the ``lock``. All end after ``seconds``; a run of which no further epoch fits ends before,
+    behind its last checkpoint.
     """
-    deadline = time.monotonic() + seconds
+    deadline, cores = time.monotonic() + seconds, len(os.sched_getaffinity(0))
 
-    def start(run: Run, slot: int, **known) -> _Process:
+    def start(run: Run, slot: int, known: int, tries: int = 1) -> _Process:
         command = run.prepare()
         with open(run.folder / 'output.log', 'ab') as output:
             popen = subprocess.Popen(
@@ -110,13 +91,13 @@ def execute(
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
-                env=environment(threads or max(1, _cores() // jobs), slot, devices),
+                env=environment(threads or max(1, cores // jobs), slot, devices),
                 # Not the terminal's group: Ctrl+C reaches this program alone, which then ends all.
                 start_new_session=True,
                 pass_fds=() if lock is None else (lock,),
-                preexec_fn=_die_with_parent if _LIBC else None,
+                preexec_fn=_die_with_parent,
             )
-        return _Process(run, slot, popen, **{'known': len(run.records()), **known})
+        return _Process(run, slot, popen, known, tries)
 
     waiting = [run for run in runs if run.result() is None and run.finish() is None]
     active: list[_Process] = []
@@ -126,8 +107,9 @@ def execute(
         while (waiting or active) and time.monotonic() < deadline:
             while waiting and len(active) < jobs:
                 slot = min(set(range(jobs)) - {process.slot for process in active})
-                active.append(start(waiting.pop(0), slot))
-                progress.started(active[-1].run)
+                run = waiting.pop(0)
+                active.append(start(run, slot, len(run.records())))
+                progress.started(run)
             time.sleep(PAUSE)
             for process in list(active):
                 run, code = process.run, process.popen.poll()
@@ -144,16 +126,15 @@ def execute(
                     _stop([process])
                 active.remove(process)
                 if run.finish() is not None:
-                    progress.done(run)
+                    progress.ended(run)
                 elif code is None:
                     progress.stopped(run)
                 elif code == 0 and process.tries < TRIES:
-                    again = dict(known=process.known, tries=process.tries + 1)
-                    active.append(start(run, process.slot, **again))
+                    active.append(start(run, process.slot, process.known, process.tries + 1))
                 else:
                     failed.append(run)
                     output = (run.folder / 'output.log').read_text(errors='replace')
-                    progress.failed(run, code, output.splitlines()[-12:])
+                    progress.ended(run, code, output.splitlines()[-12:])
             progress.tick()
         for process in active:
             progress.stopped(process.run)
@@ -163,16 +144,12 @@ def execute(
     return failed
 
 
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count() or 1
-
-
 def environment(threads: int, slot: int, devices: int) -> dict:
     """Return the environment of a process, where the slots take turns on some GPUs."""
     variables = {**os.environ, 'OMP_NUM_THREADS': str(threads), 'OMP_WAIT_POLICY': 'passive'}
     if devices > 1:
-        visible = os.environ.get('CUDA_VISIBLE_DEVICES') or ','.join(map(str, range(devices)))
-        visible = visible.split(',')
+        given = os.environ.get('CUDA_VISIBLE_DEVICES')
+        visible = given.split(',') if given else list(map(str, range(devices)))
         variables['CUDA_VISIBLE_DEVICES'] = visible[slot % len(visible)]
     return variables
 
@@ -189,10 +166,9 @@ def _stop(active: Sequence[_Process]) -> None:
 
 
 # Loaded here, not between fork and exec.
-_LIBC = ctypes.CDLL(None) if sys.platform == 'linux' else None
+_LIBC = ctypes.CDLL(None)
 
 
 def _die_with_parent() -> None:
     """Have the system end this process when the one that started it is gone, killed or not."""
-    pr_set_pdeathsig = 1
-    _LIBC.prctl(pr_set_pdeathsig, signal.SIGKILL)
+    _LIBC.prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG

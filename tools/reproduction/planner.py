@@ -15,11 +15,11 @@ from mmengine.runner import CheckpointLoader
 from mmpretrain.registry import MODELS
 
 from lakd_mm.engine import check_data_folders
-from lakd_mm.errors import ConfigError, near_names
+from lakd_mm.errors import ConfigError
 
 from .run_config import LAYOUTS, identity, make_config, read_config
 from .runs import Run
-from .targets import PAIRS, Budget, Cell, recipe_name
+from .targets import PAIRS, Budget, Cell, recipe_name, unknown
 
 
 @dataclass
@@ -87,7 +87,6 @@ def _plan_run(cell: Cell, budget: Budget, seed: int, settings: Settings, facts: 
     recipe_epochs = cfg.train_cfg.max_epochs
     if budget.epochs == recipe_epochs:
         budget = replace(budget, epochs=None)
-
     own = _own_teacher(cfg, cell, configs)
     teacher = _find_teacher(own, cell, settings.teachers)
     cfg = make_config(cfg, cell, budget, teacher)
@@ -96,16 +95,14 @@ def _plan_run(cell: Cell, budget: Budget, seed: int, settings: Settings, facts: 
     if cell.kind == 'test':
         if teacher is None:
             raise ConfigError('no config of this pair names a teacher to test.')
-        path = f'{cell.dataset}/{cell.name}/{Path(teacher).stem}'
+        path, places['checkpoint'] = Path(teacher).stem, teacher
     else:
         slug = budget.slug(recipe_name(cell.dataset, budget.recipe))
-        if taught and taught != Path(own).name:
-            slug += f'-teacher_{Path(teacher).stem}'
-        path = f'{cell.dataset}/{cell.name}/{slug}/seed{seed}'
-    run = Run(path, cell, budget, seed, cfg, recipe_epochs, identity(cfg), **places)
-    run.checkpoint = teacher if cell.kind == 'test' else None
-    run.facts = dict(facts, data=settings.data, teacher=taught)
-    return run
+        other = taught and taught != Path(own).name
+        path = f'{slug}{f"-teacher_{Path(teacher).stem}" if other else ""}/seed{seed}'
+    path = f'{cell.dataset}/{cell.name}/{path}'
+    facts = dict(facts, data=settings.data, teacher=taught)
+    return Run(path, cell, budget, seed, cfg, recipe_epochs, identity(cfg), **places, facts=facts)
 
 
 def _own_teacher(cfg: Config, cell: Cell, configs: Path) -> Optional[str]:
@@ -131,19 +128,14 @@ def _check_teacher_names(teachers: tuple, cells: Sequence[Cell]) -> None:
     known = list(dict.fromkeys(name for cell in cells for name in teacher_names(cell)))
     for name, path in teachers:
         if name and name not in known:
-            raise ConfigError(
-                f'--teacher-ckpt {name}={path}: no run has a teacher of that name; '
-                f'{near_names(name, known)} Known: {", ".join(known)}.'
-            )
+            what = f'--teacher-ckpt {name}={path}: no run has a teacher of that name;'
+            raise unknown(what, name, known)
         if not osp.exists(path) and '://' not in path:
             raise ConfigError(f'--teacher-ckpt {path}: there is no such file.')
 
 
 def _find_teacher(own: Optional[str], cell: Cell, teachers: tuple) -> Optional[str]:
-    """Return the checkpoint of a cell's teacher: from the command line, or the config's own.
-
-    In a folder it is the file that the config's own is called.
-    """
+    """Return a cell's teacher: of the command line (in a folder by its own name), or its own."""
     for name, path in teachers if own else ():
         if name and name not in teacher_names(cell):
             continue
@@ -159,41 +151,31 @@ def _check(run: Run) -> None:
     teacher = run.checkpoint or run.cfg.model.get('teacher_ckpt')
     if teacher and not osp.exists(teacher):
         _fetch_teacher(run, teacher)
-    _check_networks(run)
-
-
-def _fetch_teacher(run: Run, path: str) -> None:
-    """Download a teacher that has an address, once; raise for another."""
-    if '://' in path:
-        cached = osp.join(torch.hub.get_dir(), 'checkpoints', osp.basename(path))
-        if not osp.exists(cached):
-            CheckpointLoader.load_checkpoint(path, map_location='cpu')
-        return
-    name = teacher_names(run.cell)[-2 if run.cell.column in PAIRS else 0]
-    root = run.tools.parent
-    config = next((root / 'configs').rglob(f'{Path(path).parent.name}.py'), None)
-    how = 'Name'
-    if config:
-        how = f'Train it, python tools/train.py {config.relative_to(root)}, or name'
-    raise ConfigError(
-        f'the teacher {path} does not exist. {how} another: --teacher-ckpt {name}=PATH'
-    )
-
-
-def _check_networks(run: Run) -> None:
-    """Build the networks once, without their weights."""
+    # The networks are built once, without their weights.
     init_default_scope(run.cfg.get('default_scope') or 'mmpretrain')
     model = dict(run.cfg.model, **({'teacher_ckpt': None} if 'teacher' in run.cfg.model else {}))
     model.setdefault('data_preprocessor', run.cfg.get('data_preprocessor'))
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter('ignore')
+        with warnings.catch_warnings(action='ignore'):
             MODELS.build(model)
     except ConfigError:
         raise
     except Exception as error:
         text = str(error).strip().splitlines() or ['']
         raise ConfigError(f'its model cannot be built: {type(error).__name__}: {text[0]}') from None
+
+
+def _fetch_teacher(run: Run, path: str) -> None:
+    """Download a teacher that has an address, once; raise for another."""
+    if '://' in path:
+        CheckpointLoader.load_checkpoint(path, map_location='cpu')
+        return
+    name = teacher_names(run.cell)[-2 if run.cell.column in PAIRS else 0]
+    root = run.tools.parent
+    config = next((root / 'configs').rglob(f'{Path(path).parent.name}.py'), None)
+    how = config and f'Train it, python tools/train.py {config.relative_to(root)}, or name'
+    advice = f'{how or "Name"} another: --teacher-ckpt {name}=PATH'
+    raise ConfigError(f'the teacher {path} does not exist. {advice}')
 
 
 def commit(root: Path) -> Optional[str]:

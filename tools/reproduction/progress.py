@@ -12,18 +12,13 @@ from .runs import Run
 
 
 class Progress:
-    """Writes what happens; on a terminal, a bar for each run is kept up to date below.
-
-    Args:
-        stream (TextIO, optional): Where to. Defaults to the standard output.
-    """
+    """Writes what happens; on a terminal, a bar for each run is kept up to date below."""
 
     def __init__(self, stream: Optional[TextIO] = None):
         self.console = Console(file=stream, highlight=False, markup=False, emoji=False)
-        text = TextColumn('{task.description}', markup=False)
-        off = not self.console.is_terminal
-        columns = (text, BarColumn(), MofNCompleteColumn())
-        self.bars = Bars(*columns, console=self.console, transient=True, disable=off)
+        columns = TextColumn('{task.description}', markup=False), BarColumn(), MofNCompleteColumn()
+        where = dict(console=self.console, disable=not self.console.is_terminal)
+        self.bars = Bars(*columns, transient=True, **where)
         self.runs: list[Run] = []
         # By the run's id: its bar, when its epoch began, epochs done and the seconds of one.
         self.tasks, self.epoch_began, self.reached, self.seconds = {}, {}, {}, {}
@@ -58,16 +53,13 @@ class Progress:
         epoch = f'epoch {record["epoch"]}/{run.epochs}{accuracy}   {record["seconds"]:.0f} s'
         self.say(f'{run.id}   {epoch}   | {self.outlook()}')
 
-    def done(self, run: Run) -> None:
-        """Show that a run is complete."""
-        self._end(run)
-        self.say(f'{run.id}   done   | {self.outlook()}')
-
-    def failed(self, run: Run, code: int, output: Sequence[str]) -> None:
-        """Show that a run failed; ``output`` has the last lines of its log."""
-        self._end(run)
-        self.failures += 1
-        self.say(f'{run.id}   FAILED (exit status {code}); the end of its output.log:')
+    def ended(self, run: Run, code: Optional[int] = None, output: Sequence[str] = ()) -> None:
+        """Show that a run is complete, or failed: its exit status and the end of its log."""
+        self.over.add(run.id)
+        self.bars.remove_task(self.tasks.pop(run.id))
+        self.failures += code is not None
+        failed = f'FAILED (exit status {code}); the end of its output.log:'
+        self.say(f'{run.id}   {f"done   | {self.outlook()}" if code is None else failed}')
         for line in output:
             self.console.print(f'    {line}', soft_wrap=True)
 
@@ -116,10 +108,6 @@ class Progress:
         self.reached[run.id] = len(records)
         if records:
             self.seconds[run.id] = sum(r['seconds'] for r in records) / len(records)
-
-    def _end(self, run: Run) -> None:
-        self.over.add(run.id)
-        self.bars.remove_task(self.tasks.pop(run.id))
 
 
 def duration(seconds: float) -> str:

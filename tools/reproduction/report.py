@@ -1,9 +1,13 @@
-"""The report of a target: what it says, as Markdown and HTML, and the files it is written to."""
+"""The report of a target, as Markdown and HTML; Figures 1 and 5, by the analysis tools."""
 
 import io
 import itertools
+import os
 import re
+import shutil
 import statistics
+import subprocess
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Optional
@@ -14,8 +18,8 @@ from lakd_mm.errors import ConfigError
 from lakd_mm.visualization import curves
 from lakd_mm.visualization.markdown import html_page, markdown_table
 
-from .records import write_text
-from .results import Section, gather, read_collection, sections
+from .results import Section, budget_key, gather, read_collection, sections
+from .runs import Run, write_text
 from .tables import TOP1, csv_text, joined, mark_note, memory_table, overview, pair_table
 from .targets import PAPER, Target, find_target, label
 
@@ -23,10 +27,7 @@ MARKERS = re.compile(r'<!-- results: (\w+) -->\n(.*?)<!-- end results -->', re.D
 
 
 def write_report(target: Target, work_dir: Path, out: Path, replace: bool = False) -> list[Path]:
-    """Write Markdown, CSV, HTML and JSON to ``out/<target>``, and return the files.
-
-    The arguments are those of :func:`gather`.
-    """
+    """Write Markdown, CSV, HTML and JSON to ``out/<target>``, and return the files."""
     results, folder = gather(target, work_dir, out, replace), out / target.name
     for old in folder.glob('curves-*.svg'):
         old.unlink()
@@ -35,10 +36,11 @@ def write_report(target: Target, work_dir: Path, out: Path, replace: bool = Fals
         if figure is not None:
             write_text(folder / f'curves-{section.budget.slug}.svg', figure)
     text = report_text(target, results, folder)
-    write_text(folder / 'table.md', text)
-    write_text(folder / 'table.csv', csv_text(target, results))
-    write_text(folder / 'report.html', html_page(text, folder))
-    return [folder / name for name in ('table.md', 'table.csv', 'report.html', 'results.json')]
+    files = {'table.md': text, 'table.csv': csv_text(target, results)}
+    files['report.html'] = html_page(text, folder)
+    for name, content in files.items():
+        write_text(folder / name, content)
+    return [folder / name for name in (*files, 'results.json')]
 
 
 def report_text(target: Target, results: Sequence[dict], folder: Path) -> str:
@@ -96,19 +98,11 @@ def _memory_blocks(results: Sequence[dict]) -> list[str]:
         runs = [result for result in results if result['cell'] == f'memory_{pair}']
         blocks += [f'## {label(pair)}', markdown_table(memory_table(results, pair))]
         blocks += [f'Batch {run["batch"]}; {ran_on([run])}.' for run in runs]
-    text = (
-        'live: the peak of live tensors that a step makes (CPU); allocated, reserved: peaks of '
-        "PyTorch's allocator (GPU). The paper's are of a GPU and count everything, so only the "
-        'shares can be set side by side.'
-    )
-    return [*blocks, text]
+    return [*blocks, PAPER['memory_note']]
 
 
 def learning_curves(section: Section) -> Optional[str]:
-    """Draw top-1 after each epoch as SVG: a panel a pair, a curve a method, the mean over seeds.
-
-    The text is the same for the same runs; None if no run has two epochs.
-    """
+    """Draw the mean of top-1 after each epoch as SVG; None if no run has two epochs."""
     panels: dict = {}
     for entry in section.entries:
         seeds = [[one['metrics'].get(TOP1) for one in run['epochs']] for run in entry.results]
@@ -173,3 +167,55 @@ def readme_blocks(target: Target, results: Sequence[dict]) -> list[str]:
     if target.name in PAPER['numbers']:
         blocks.append(f'[The whole table, curves and notes](docs/results/{target.name}/table.md)')
     return blocks
+
+
+def make_figures(target: Target, runs: Sequence[Run], work_dir: Path, out: Path) -> list[Path]:
+    """Draw a figure into ``work_dir/figures`` and ``out`` for each seed whose runs are finished."""
+    names = {'fig1': 'heat_map', 'fig5': 'tap_distances'}
+    pictures = []
+    for seed in dict.fromkeys(run.seed for run in runs) if target.name in names else ():
+        group = [run for run in runs if run.seed == seed and run.cell.kind == 'train']
+        results = [run.result() for run in group]
+        if not group or None in results:
+            continue
+        slug = budget_key(results[0]).slug
+        picture = work_dir / 'figures' / f'{names[target.name]}-{slug}-seed{seed}.png'
+        command = _heat_map(group) if target.name == 'fig1' else _distances(group)
+        if command is None:
+            print(f'note: no {picture.name}: the last checkpoints of its runs are gone.')
+            continue
+        copy = out / target.name / picture.name
+        for path in (picture, copy):
+            path.parent.mkdir(parents=True, exist_ok=True)
+        _call([*command, '--out', str(picture)])
+        pictures.append(Path(shutil.copy(picture, copy)))
+    return pictures
+
+
+def _heat_map(runs: Sequence[Run]) -> Optional[list[str]]:
+    """Return the call for Fig. 1: the teacher's layers against each student's."""
+    command = [f'{runs[0].tools}/analysis_tools/cka.py', f'{runs[0].folder}/config.py']
+    command.append(runs[0].cfg.model.teacher_ckpt)
+    for run in runs:
+        checkpoint = run.folder / f'epoch_{run.epochs}.pth'
+        if not checkpoint.exists():
+            return None
+        # The config as MMEngine leaves it with each training.
+        command += ['--student', label(run.cell.row), f'{run.folder}/config.py', str(checkpoint)]
+    return command
+
+
+def _distances(runs: Sequence[Run]) -> list[str]:
+    """Return the call for Fig. 5: the logs of the runs."""
+    named = [['--run', label(run.cell.row), str(run.folder)] for run in runs]
+    return [f'{runs[0].tools}/analysis_tools/tap_distances.py', '--source', 'log', *sum(named, [])]
+
+
+def _call(command: Sequence[str]) -> None:
+    """Run a tool, quietly unless it fails."""
+    to_pipe = dict(stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    env = {**os.environ, 'OMP_WAIT_POLICY': 'passive'}
+    done = subprocess.run([sys.executable, *command], env=env, **to_pipe)
+    if done.returncode:
+        end = '\n'.join(done.stdout.splitlines()[-8:])
+        raise ConfigError(f'{Path(command[0]).name} failed:\n{end}')

@@ -10,12 +10,12 @@ from typing import Optional
 from lakd_mm.engine.hooks.epoch_record_hook import read_epochs
 from lakd_mm.errors import ConfigError
 
-from .records import NEEDED, VERSION, read_json, read_result, write_json
-from .runs import SET_ASIDE
+from .runs import NEEDED, SET_ASIDE, VERSION, read_json, read_result, write_json
 from .targets import Cell, Target, digest, label, recipe_name
 
 # Marks of the numbers of each kind of run.
-KINDS = {'full recipe': '', 'changed recipe': '‡', 'short run': '†'}
+FULL = 'full recipe'
+KINDS = {FULL: '', 'changed recipe': '‡', 'short run': '†'}
 
 
 @dataclass(frozen=True)
@@ -35,12 +35,7 @@ class BudgetKey:
         if self.epochs < self.recipe_epochs or self.fraction < 1:
             return 'short run'
         changed = self.options or self.epochs > self.recipe_epochs
-        return 'changed recipe' if changed else 'full recipe'
-
-    @property
-    def full(self) -> bool:
-        """Whether it is the recipe, no more and no less."""
-        return self.kind == 'full recipe'
+        return 'changed recipe' if changed else FULL
 
     @property
     def slug(self) -> str:
@@ -103,11 +98,7 @@ class Section:
 def gather(target: Target, work_dir: Path, out: Path, replace: bool = False) -> list[dict]:
     """Add the results of the work folder to ``out/<target>/results.json``, and return them all.
 
-    Args:
-        target (Target): The target.
-        work_dir (Path): Folder of the runs.
-        out (Path): Folder of the reports.
-        replace (bool): Leave out what is not in the work folder.
+    With ``replace``, what is not in the work folder is left out.
     """
     found = {} if replace else {result['run']: result for result in read_collection(target, out)}
     for path in _left_by_runs(target, work_dir, 'result.json'):

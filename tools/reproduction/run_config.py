@@ -9,6 +9,7 @@ from mmengine.config import Config
 
 from lakd_mm.engine import check_options
 from lakd_mm.errors import ConfigError, near_names
+from lakd_mm.models.nested import map_dicts
 
 from .targets import DATA, READING_KEYS, Budget, Cell, digest
 
@@ -28,24 +29,14 @@ IDENTITY_KEYS = (
 
 
 def read_config(configs: Path, cell: Cell, recipe: str, data: str = next(iter(LAYOUTS))) -> Config:
-    """Read the config of a cell with the base of its data that ``data`` names.
-
-    Args:
-        configs (Path): The folder of the configs.
-        cell (Cell): What it is for.
-        recipe (str): A key of the cell's configs.
-        data (str): A key of ``LAYOUTS``.
-
-    Raises:
-        ConfigError: If there is no such config, or no such base.
-    """
+    """Read the config of a cell, with the base of its data that ``data`` names in LAYOUTS."""
     if recipe not in cell.configs:
         raise ConfigError(f'it has no config for --recipe {recipe}.')
     path = configs / cell.configs[recipe]
     if not path.exists():
         raise ConfigError(f'configs/{cell.configs[recipe]} does not exist.')
     folder, find = configs / '_base_' / 'datasets', Config._get_cfg_path
-    name, other = (f'{cell.dataset}{LAYOUTS[one]}.py' for one in (next(iter(LAYOUTS)), data))
+    name, other = f'{cell.dataset}.py', f'{cell.dataset}{LAYOUTS[data]}.py'
     if other != name and not (folder / other).exists():
         near = near_names(other, sorted(path.name for path in folder.glob('*.py')))
         raise ConfigError(f'--data {data}: configs/_base_/datasets/{other} does not exist; {near}')
@@ -61,24 +52,13 @@ def read_config(configs: Path, cell: Cell, recipe: str, data: str = next(iter(LA
 
 
 def make_config(cfg: Config, cell: Cell, budget: Budget, teacher: Optional[str] = None) -> Config:
-    """Return a config on its own, without bases, that is left as it is by whatever comes later.
-
-    Args:
-        cfg (Config): What :func:`read_config` read for the cell.
-        cell (Cell): What it is for.
-        budget (Budget): What the call changes.
-        teacher (str, optional): Checkpoint of the teacher, instead of the config's.
-
-    Raises:
-        ConfigError: If the changes do not fit the config.
-    """
+    """Return what :func:`read_config` read, changed, on its own: no later edit reaches it."""
     cfg = Config(cfg._cfg_dict.to_dict(), filename=cfg.filename)
     if teacher is not None and 'teacher_ckpt' in cfg.model:
         cfg.model.teacher_ckpt = teacher
     cfg.merge_from_dict(dict(cell.changes))
     if cell.kind == 'train':
         _apply_budget(cfg, budget)
-        _record_epochs(cfg)
         if cell.measured and 'teacher' in cfg.model:
             _add_metrics(cfg, cell)
     for key, _ in budget.options:
@@ -91,27 +71,21 @@ def make_config(cfg: Config, cell: Cell, budget: Budget, teacher: Optional[str] 
 
 def identity(cfg: Config) -> str:
     """Name what a run learns, from what and how; not where files lie or how fast they come."""
-    return digest({key: _without_places(cfg.get(key)) for key in IDENTITY_KEYS})
+    return digest({key: map_dicts(_without_places, cfg.get(key)) for key in IDENTITY_KEYS})
 
 
-def _without_places(value: Any) -> Any:
-    if isinstance(value, (list, tuple)):
-        return [_without_places(part) for part in value]
-    if not isinstance(value, dict):
-        return value
-    kept = {key: _without_places(part) for key, part in value.items() if key not in READING_KEYS}
+def _without_places(part: dict) -> dict:
+    kept = {key: value for key, value in part.items() if key not in READING_KEYS}
     if kept.get('teacher_ckpt'):
         kept['teacher_ckpt'] = Path(str(kept['teacher_ckpt'])).name
     return kept
 
 
 def _apply_budget(cfg: Config, budget: Budget) -> None:
-    """Write epochs and share into a config."""
-    recipe_epochs = cfg.train_cfg.max_epochs
-    cfg.train_cfg.val_interval = 1
+    """Write epochs and share into a config; have each epoch saved, validated and noted."""
     if budget.epochs is not None:
+        _shrink_schedules(cfg, budget.epochs / cfg.train_cfg.max_epochs)
         cfg.train_cfg.max_epochs = budget.epochs
-        _shrink_schedules(cfg, budget.epochs / recipe_epochs)
     if budget.fraction is not None:
         holder = cfg.train_dataloader
         # Of what a validation split leaves, or images of that would be drawn.
@@ -121,6 +95,13 @@ def _apply_budget(cfg: Config, budget: Budget) -> None:
             type='mmrazor.class_share', dataset=holder.dataset, share=budget.fraction, seed=0
         )
         shrink_banks(cfg.model, budget.fraction, cfg.data_preprocessor.num_classes)
+    cfg.train_cfg.val_interval = 1
+    hooks = cfg.setdefault('default_hooks', {})
+    # A short run keeps every epoch's, from which curves can be drawn.
+    keep = dict(interval=1, max_keep_ckpts=-1 if cfg.train_cfg.max_epochs <= 30 else 2)
+    best = dict(by_epoch=True, save_best='accuracy/top1', rule='greater')
+    hooks.setdefault('checkpoint', dict(type='CheckpointHook')).update(**keep, **best)
+    hooks['epoch_record'] = dict(type='mmrazor.EpochRecordHook')
 
 
 def _shrink_schedules(cfg: Config, factor: float) -> None:
@@ -145,18 +126,6 @@ def shrink_banks(model: Any, share: float, num_classes: int) -> None:
         # Classes of different sizes, each rounded up, are at most one image a class more.
         rows = num_classes * math.ceil(round(share * of_class, 6))
         model['num_data'] = rows + (num_classes + math.ceil(share * rest) if rest else 0)
-
-
-def _record_epochs(cfg: Config) -> None:
-    """Have each epoch saved, validated and written down."""
-    hooks = cfg.setdefault('default_hooks', {})
-    checkpoint = hooks.setdefault('checkpoint', dict(type='CheckpointHook'))
-    # A short run keeps every epoch's, from which curves can be drawn.
-    keep = -1 if cfg.train_cfg.max_epochs <= 30 else 2
-    checkpoint.update(
-        interval=1, by_epoch=True, max_keep_ckpts=keep, save_best='accuracy/top1', rule='greater'
-    )
-    hooks['epoch_record'] = dict(type='mmrazor.EpochRecordHook')
 
 
 def _add_metrics(cfg: Config, cell: Cell) -> None:

@@ -1,23 +1,64 @@
-"""One run: its folder, its command, and what it has left so far."""
+"""One run: its folder, its command, and what it has left so far, whole after a crash too."""
 
+import json
+import os
 import shutil
 import sys
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Optional
+from typing import Any, Optional
 
 from mmengine.config import Config
 
 from lakd_mm.engine.hardware import hardware
 from lakd_mm.engine.hooks.epoch_record_hook import number, read_epochs
 
-from .records import VERSION, best_epoch, read_json, read_result, write_json, write_text
 from .targets import Budget, Cell
 
+VERSION = 1
+# What a result must have to count as one.
+NEEDED = {'version', 'run', 'metrics', 'seconds', 'hardware'}
 # Ends the names of folders of runs that were begun anew.
 SET_ASIDE = '.old'
 TIME = '%Y-%m-%d %H:%M:%S'
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a whole file or none: beside it first, then in its place."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    beside = path.with_name(f'{path.name}.{os.getpid()}.tmp')
+    with open(beside, 'w', encoding='utf-8') as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(beside, path)
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Write JSON, whole or not at all."""
+    write_text(path, json.dumps(content, indent=1, ensure_ascii=False) + '\n')
+
+
+def read_json(path: Path) -> Optional[Any]:
+    """Read a file; None if it is absent or cut short."""
+    try:
+        return json.loads(path.read_text(encoding='utf-8'))
+    except (OSError, ValueError):
+        return None
+
+
+def read_result(path: Path) -> Optional[dict]:
+    """Read the result of a run; None if it is absent, cut short or of another version."""
+    result = read_json(path)
+    whole = isinstance(result, dict) and result.keys() >= NEEDED and result['version'] == VERSION
+    return result if whole else None
+
+
+def best_epoch(epochs: list[dict], metric: str = 'accuracy/top1') -> dict:
+    """Return the first epoch with the highest value of a metric."""
+    known = [epoch for epoch in epochs if epoch['metrics'].get(metric) is not None]
+    return max(known or epochs, key=lambda epoch: epoch['metrics'].get(metric) or 0)
 
 
 @dataclass
@@ -78,13 +119,13 @@ class Run:
         if not self.changed() or not config.exists():
             if self.cfg is not None:
                 write_text(config, self.cfg.pretty_text)
-            name, facts = self.cell.name, self.facts
-            begun.update(cell=name, identity=self.identity, epochs=self.epochs, facts=facts)
+            begun.update(cell=self.cell.name, identity=self.identity)
+            begun.update(epochs=self.epochs, facts=self.facts)
         begun.setdefault('started', []).append(time.strftime(TIME))
         write_json(self.folder / 'run.json', begun)
         if self.cell.kind == 'memory':
-            words = ['benchmarks/memory.py', '--pair', self.cell.column]
-            words += ['--out', f'{folder}/memory.json']
+            out = f'{folder}/memory.json'
+            words = ['benchmarks/memory.py', '--pair', self.cell.column, '--out', out]
         elif self.cell.kind == 'test':
             words = ['test.py', str(config), self.checkpoint, '--work-dir', folder]
             words += ['--out', f'{folder}/metrics.json', '--out-item', 'metrics']
@@ -133,10 +174,9 @@ class Run:
         else:
             content = dict(metrics={}, rows=found['rows'], batch=found['batch'])
         # From the start to when the file was written.
-        started, seconds = self.begun.get('started'), 0.0
-        if started:
-            start = time.mktime(time.strptime(started[-1], TIME))
-            seconds = round(max(0.0, path.stat().st_mtime - start), 1)
+        ended = path.stat().st_mtime
+        started = [time.mktime(time.strptime(one, TIME)) for one in self.begun.get('started', ())]
+        seconds = round(max(0.0, ended - started[-1]), 1) if started else 0.0
         best = dict(epoch=0, metrics=content['metrics'])
         return dict(content, seconds=seconds, hardware=hardware(), epochs=[], best=best)
 

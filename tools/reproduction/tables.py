@@ -6,14 +6,14 @@ from collections.abc import Sequence
 from typing import Optional
 
 from .progress import duration
-from .results import KINDS, Entry, Section, sections
+from .results import FULL, KINDS, Entry, Section, sections
 from .targets import PAPER, Target, label
 
 NOT_RUN = 'not run'
 TOP1 = 'accuracy/top1'
 
 
-def number(entry: Entry, metric: str, which: str = 'last') -> str:
+def our_number(entry: Entry, metric: str, which: str = 'last') -> str:
     """Return a number of ours, marked unless it is the full recipe's; 'not run' without one."""
     value, deviation = entry.over_seeds(metric, which)
     if value is None:
@@ -31,7 +31,7 @@ def papers_number(target: Target, entry: Entry, metric: str) -> str:
 def mark_note(target: Target, section: Section) -> Optional[str]:
     """Return what the mark means."""
     budget = section.budget
-    if budget.full:
+    if budget.kind == FULL:
         return None
     note = f'{KINDS[budget.kind]} {budget.kind}: {budget.describe()}.'
     if target.name not in PAPER['numbers']:
@@ -39,24 +39,27 @@ def mark_note(target: Target, section: Section) -> Optional[str]:
     return f"{note} The paper's numbers are of full trainings: the two may not be compared."
 
 
+def lines_of(rows: Sequence[dict]) -> list[list]:
+    """Return a table, a row for each dict, below their keys."""
+    return [list(rows[0]), *(list(row.values()) for row in rows)]
+
+
 def pair_table(target: Target, section: Section, column: str, rows: Sequence[str]) -> list[list]:
     """Return one pair: a line a method; last and best epoch, the paper's, seeds and time."""
     in_paper, best = target.name in PAPER['numbers'], section.budget.epochs > 1
-    paper = 'paper' if section.budget.full else "paper's full training"
-    lines = [['method']]
-    for metric in target.metrics:
-        lines[0].append(f'{label(metric)}, last epoch')
-        lines[0] += ['best epoch'] if metric == TOP1 and best else []
-        lines[0] += [f'{label(metric)}, {paper}'] if in_paper else []
-    lines[0] += ['seeds', 'time of a run']
+    paper = 'paper' if section.budget.kind == FULL else "paper's full training"
+    lines = []
     for entry in [section.entry(row, column) for row in rows]:
-        line = [label(entry.cell.row)]
+        line = {'method': label(entry.cell.row)}
         for metric in target.metrics:
-            line.append(number(entry, metric))
-            line += [_best(entry)] if metric == TOP1 and best else []
-            line += [papers_number(target, entry, metric)] if in_paper else []
-        lines.append([*line, *_seeds_and_time(entry)])
-    return lines
+            line[f'{label(metric)}, last epoch'] = our_number(entry, metric)
+            if metric == TOP1 and best:
+                line['best epoch'] = _best(entry)
+            if in_paper:
+                line[f'{label(metric)}, {paper}'] = papers_number(target, entry, metric)
+        line['seeds'], line['time of a run'] = _seeds_and_time(entry)
+        lines.append(line)
+    return lines_of(lines)
 
 
 def _best(entry: Entry) -> str:
@@ -64,7 +67,7 @@ def _best(entry: Entry) -> str:
     if not entry.results or entry.cell.kind != 'train':
         return '' if entry.results else NOT_RUN
     epochs = [result['best']['epoch'] for result in entry.results]
-    return number(entry, TOP1, 'best') + (f' (epoch {epochs[0]})' if len(epochs) == 1 else '')
+    return our_number(entry, TOP1, 'best') + (f' (epoch {epochs[0]})' if len(epochs) == 1 else '')
 
 
 def _seeds_and_time(entry: Entry) -> list[str]:
@@ -77,38 +80,36 @@ def _seeds_and_time(entry: Entry) -> list[str]:
 
 def overview(target: Target, section: Section) -> list[list]:
     """Return all pairs: 'ours / paper' by the target's first metric; a line a method."""
-    metric = target.metrics[0]
-    lines = [['method', *map(label, target.columns)]]
-    for row in target.rows:
-        entries = [section.entry(row, column) for column in target.columns]
-        both = [f'{number(e, metric)} / {papers_number(target, e, metric)}' for e in entries]
-        lines.append([label(row), *both])
-    return lines
+
+    def both(entry: Entry) -> str:
+        metric = target.metrics[0]
+        return f'{our_number(entry, metric)} / {papers_number(target, entry, metric)}'
+
+    entries = [[section.entry(row, column) for column in target.columns] for row in target.rows]
+    lines = [[label(row[0].cell.row), *map(both, row)] for row in entries]
+    return [['method', *map(label, target.columns)], *lines]
 
 
 def memory_table(results: Sequence[dict], pair: str) -> list[list]:
     """Return Table 4 for a pair: what was measured, and the paper's, each against its scratch."""
     paper = PAPER['memory'][pair]
     measured: dict = {}
-    runs = [result for result in results if result['cell'] == f'memory_{pair}']
-    for row in [row for run in runs for row in run['rows']]:
-        measured.setdefault(row['training'], {}).update(row)
+    for run in [result for result in results if result['cell'] == f'memory_{pair}']:
+        for row in run['rows']:
+            measured.setdefault(row['training'], {}).update(row)
     keys = dict.fromkeys(key for row in measured.values() for key in row)
-    kinds = [key[: -len(' GiB')] for key in keys if key.endswith(' GiB')]
-    lines = [['training']]
-    for kind in kinds:
-        lines[0] += [f'{kind} (GiB)', f'{kind} / scratch']
-    lines[0] += ['paper (GB)', 'paper / scratch']
+    lines = []
     for name in dict.fromkeys([*measured, *paper]):
-        row, line = measured.get(name, {}), [name]
-        for kind in kinds:
+        row, known = measured.get(name, {}), paper.get(name)
+        line = {'training': name}
+        for kind in [key.removesuffix(' GiB') for key in keys if key.endswith(' GiB')]:
             there = f'{kind} GiB' in row
-            line.append(f'{row[f"{kind} GiB"]:.3f}' if there else NOT_RUN)
-            line.append(f'{row[f"{kind} / scratch"]:.2f}' if there else NOT_RUN)
-        known = paper.get(name)
-        line += [f'{known:.3f}', f'{known / paper["from scratch"]:.2f}'] if known else ['', '']
+            line[f'{kind} (GiB)'] = f'{row[f"{kind} GiB"]:.3f}' if there else NOT_RUN
+            line[f'{kind} / scratch'] = f'{row[f"{kind} / scratch"]:.2f}' if there else NOT_RUN
+        line['paper (GB)'] = f'{known:.3f}' if known else ''
+        line['paper / scratch'] = f'{known / paper["from scratch"]:.2f}' if known else ''
         lines.append(line)
-    return lines
+    return lines_of(lines)
 
 
 def csv_text(target: Target, results: Sequence[dict]) -> str:
@@ -118,13 +119,9 @@ def csv_text(target: Target, results: Sequence[dict]) -> str:
         lines = [['pair', *next(iter(tables.values()))[0]]]
         lines += [[pair, *line] for pair, table in tables.items() for line in table[1:]]
     else:
-        rows = [
-            _csv_row(target, entry, metric)
-            for section in sections(target, results)
-            for entry in section.entries
-            for metric in target.metrics
-        ]
-        lines = [list(rows[0]), *(row.values() for row in rows)]
+        entries = [entry for section in sections(target, results) for entry in section.entries]
+        rows = [_csv_row(target, entry, metric) for entry in entries for metric in target.metrics]
+        lines = lines_of(rows)
     text = io.StringIO()
     csv.writer(text, lineterminator='\n').writerows(lines)
     return text.getvalue()
@@ -132,7 +129,7 @@ def csv_text(target: Target, results: Sequence[dict]) -> str:
 
 def _csv_row(target: Target, entry: Entry, metric: str) -> dict:
     cell, budget, results = entry.cell, entry.budget, entry.results
-    complete = budget.full or cell.kind != 'train'
+    complete = budget.kind == FULL or cell.kind != 'train'
     last, best = entry.over_seeds(metric), entry.over_seeds(metric, 'best')
     paper = target.published(cell, metric)
     comparable = complete and last[0] is not None and paper is not None

@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Optional
@@ -102,15 +102,15 @@ def method_cell(method: str, pair: str, dataset: str, row: str = '', **arguments
 def _cell(row: str, column: str, target: dict) -> Cell:
     """Return the cell of a row and a column of a target in ``targets.yml``."""
     dataset, setting = target['dataset'], target.get('settings', {}).get(row, {})
-    measured, config = tuple(target.get('measured', ())), setting.get('config')
+    config = setting.get('config', target.get('config', '')).format(row=row)
+    measured = tuple(target.get('measured', ()))
     if row == 'memory':
         return Cell(row, column, f'{row}_{column}', dataset, {}, 'memory')
     if config:
         name = target.get('name', Path(config).name).format(row=row, column=column)
         return Cell(row, column, name, dataset, {'300e': f'{config}.py'}, measured=measured)
-    changes = tuple(setting.get('changes', {}).items())
-    method = setting.get('like', row)
-    return method_cell(method, column, dataset, row, measured=measured, changes=changes)
+    more = dict(measured=measured, changes=tuple(setting.get('changes', {}).items()))
+    return method_cell(setting.get('like', row), column, dataset, row, **more)
 
 
 TARGETS = {
@@ -126,11 +126,15 @@ TARGETS = {
 }
 
 
+def unknown(what: str, name: str, known: Iterable[str]) -> ConfigError:
+    """Return the error for a name that is none of those known."""
+    return ConfigError(f'{what} {near_names(name, known)} Known: {", ".join(known)}.')
+
+
 def find_target(name: str) -> Target:
     """Return the target of that name; a ConfigError if there is none."""
     if name not in TARGETS:
-        near = near_names(name, TARGETS)
-        raise ConfigError(f'target {name!r}: {near} Known: {", ".join(TARGETS)}.')
+        raise unknown(f'target {name!r}:', name, TARGETS)
     return TARGETS[name]
 
 
@@ -142,8 +146,5 @@ def select(
     options = (('--methods', rows, target.rows), ('--pairs', columns, target.columns))
     for option, chosen, known in options:
         for name in [name for name in chosen if name not in known]:
-            raise ConfigError(
-                f'{option} {name}: {target.name} has none of that name; '
-                f'{near_names(name, known)} Known: {", ".join(known)}.'
-            )
+            raise unknown(f'{option} {name}: {target.name} has none of that name;', name, known)
     return [cell for cell in target.cells if cell.row in rows and cell.column in columns]

@@ -7,13 +7,3 @@ from .export_student_hook import ExportStudentHook
 from .keep_previous_hook import KeepPreviousHook
 from .model_for_metrics_hook import ModelForMetricsHook
 from .stop_hook import StopHook
-
-__all__ = [
-    'CheckDataHook',
-    'CohortCheckpointHook',
-    'EpochRecordHook',
-    'ExportStudentHook',
-    'KeepPreviousHook',
-    'ModelForMetricsHook',
-    'StopHook',
-]

@@ -75,11 +75,8 @@ def append_line(path: Path, line: str) -> None:
     It begins a new line even where a crash has left half a line.
     """
     with open(path, 'ab+') as file:
-        file.seek(0, os.SEEK_END)
-        broken = False
-        if file.tell():
-            file.seek(-1, os.SEEK_END)
-            broken = file.read(1) != b'\n'
+        file.seek(max(0, file.seek(0, os.SEEK_END) - 1))
+        broken = file.read(1) not in (b'', b'\n')
         file.write((b'\n' if broken else b'') + line.encode() + b'\n')
         file.flush()
         os.fsync(file.fileno())

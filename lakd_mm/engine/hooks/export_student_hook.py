@@ -3,13 +3,14 @@
 import os.path as osp
 
 from mmengine.dist import master_only
-from mmengine.hooks import CheckpointHook, Hook
+from mmengine.hooks import Hook
 from mmengine.runner import Runner
 from mmrazor.registry import HOOKS
 
 from ...errors import ConfigError
 from ..export import export_student
 from ..plain_config import plain_config
+from .keep_previous_hook import checkpoint_folder
 
 
 @HOOKS.register_module()
@@ -43,10 +44,7 @@ class ExportStudentHook(Hook):
     @master_only
     def after_train(self, runner: Runner) -> None:
         """Write the student."""
-        folder = next(
-            (hook.out_dir for hook in runner.hooks if isinstance(hook, CheckpointHook)),
-            runner.work_dir,
-        )
+        folder = checkpoint_folder(runner)
         made = export_student(folder, osp.join(folder, self.filename), runner.cfg, force=True)
         runner.logger.info(
             f'The student of {made.source} is in {made.files[0]}, its config in {made.files[1]}.'

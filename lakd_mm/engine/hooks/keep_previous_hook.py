@@ -25,10 +25,7 @@ class KeepPreviousHook(Hook):
     @master_only
     def before_train(self, runner: Runner) -> None:
         """Move the checkpoints."""
-        folder = next(
-            (hook.out_dir for hook in runner.hooks if isinstance(hook, CheckpointHook)),
-            runner.work_dir,
-        )
+        folder = checkpoint_folder(runner)
         checkpoints = glob(osp.join(escape(folder), '*.pth'))
         last = osp.join(runner.work_dir, 'last_checkpoint')
         resumed = runner.cfg.get('load_from') if runner.iter > 0 else None
@@ -52,13 +49,16 @@ class KeepPreviousHook(Hook):
         )
 
 
+def checkpoint_folder(runner: Runner) -> str:
+    """Return where a run saves checkpoints."""
+    hooks = (hook.out_dir for hook in runner.hooks if isinstance(hook, CheckpointHook))
+    return next(hooks, runner.work_dir)
+
+
 def later_than(resumed: str, checkpoints: list, last: str) -> list:
     """Return the checkpoints that a training resumed from ``resumed`` could overwrite.
 
-    Args:
-        resumed (str): The checkpoint; if it is not among the others, all of these are returned.
-        checkpoints (List[str]): The checkpoints in the folder.
-        last (str): The file that names the latest checkpoint.
+    These are all if ``resumed`` is not among them. The file ``last`` names the latest.
     """
     if not any(osp.exists(resumed) and osp.samefile(path, resumed) for path in checkpoints):
         return checkpoints

@@ -30,8 +30,10 @@ class ModelForMetricsHook(Hook):
             ConfigError: If a metric cannot work with the model.
         """
         model = runner.model.module if is_model_wrapper(runner.model) else runner.model
-        for loop in _loops(runner):
-            metrics = [m for m in loop.evaluator.metrics if hasattr(m, 'use_model')]
+        # A loop that this run does not use is still a config.
+        for loop in (runner._val_loop, runner._test_loop):
+            known = loop.evaluator.metrics if isinstance(loop, BaseLoop) else ()
+            metrics = [metric for metric in known if hasattr(metric, 'use_model')]
             if metrics:
                 batch = first_images(loop.dataloader)
                 for metric in metrics:
@@ -67,9 +69,3 @@ def first_images(dataloader: DataLoader, count: int = 2) -> Any:
     if hasattr(dataset, '__getitems__'):
         return dataloader.collate_fn(dataset.__getitems__(list(indices)))
     return dataloader.collate_fn([dataset[i] for i in indices])
-
-
-def _loops(runner: Runner) -> list[BaseLoop]:
-    """Return the validation and test loops of this run; an unused one is still a config."""
-    loops = (runner._val_loop, runner._test_loop)
-    return [loop for loop in loops if isinstance(loop, BaseLoop)]

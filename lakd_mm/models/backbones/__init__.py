@@ -5,14 +5,3 @@ from .cifar_resnet import CIFARResNet
 from .cifar_vgg import CIFARVGG
 from .cifar_wrn import CIFARWideResNet
 from .literature_keys import map_literature_keys
-
-__all__ = [
-    'CBAM',
-    'CBAMCIFARResNet',
-    'CBAMResNet',
-    'CBAMResNet_CIFAR',
-    'CIFARResNet',
-    'CIFARVGG',
-    'CIFARWideResNet',
-    'map_literature_keys',
-]

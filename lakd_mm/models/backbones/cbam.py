@@ -8,6 +8,7 @@ from mmpretrain.models.backbones.resnet import BasicBlock, Bottleneck
 from mmrazor.registry import MODELS
 
 from ...errors import ConfigError
+from .checks import refuse_style
 from .cifar_resnet import CIFARResNet
 
 
@@ -120,16 +121,7 @@ class CBAMBottleneck(_CBAMBlock, Bottleneck):
 
 
 class _WithCBAM:
-    """Build a ResNet from blocks with attention.
-
-    Args:
-        depth (int): Depth, as for the network without attention.
-        reduction (int): Channels for each hidden unit of the channels' gates. Defaults to 16.
-        **kwargs: Further arguments of the network without attention.
-
-    Raises:
-        ConfigError: If ``reduction`` is not a positive whole number, or ``style`` would be ignored.
-    """
+    """Build a ResNet from blocks with attention, see :class:`CBAMResNet`."""
 
     def __init__(self, depth: int, reduction: int = 16, **kwargs):
         self.reduction = reduction  # before the blocks are made
@@ -137,11 +129,8 @@ class _WithCBAM:
 
     def make_res_layer(self, block: type, **kwargs) -> nn.Module:
         """Make a stage."""
-        if not issubclass(block, Bottleneck) and kwargs.get('style', 'pytorch') != 'pytorch':
-            raise ConfigError(
-                f'{type(self).__name__}: style={kwargs["style"]!r} would be ignored, since '
-                f'only bottlenecks use it; leave it out'
-            )
+        if not issubclass(block, Bottleneck):
+            refuse_style(self, kwargs)
         block = CBAMBottleneck if issubclass(block, Bottleneck) else CBAMBasicBlock
         return super().make_res_layer(block=block, reduction=self.reduction, **kwargs)
 
@@ -165,6 +154,9 @@ class CBAMResNet(_WithCBAM, ResNet):
         depth (int): Depth, as for the network without attention.
         reduction (int): Channels for each hidden unit of the channels' gates. Defaults to 16.
         **kwargs: Further arguments of the network without attention.
+
+    Raises:
+        ConfigError: If ``reduction`` is not a positive whole number, or ``style`` would be ignored.
     """
 
 

@@ -1,6 +1,7 @@
 """Checks of arguments that several backbones share."""
 
 from collections.abc import Sequence
+from typing import Union
 
 import torch.nn as nn
 
@@ -17,3 +18,13 @@ def check_out_indices(
             f'counted from 0 to {num_stages - 1}'
         )
     return tuple(out_indices)
+
+
+def refuse_style(backbone: Union[nn.Module, type], options: dict):
+    """Raise a ConfigError for a ``style`` where no block is a bottleneck."""
+    if options.get('style', 'pytorch') != 'pytorch':
+        name = (backbone if isinstance(backbone, type) else type(backbone)).__name__
+        raise ConfigError(
+            f'{name}: style={options["style"]!r} would be ignored, since only bottlenecks use it; '
+            f'leave it out'
+        )

@@ -5,6 +5,7 @@ from mmpretrain.models.backbones.resnet import BasicBlock
 from mmrazor.registry import MODELS
 
 from ...errors import ConfigError
+from .checks import refuse_style
 
 
 @MODELS.register_module()
@@ -55,11 +56,7 @@ class CIFARResNet(ResNet_CIFAR):
             )
         if widen_factor not in (1, 4):
             raise ConfigError(f'CIFARResNet: widen_factor={widen_factor!r} is neither 1 nor 4')
-        if kwargs.get('style', 'pytorch') != 'pytorch':
-            raise ConfigError(
-                f'CIFARResNet: style={kwargs["style"]!r} would be ignored, since only '
-                f'bottlenecks use it; leave it out'
-            )
+        refuse_style(CIFARResNet, kwargs)
         if zero_init_residual and 'Pretrained' in str(kwargs.get('init_cfg')):
             raise ConfigError(
                 'CIFARResNet: zero_init_residual=True would be ignored with the weights of a '
@@ -67,14 +64,6 @@ class CIFARResNet(ResNet_CIFAR):
             )
         if stem_channels is None:
             stem_channels = 16 if widen_factor == 1 else 32
-        super().__init__(
-            depth,
-            stem_channels=stem_channels,
-            base_channels=16 * widen_factor,
-            num_stages=3,
-            strides=(1, 2, 2),
-            dilations=(1, 1, 1),
-            out_indices=out_indices,
-            zero_init_residual=zero_init_residual,
-            **kwargs,
-        )
+        kwargs.update(stem_channels=stem_channels, base_channels=16 * widen_factor)
+        kwargs.update(out_indices=out_indices, zero_init_residual=zero_init_residual)
+        super().__init__(depth, num_stages=3, strides=(1, 2, 2), dilations=(1, 1, 1), **kwargs)

@@ -65,18 +65,15 @@ class CIFARVGG(BaseBackbone):
     ):
         super().__init__(init_cfg)
         if depth not in self.arch_settings:
-            raise ConfigError(
-                f'CIFARVGG: depth={depth!r} does not exist, choose from '
-                f'{sorted(self.arch_settings)}'
-            )
+            known = sorted(self.arch_settings)
+            raise ConfigError(f'CIFARVGG: depth={depth!r} does not exist, choose from {known}')
         self.depth = depth
         self.out_indices = check_out_indices(self, out_indices, len(_WIDTHS) - 1)
         for stage, (width, num_blocks) in enumerate(zip(_WIDTHS, self.arch_settings[depth])):
             if stage in (1, 2, 3):
                 self.add_module(f'pool{stage}', nn.MaxPool2d(2))
-            blocks = [
-                _conv_block(in_channels if i == 0 else width, width) for i in range(num_blocks)
-            ]
+            widths = [in_channels, *[width] * num_blocks]
+            blocks = [_conv_block(*pair) for pair in zip(widths, widths[1:])]
             self.add_module(f'layer{stage}' if stage else 'stem', nn.Sequential(*blocks))
             in_channels = width
 
@@ -91,10 +88,6 @@ class CIFARVGG(BaseBackbone):
 
 
 def _conv_block(in_channels: int, out_channels: int) -> nn.Sequential:
-    return nn.Sequential(
-        OrderedDict(
-            conv=nn.Conv2d(in_channels, out_channels, 3, padding=1),
-            bn=nn.BatchNorm2d(out_channels),
-            relu=nn.ReLU(inplace=True),
-        )
-    )
+    conv = nn.Conv2d(in_channels, out_channels, 3, padding=1)
+    parts = dict(conv=conv, bn=nn.BatchNorm2d(out_channels), relu=nn.ReLU(inplace=True))
+    return nn.Sequential(OrderedDict(parts))

@@ -97,8 +97,7 @@ class CIFARWideResNet(BaseBackbone):
             )
         if not isinstance(widen_factor, int) or widen_factor < 1:
             raise ConfigError(f'CIFARWideResNet: widen_factor={widen_factor!r} is not 1, 2, 3, …')
-        self.depth = depth
-        self.widen_factor = widen_factor
+        self.depth, self.widen_factor = depth, widen_factor
         self.out_indices = check_out_indices(self, out_indices, 3)
         self.conv1 = nn.Conv2d(in_channels, 16, 3, padding=1, bias=False)
         channels = 16
@@ -115,6 +114,5 @@ class CIFARWideResNet(BaseBackbone):
         """Return the stages named by ``out_indices``."""
         first = self.layer1(self.conv1(x))
         second = self.layer2(first)
-        last = self.relu(self.bn1(self.layer3(second)))
-        stages = (first, second, last)
+        stages = (first, second, self.relu(self.bn1(self.layer3(second))))
         return tuple(stages[i] for i in range(3) if i in self.out_indices)

@@ -41,15 +41,8 @@ def map_literature_keys(state_dict: dict, prefix: str = '', *_) -> dict:
     """Rename the literature's parameter names to MMPretrain's, in place.
 
     It knows ResNets, wide ResNets and VGGs with BatchNorm, and leaves a state dict alone that
-    already has a backbone.
-
-    Args:
-        state_dict (dict): Parameters by name.
-        prefix (str): Prefix of the classifier's own names. Defaults to ''.
-        *_: Not used; they let the classifier use this as a load-state-dict pre-hook.
-
-    Returns:
-        dict: The same state dict.
+    already has a backbone. ``prefix`` is that of the classifier's own names; further arguments let
+    the classifier use this as a load-state-dict pre-hook.
     """
     for signs, renamings in (_RESNETS, _VGGS):
         if {prefix + name for name in signs} <= state_dict.keys():

@@ -3,6 +3,7 @@
 import weakref
 from collections.abc import Callable, Sequence
 from functools import partial
+from importlib.util import find_spec
 from typing import Optional, Union
 
 import torch
@@ -140,27 +141,21 @@ class SaliencyMask(AttachedConnector):
                 f'of a class'
             )
         if method == 'none':
-            refuse_ignored(
-                SaliencyMask,
-                "with method='none'; leave it out",
-                target=target,
-                percentile=percentile,
-                input_shape=input_shape,
-            )
+            useless = dict(target=target, percentile=percentile, input_shape=input_shape)
+            refuse_ignored(SaliencyMask, "with method='none'; leave it out", **useless)
         number = isinstance(percentile, (int, float))
         if percentile is not None and not (number and 0 < percentile < 100):
             raise ConfigError(f'SaliencyMask: percentile={percentile!r} is not between 0 and 100')
         if type(steps) is not int or steps < 1:
             raise ConfigError(f'SaliencyMask: steps={steps!r} is not a positive integer')
         if method == 'integrated_gradients':
-            _need_captum()
+            if find_spec('captum') is None:
+                what = "SaliencyMask: method='integrated_gradients'"
+                raise ConfigError(f'{what} needs captum; pip install captum')
         else:
             refuse_ignored(SaliencyMask, f'with method={method!r}; leave it out', steps=steps)
-        self.method = method
-        self.target = target
-        self.percentile = percentile
-        self.steps = steps
-        self.input_shape = tuple(input_shape)
+        self.method, self.target, self.percentile = method, target, percentile
+        self.steps, self.input_shape = steps, tuple(input_shape)
         self._logits: Optional[Function] = None
         self._latest: tuple = ()
 
@@ -213,10 +208,8 @@ class SaliencyMask(AttachedConnector):
                 f'layer whose map has more than one'
             )
         if not self._latest or self._latest[0]() is not feature:
-            self._latest = (
-                weakref.ref(feature),
-                self._mask(feature.detach().float(), data_samples),
-            )
+            mask = self._mask(feature.detach().float(), data_samples)
+            self._latest = (weakref.ref(feature), mask)
         return self._latest[1]
 
     forward = forward_train
@@ -251,18 +244,10 @@ class SaliencyMask(AttachedConnector):
                 return torch.stack([sample.gt_score for sample in data_samples]).to(logits)
             index = torch.cat([sample.gt_label for sample in data_samples]).to(logits.device)
         else:
-            if not 0 <= self.target < classes:
+            target = self.target
+            if not 0 <= target < classes:
                 raise ValueError(
-                    f'target={self.target} is none of the {classes} classes, counted from 0'
+                    f'target={target} is none of the {classes} classes, counted from 0'
                 )
-            index = logits.new_full((len(logits),), self.target, dtype=torch.long)
+            index = logits.new_full((len(logits),), target, dtype=torch.long)
         return F.one_hot(index, classes).to(logits)
-
-
-def _need_captum():
-    try:
-        import captum.attr  # noqa: F401
-    except ImportError:
-        raise ConfigError(
-            "SaliencyMask: method='integrated_gradients' needs captum; pip install captum"
-        ) from None

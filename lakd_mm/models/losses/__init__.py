@@ -12,27 +12,3 @@ from .fgd_loss import FGDLoss
 from .ndam_feature_loss import NDAMFeatureLoss, activation_mapping, normalized_mapping
 from .position_attention_loss import PositionAttentionLoss, position_attention
 from .rkd_loss import RKDAngleLoss, RKDDistanceLoss
-
-__all__ = [
-    'AttentionTransferLoss',
-    'CATLoss',
-    'CanKDLoss',
-    'CausalATLoss',
-    'CausalFALoss',
-    'ChannelAttentionLoss',
-    'ContrastiveAttentionLoss',
-    'ContrastiveRepresentationLoss',
-    'FGDLoss',
-    'NDAMFeatureLoss',
-    'PositionAttentionLoss',
-    'RKDAngleLoss',
-    'RKDDistanceLoss',
-    'activation_mapping',
-    'attention_map',
-    'channel_attention',
-    'class_attention',
-    'match_sizes',
-    'noise_contrastive_loss',
-    'normalized_mapping',
-    'position_attention',
-]

@@ -3,36 +3,12 @@
 from typing import Optional
 
 import torch
-import torch.nn as nn
 import torch.nn.functional as F
 from mmrazor.registry import MODELS
 
-from ...errors import ConfigError, check_positive
+from ...errors import check_positive
+from .feature_loss import FeatureLoss, check_maps, match_sizes
 from .pooling import average_pool
-
-
-def match_sizes(first: torch.Tensor, second: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Pool the larger of two feature maps to the size of the smaller.
-
-    Args:
-        first (torch.Tensor): Shape (N, C, H, W).
-        second (torch.Tensor): Shape (N, C', H', W').
-
-    Returns:
-        Tuple[torch.Tensor, torch.Tensor]: Both with the smaller height and the smaller width.
-    """
-    size = tuple(min(sides) for sides in zip(first.shape[-2:], second.shape[-2:]))
-    return average_pool(first, size), average_pool(second, size)
-
-
-def check_maps(name: str, *features: torch.Tensor):
-    """Raise a ConfigError unless all are maps of shape (N, C, H, W) with more than one position."""
-    for feature in features:
-        if feature.ndim != 4 or feature[0, 0].numel() == 1:
-            raise ConfigError(
-                f'{name}: a feature of shape {tuple(feature.shape)}; it must be (N, C, H, W) with '
-                f'more than one position'
-            )
 
 
 def spatial_attention(feature: torch.Tensor, p: float = 2.0) -> torch.Tensor:
@@ -70,7 +46,7 @@ def attention_map(
 
 
 @MODELS.register_module()
-class AttentionTransferLoss(nn.Module):
+class AttentionTransferLoss(FeatureLoss):
     r"""Activation-based attention transfer (AT).
 
     .. math::
@@ -90,25 +66,12 @@ class AttentionTransferLoss(nn.Module):
     """
 
     def __init__(self, p: float = 2.0, loss_weight: float = 1.0):
-        super().__init__()
+        super().__init__(loss_weight)
         check_positive('AttentionTransferLoss', p=p)
         self.p = p
-        self.loss_weight = loss_weight
 
-    def forward(self, s_feature: torch.Tensor, t_feature: torch.Tensor) -> torch.Tensor:
-        """Compare attention.
-
-        Args:
-            s_feature (torch.Tensor): The student's feature, shape (N, C, H, W).
-            t_feature (torch.Tensor): The teacher's feature, shape (N, C', H', W'); a constant.
-
-        Returns:
-            torch.Tensor: The weighted loss, a scalar.
-
-        Raises:
-            ConfigError: If one of them has no spatial extent.
-        """
+    def compare(self, s_feature: torch.Tensor, t_feature: torch.Tensor) -> torch.Tensor:
+        """Compare attention."""
         check_maps('AttentionTransferLoss', s_feature, t_feature)
-        s_feature, t_feature = match_sizes(s_feature, t_feature.detach())
-        student, teacher = attention_map(s_feature, self.p), attention_map(t_feature, self.p)
-        return self.loss_weight * F.mse_loss(student, teacher)
+        maps = (attention_map(x, self.p) for x in match_sizes(s_feature, t_feature))
+        return F.mse_loss(*maps)

@@ -9,6 +9,7 @@ from mmrazor.registry import MODELS
 from torch.utils.checkpoint import checkpoint
 
 from ...errors import ConfigError, refuse_ignored
+from .feature_loss import FeatureLoss, check_equal_maps
 
 _ATTENTION = ('dot', 'gaussian', 'embedded_gaussian')
 
@@ -62,7 +63,7 @@ def _softmax_attention(query, key, value):
 
 
 @MODELS.register_module()
-class CanKDLoss(nn.Module):
+class CanKDLoss(FeatureLoss):
     r"""Cross-attention non-local knowledge distillation (CanKD).
 
     .. math::
@@ -111,7 +112,7 @@ class CanKDLoss(nn.Module):
         max_scores: int = 2**24,
         loss_weight: float = 10.0,
     ):
-        super().__init__()
+        super().__init__(loss_weight)
         if attention not in _ATTENTION:
             raise ConfigError(
                 f'CanKDLoss: attention={attention!r} is none of {", ".join(map(repr, _ATTENTION))}'
@@ -125,14 +126,9 @@ class CanKDLoss(nn.Module):
             )
         if attention == 'dot':
             refuse_ignored(CanKDLoss, "with attention='dot'; leave it out", max_scores=max_scores)
-        self.in_channels = in_channels
-        self.pool_size = pool_size
-        self.attention = attention
-        self.norm = norm
-        self.residual = residual
-        self.resize = resize
+        self.in_channels, self.pool_size, self.attention = in_channels, pool_size, attention
+        self.norm, self.residual, self.resize = norm, residual, resize
         self.max_scores = max_scores
-        self.loss_weight = loss_weight
         if attention != 'gaussian':
             self.theta = nn.Conv2d(in_channels, inner_channels, 1)
             self.phi = nn.Conv2d(in_channels, inner_channels, 1)
@@ -143,31 +139,17 @@ class CanKDLoss(nn.Module):
         nn.init.zeros_(self.W[1].weight)
         self._register_load_state_dict_pre_hook(_map_published_keys)
 
-    def forward(self, s_feature: torch.Tensor, t_feature: torch.Tensor) -> torch.Tensor:
-        """Compare the student, enriched by attention to the teacher, with the teacher.
-
-        Args:
-            s_feature (torch.Tensor): The student's feature, shape (N, C, H, W).
-            t_feature (torch.Tensor): The teacher's feature, the same shape; a constant.
-
-        Returns:
-            torch.Tensor: The weighted loss, a scalar.
-
-        Raises:
-            ConfigError: If shapes do not fit each other, C or the pooling.
-        """
-        t_feature = t_feature.detach()
+    def compare(self, s_feature: torch.Tensor, t_feature: torch.Tensor) -> torch.Tensor:
+        """Compare the student, enriched by attention to the teacher, with the teacher."""
         if self.resize and s_feature.shape[2:] != t_feature.shape[2:]:
-            s_feature = F.interpolate(
-                s_feature, t_feature.shape[2:], mode='bilinear', align_corners=False
-            )
+            s_feature = F.interpolate(s_feature, t_feature.shape[2:], mode='bilinear')
         self._check(s_feature, t_feature)
         enriched = self.W(self._attend(s_feature, t_feature))
         if self.residual:
             enriched = enriched + s_feature
         if self.norm:
             enriched, t_feature = F.instance_norm(enriched), F.instance_norm(t_feature)
-        return self.loss_weight * 0.5 * F.mse_loss(enriched, t_feature)
+        return 0.5 * F.mse_loss(enriched, t_feature)
 
     def _attend(self, student: torch.Tensor, teacher: torch.Tensor) -> torch.Tensor:
         """Gather the teacher's values for each position, shape (N, inner_channels, H, W)."""
@@ -188,16 +170,8 @@ class CanKDLoss(nn.Module):
         return feature.flatten(2).transpose(1, 2)
 
     def _check(self, student: torch.Tensor, teacher: torch.Tensor):
-        shapes = f"the student's {tuple(student.shape)} and the teacher's {tuple(teacher.shape)}"
-        if student.shape != teacher.shape:
-            raise ConfigError(
-                f'CanKDLoss: {shapes} differ; give a connector for the channels, and resize=True '
-                f'for the size'
-            )
-        if student.ndim != 4 or student.shape[1] != self.in_channels:
-            raise ConfigError(
-                f'CanKDLoss: {shapes} are not (N, C, H, W) with in_channels={self.in_channels}'
-            )
+        remedy = 'resize=True for the size'
+        check_equal_maps('CanKDLoss', student, teacher, self.in_channels, remedy)
         if min(student.shape[2:]) < self.pool_size or (
             self.norm and student.shape[2] * student.shape[3] == 1
         ):

@@ -1,16 +1,16 @@
 """Attention transfer where the teacher's feature matters."""
 
 import torch
-import torch.nn as nn
 import torch.nn.functional as F
 from mmrazor.registry import MODELS
 
 from ...errors import check_positive
-from .attention_transfer_loss import attention_map, check_maps, match_sizes
+from .attention_transfer_loss import attention_map
+from .feature_loss import MaskedFeatureLoss
 
 
 @MODELS.register_module()
-class CausalATLoss(nn.Module):
+class CausalATLoss(MaskedFeatureLoss):
     r"""Attention transfer inside a mask.
 
     .. math::
@@ -33,29 +33,12 @@ class CausalATLoss(nn.Module):
     """
 
     def __init__(self, p: float = 2.0, loss_weight: float = 1.0):
-        super().__init__()
+        super().__init__(loss_weight)
         check_positive('CausalATLoss', p=p)
         self.p = p
-        self.loss_weight = loss_weight
 
-    def forward(
+    def compare(
         self, s_feature: torch.Tensor, t_feature: torch.Tensor, mask: torch.Tensor
     ) -> torch.Tensor:
-        """Compare attention, after pooling the larger feature and the mask to the smaller size.
-
-        Args:
-            s_feature (torch.Tensor): The student's feature, shape (N, C, H, W).
-            t_feature (torch.Tensor): The teacher's feature, shape (N, C', H', W'); a constant.
-            mask (torch.Tensor): Shape (N, 1, H'', W''); a constant.
-
-        Returns:
-            torch.Tensor: The weighted loss, a scalar.
-
-        Raises:
-            ConfigError: If a feature has no spatial extent.
-        """
-        check_maps('CausalATLoss', s_feature, t_feature)
-        s_feature, t_feature = match_sizes(s_feature, t_feature.detach())
-        mask = mask.detach()
-        student = attention_map(s_feature, self.p, mask)
-        return self.loss_weight * F.mse_loss(student, attention_map(t_feature, self.p, mask))
+        """Compare attention inside the mask."""
+        return F.mse_loss(*(attention_map(x, self.p, mask) for x in (s_feature, t_feature)))

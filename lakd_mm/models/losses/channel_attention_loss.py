@@ -1,11 +1,11 @@
 """Transfer of channel attention: how active each channel is."""
 
 import torch
-import torch.nn as nn
 import torch.nn.functional as F
 from mmrazor.registry import MODELS
 
 from ...errors import ConfigError
+from .feature_loss import FeatureLoss
 
 
 def channel_attention(feature: torch.Tensor) -> torch.Tensor:
@@ -21,7 +21,7 @@ def channel_attention(feature: torch.Tensor) -> torch.Tensor:
 
 
 @MODELS.register_module()
-class ChannelAttentionLoss(nn.Module):
+class ChannelAttentionLoss(FeatureLoss):
     r"""Distance between the channel attention of student and teacher.
 
     .. math::
@@ -41,23 +41,8 @@ class ChannelAttentionLoss(nn.Module):
         >>> transfer = dict(loss=dict(type='mmrazor.ChannelAttentionLoss'), at=[3])
     """
 
-    def __init__(self, loss_weight: float = 1.0):
-        super().__init__()
-        self.loss_weight = loss_weight
-
-    def forward(self, s_feature: torch.Tensor, t_feature: torch.Tensor) -> torch.Tensor:
-        """Compare channel attention.
-
-        Args:
-            s_feature (torch.Tensor): The student's feature, shape (N, C, H, W).
-            t_feature (torch.Tensor): The teacher's feature, shape (N, C, H', W'); a constant.
-
-        Returns:
-            torch.Tensor: The weighted loss, a scalar.
-
-        Raises:
-            ConfigError: If they are not feature maps, or their numbers of channels differ.
-        """
+    def compare(self, s_feature: torch.Tensor, t_feature: torch.Tensor) -> torch.Tensor:
+        """Compare channel attention."""
         shapes = f'features of shape {tuple(s_feature.shape)} and {tuple(t_feature.shape)}'
         if s_feature.ndim != 4 or t_feature.ndim != 4:
             raise ConfigError(f'ChannelAttentionLoss: {shapes}; both must be (N, C, H, W)')
@@ -66,5 +51,5 @@ class ChannelAttentionLoss(nn.Module):
                 f'ChannelAttentionLoss: {shapes}; both must have the same channels: give the '
                 f"student's a connector, such as connector='auto' in a transfer"
             )
-        student, teacher = channel_attention(s_feature), channel_attention(t_feature.detach())
-        return self.loss_weight * (student - teacher).square().sum(dim=1).mean()
+        student, teacher = channel_attention(s_feature), channel_attention(t_feature)
+        return (student - teacher).square().sum(dim=1).mean()

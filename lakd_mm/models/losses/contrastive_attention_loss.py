@@ -8,7 +8,8 @@ import torch.nn.functional as F
 from mmrazor.registry import MODELS
 
 from ...errors import check_positive
-from .attention_transfer_loss import check_maps, match_sizes, spatial_attention
+from .attention_transfer_loss import spatial_attention
+from .feature_loss import check_maps, match_sizes
 from .pooling import average_pool
 
 
@@ -59,15 +60,10 @@ class ContrastiveAttentionLoss(nn.Module):
     def __init__(self, temperature: float = 0.1, p: float = 2.0, loss_weight: float = 1.0):
         super().__init__()
         check_positive('ContrastiveAttentionLoss', temperature=temperature, p=p)
-        self.temperature = temperature
-        self.p = p
-        self.loss_weight = loss_weight
+        self.temperature, self.p, self.loss_weight = temperature, p, loss_weight
 
     def forward(
-        self,
-        s_feature: torch.Tensor,
-        t_feature: torch.Tensor,
-        mask: Optional[torch.Tensor] = None,
+        self, s_feature: torch.Tensor, t_feature: torch.Tensor, mask: Optional[torch.Tensor] = None
     ) -> torch.Tensor:
         """Tell images apart by attention, after pooling the larger feature to the smaller size.
 

@@ -168,28 +168,16 @@ class NDAMFeatureLoss(nn.Module):
             near = near_names(str(normalize), _NORMALIZATIONS)
             raise ConfigError(f'NDAMFeatureLoss: normalize={normalize!r}; {near}')
         if not avg_weight and not max_weight:
-            refuse_ignored(
-                NDAMFeatureLoss,
-                'with avg_weight=0 and max_weight=0, which make no mapping; leave it out',
-                kernel_size=kernel_size,
-                use_abs=use_abs,
-                apply=apply,
-            )
+            why = 'with avg_weight=0 and max_weight=0, which make no mapping; leave it out'
+            shape = dict(kernel_size=kernel_size, use_abs=use_abs, apply=apply)
+            refuse_ignored(NDAMFeatureLoss, why, **shape)
         if not avg_weight or kernel_size == 1:
             reason = 'kernel_size=1, which needs no padding' if avg_weight else 'avg_weight=0'
-            refuse_ignored(
-                NDAMFeatureLoss,
-                f'with {reason}; leave it out',
-                count_include_pad=count_include_pad,
-            )
-        self.avg_weight = avg_weight
-        self.max_weight = max_weight
-        self.kernel_size = kernel_size
-        self.use_abs = use_abs
-        self.loss_weight = loss_weight
-        self.count_include_pad = count_include_pad
-        self.apply_to = apply
-        self.reduction = reduction
+            why = f'with {reason}; leave it out'
+            refuse_ignored(NDAMFeatureLoss, why, count_include_pad=count_include_pad)
+        self.avg_weight, self.max_weight, self.loss_weight = avg_weight, max_weight, loss_weight
+        self.kernel_size, self.count_include_pad = kernel_size, count_include_pad
+        self.use_abs, self.apply_to, self.reduction = use_abs, apply, reduction
         self.normalize = normalize
 
     def forward(
@@ -250,13 +238,6 @@ class NDAMFeatureLoss(nn.Module):
 
     def mapping(self, source: torch.Tensor, size: Sequence[int]) -> torch.Tensor:
         """Compute the normalised mapping of ``source`` at size (H, W), shape (N, 1, H, W)."""
-        mapping = activation_mapping(
-            source,
-            self.avg_weight,
-            self.max_weight,
-            self.kernel_size,
-            self.use_abs,
-            self.count_include_pad,
-            size,
-        )
+        weights, window = (self.avg_weight, self.max_weight), (self.kernel_size, self.use_abs)
+        mapping = activation_mapping(source, *weights, *window, self.count_include_pad, size)
         return normalized_mapping(mapping)

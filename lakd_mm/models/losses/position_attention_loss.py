@@ -1,12 +1,11 @@
 """Transfer of position attention: how positions attend to each other."""
 
 import torch
-import torch.nn as nn
 import torch.nn.functional as F
 from mmrazor.registry import MODELS
 
 from ...errors import ConfigError
-from .attention_transfer_loss import check_maps
+from .feature_loss import FeatureLoss, check_maps
 from .pooling import average_pool
 
 
@@ -25,7 +24,7 @@ def position_attention(feature: torch.Tensor, temperature: float = 0.1) -> torch
 
 
 @MODELS.register_module()
-class PositionAttentionLoss(nn.Module):
+class PositionAttentionLoss(FeatureLoss):
     r"""Distance between the position attention of student and teacher.
 
     .. math::
@@ -54,34 +53,22 @@ class PositionAttentionLoss(nn.Module):
     """
 
     def __init__(self, max_size: int = 16, temperature: float = 0.1, loss_weight: float = 1.0):
-        super().__init__()
+        super().__init__(loss_weight)
         if max_size < 2:
             raise ConfigError(f'PositionAttentionLoss: max_size={max_size} is below 2')
         if temperature <= 0:
             raise ConfigError(f'PositionAttentionLoss: temperature={temperature} is not positive')
         self.max_size = max_size
         self.temperature = temperature
-        self.loss_weight = loss_weight
 
-    def forward(self, s_feature: torch.Tensor, t_feature: torch.Tensor) -> torch.Tensor:
-        """Compare position attention.
-
-        Args:
-            s_feature (torch.Tensor): The student's feature, shape (N, C, H, W).
-            t_feature (torch.Tensor): The teacher's feature, shape (N, C', H', W'); a constant.
-
-        Returns:
-            torch.Tensor: The weighted loss, a scalar.
-
-        Raises:
-            ConfigError: If one of them has no spatial extent.
-        """
+    def compare(self, s_feature: torch.Tensor, t_feature: torch.Tensor) -> torch.Tensor:
+        """Compare position attention."""
         check_maps('PositionAttentionLoss', s_feature, t_feature)
         # Pool once, to the smallest of both sizes and max_size.
         sides = zip(s_feature.shape[2:], t_feature.shape[2:])
         size = tuple(min(*pair, self.max_size) for pair in sides)
         student, teacher = (
             position_attention(average_pool(feature, size), self.temperature)
-            for feature in (s_feature, t_feature.detach())
+            for feature in (s_feature, t_feature)
         )
-        return self.loss_weight * (student - teacher).square().sum(dim=2).mean()
+        return (student - teacher).square().sum(dim=2).mean()

@@ -2,13 +2,14 @@
 
 from collections import Counter
 from collections.abc import Sequence
+from contextlib import ExitStack
 
 import torch
 import torch.nn as nn
 
 from ...errors import ConfigError
 from ..nested import detached, tensors_in
-from .probe import images_for
+from .probe import images_for, runs_on
 from .taps import find_backbone
 
 
@@ -62,26 +63,16 @@ def find_followers(
 
         return hook
 
-    handles = []
-    for name, module in backbone.named_modules(prefix=prefix[:-1]):
-        if name in followers:
-            handles.append(module.register_forward_hook(record(name)))
-        if module is not backbone:
-            handles.append(module.register_forward_pre_hook(watch(name), with_kwargs=True))
-    training = model.training
-    model.eval()
-    try:
-        with torch.enable_grad():
-            result = tensors_in(backbone(images_for(model, input_shape).requires_grad_()))
-    except RuntimeError as error:
-        raise ConfigError(
-            f'{type(model).__name__} does not run on images of shape {tuple(input_shape)}: '
-            f'{error}; set input_shape to what it takes'
-        ) from error
-    finally:
-        model.train(training)
-        for handle in handles:
-            handle.remove()
+    with ExitStack() as stack, torch.enable_grad(), runs_on(model, input_shape):
+        stack.callback(model.train, model.training)
+        model.eval()
+        for name, module in backbone.named_modules(prefix=prefix[:-1]):
+            if name in followers:
+                stack.enter_context(module.register_forward_hook(record(name)))
+            if module is not backbone:
+                hook = module.register_forward_pre_hook(watch(name), with_kwargs=True)
+                stack.enter_context(hook)
+        result = tensors_in(backbone(images_for(model, input_shape).requires_grad_()))
 
     if list(outputs) != list(taps):
         raise ConfigError(

@@ -9,7 +9,7 @@ import torch.nn as nn
 from mmrazor.models.task_modules import RecorderManager
 
 from ...errors import ConfigError
-from .probe import images_for, run_network, sources_of
+from .probe import images_for, run_network, runs_on, sources_of
 from .taps import find_classifier, neck_levels, pre_relu_record, resolve_taps, stage_blocks
 
 PLACES = ('logits', 'pooled', 'cams', 'stages', 'neck')
@@ -20,17 +20,9 @@ def paired_places(
 ) -> tuple[list[dict], list[dict]]:
     """Find where to record the student and the teacher for one transfer.
 
-    Args:
-        student (nn.Module): The student.
-        teacher (nn.Module): The teacher.
-        at (Any): As in :func:`write_distiller`.
-        position (str): As there.
-        key (str): The config key of the transfer, for messages.
-
-    Returns:
-        Tuple[List[dict], List[dict]]: For each side its places, which pair up: the config of a
-        ``recorder``, the arguments that select a ``record`` of it, and further facts
-        (``connector``, ``norm``, ``is_output_of``).
+    ``at`` and ``position`` are as in :func:`write_distiller`, ``key`` is the transfer's, for
+    messages. Each place has the config of a ``recorder``, the arguments that select a ``record`` of
+    it, and further facts (``connector``, ``norm``, ``is_output_of``).
 
     Raises:
         ConfigError: If a place or a tap is unknown, or the places do not pair up.
@@ -48,11 +40,6 @@ def paired_places(
 def measure(network: nn.Module, places: Sequence[dict], input_shape: Sequence[int]):
     """Add the ``shape`` of each record to its place, by running a copy, with its hooks, on noise.
 
-    Args:
-        network (nn.Module): The network.
-        places (Sequence[dict]): Where it is recorded; each gets a ``shape``.
-        input_shape (Sequence[int]): Shape (C, H, W) of an image.
-
     Raises:
         ConfigError: If the network does not run on such images, or does not predict with the
             recorded logits.
@@ -60,15 +47,9 @@ def measure(network: nn.Module, places: Sequence[dict], input_shape: Sequence[in
     recorders = RecorderManager({str(i): place['recorder'] for i, place in enumerate(places)})
     copied = copy.deepcopy(network).eval()
     recorders.initialize(copied)
-    try:
-        with recorders, torch.no_grad():
-            images = images_for(copied, input_shape)
-            output = run_network(copied, images, sources_of(recorders))
-    except RuntimeError as error:
-        raise ConfigError(
-            f'{type(network).__name__} does not run on images of shape {tuple(input_shape)}: '
-            f'{error}; set input_shape to what it takes'
-        ) from error
+    with runs_on(network, input_shape), recorders, torch.no_grad():
+        images = images_for(copied, input_shape)
+        output = run_network(copied, images, sources_of(recorders))
     for i, place in enumerate(places):
         record = recorders.get_recorder(str(i)).get_record_data(**place['record'])
         predicted = isinstance(output, torch.Tensor) and 'is_output_of' in place
@@ -91,22 +72,16 @@ def _places(network: nn.Module, at: Any, position: str, side: str, key: str) -> 
         source = find_classifier(network)
         return [dict(recorder=dict(type=inputs, source=source), record=dict(data_idx=0))]
     if at == 'cams':
-        return [
-            dict(
-                recorder=dict(type=output, source='backbone'),
-                record=dict(data_idx=-1),
-                connector=dict(type='mmrazor.CAMConnector', classifier=find_classifier(network)),
-            )
-        ]
+        connector = dict(type='mmrazor.CAMConnector', classifier=find_classifier(network))
+        recorder = dict(type=output, source='backbone')
+        return [dict(recorder=recorder, record=dict(data_idx=-1), connector=connector)]
     if at == 'neck' or (isinstance(at, Mapping) and 'neck' in at):
         return [
             dict(recorder=dict(type=output, source='neck'), record=dict(data_idx=level))
             for level in neck_levels(network, at, f'{key}={at!r}: the {side}')
         ]
-    return [
-        _feature(network, tap, position)
-        for tap in resolve_taps(network, _taps(network, at, side, key), key)
-    ]
+    taps = resolve_taps(network, _taps(network, at, side, key), key)
+    return [_feature(network, tap, position) for tap in taps]
 
 
 def _taps(network: nn.Module, at: Any, side: str, key: str) -> Sequence:

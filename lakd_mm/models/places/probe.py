@@ -1,6 +1,7 @@
 """Probe networks: noise to run them on, and runs that stop at the last record."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -18,6 +19,18 @@ def images_for(model: nn.Module, shape: Sequence[int]) -> torch.Tensor:
     return noise.to(next(model.parameters()))
 
 
+@contextmanager
+def runs_on(network: nn.Module, input_shape: Sequence[int]) -> Iterator[None]:
+    """Raise a ConfigError if the network does not run on images of shape (C, H, W) inside."""
+    try:
+        yield
+    except RuntimeError as error:
+        raise ConfigError(
+            f'{type(network).__name__} does not run on images of shape {tuple(input_shape)}: '
+            f'{error}; set input_shape to what it takes'
+        ) from error
+
+
 def sources_of(recorders: RecorderManager) -> list[str]:
     """List the modules that recorders record."""
     return [recorder.source for recorder in recorders.recorders.values()]
@@ -28,17 +41,9 @@ def run_network(
 ) -> Any:
     """Run a network on images only, to fill its recorders.
 
-    If all records are in its backbone and neck, nothing else runs, since a detector needs more than
-    images to make and use proposals.
-
-    Args:
-        network (nn.Module): A classifier, detector or segmenter.
-        images (torch.Tensor): Shape (N, C, H, W).
-        sources (Iterable[str]): Names of the recorded modules.
-        whole (bool): Whether to run the whole network if it can run. Defaults to False.
-
-    Returns:
-        Any: The prediction or, if only this part ran, the output of its neck.
+    If all recorded modules, ``sources``, are in its backbone and neck, nothing else runs, since a
+    detector needs more than images to make and use proposals; ``whole`` runs all that can run. It
+    returns the prediction or, if only this part ran, the output of the neck.
 
     Raises:
         ConfigError: If a record lies after the neck of a network with proposals.
@@ -56,15 +61,7 @@ def run_network(
 
 
 def noise_samples(count: int, input_shape: Sequence[int]) -> list[DataSample]:
-    """Make data samples for images of noise, each with a class and a box.
-
-    Args:
-        count (int): Number of samples.
-        input_shape (Sequence[int]): Shape (C, H, W) of an image.
-
-    Returns:
-        List[DataSample]: With all that the losses of this package need.
-    """
+    """Make data samples for noise of shape (C, H, W), with a class and a box for the losses."""
     size = tuple(input_shape[1:])
     samples = []
     for i in range(count):

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Mapping, Sequence
+from itertools import accumulate, pairwise
 from typing import Optional, Union
 
 import torch.nn as nn
@@ -39,11 +40,8 @@ def stage_blocks(model: nn.Module) -> list[list[str]]:
             if (match := re.fullmatch(r'layer(\d+)', child)) and _is_container(stage)
         ]
         if not found and _is_container(getattr(module, 'stages', None)):
-            found = [
-                (i, f'{base}stages.{i}', stage)
-                for i, stage in enumerate(module.stages)
-                if _is_container(stage)
-            ]
+            stages = [(i, f'{base}stages.{i}', stage) for i, stage in enumerate(module.stages)]
+            found = [stage for stage in stages if _is_container(stage[2])]
         if found:
             found.sort(key=lambda item: item[0])
             return [[f'{name}.{c}' for c, _ in stage.named_children()] for _, name, stage in found]
@@ -56,11 +54,7 @@ def _is_container(module) -> bool:
 
 def stage_end_taps(model: nn.Module) -> list[int]:
     """Return the last block of each stage, 1-based: the default taps of a teacher."""
-    ends, total = [], 0
-    for blocks in stage_blocks(model):
-        total += len(blocks)
-        ends.append(total)
-    return ends
+    return list(accumulate(map(len, stage_blocks(model))))
 
 
 def forward_shifted_taps(model: nn.Module) -> list[int]:
@@ -119,12 +113,7 @@ def resolve_taps(model: nn.Module, taps: Sequence[Tap], key: str = 'taps') -> li
 
 
 def neck_levels(model: nn.Module, at: Union[str, Mapping], whose: str) -> list[int]:
-    """Return which outputs of a neck ``at`` names, counted from 0.
-
-    Args:
-        model (nn.Module): A detector or another network with a ``neck`` of several outputs.
-        at (str | Mapping): 'neck' for all of them, or ``dict(neck=[0, 1])``.
-        whose (str): Whose neck it is, for messages.
+    """Return which outputs of a neck ``at`` names, 'neck' for all or ``dict(neck=[0, 1])``.
 
     Raises:
         ConfigError: If there is no such neck or output.
@@ -166,10 +155,6 @@ def pre_relu_record(model: nn.Module, tap: str) -> tuple[dict, dict, Optional[st
     That ReLU is the block's own ``relu``, or, where a block starts with its normalization and
     ReLU (``pre_activation = True``), the next block's or that behind the last block.
 
-    Args:
-        model (nn.Module): The network.
-        tap (str): Name of a residual block.
-
     Returns:
         Tuple[dict, dict, str | None]: The recorder's config, which of its records, and the name of
         the BatchNorm in front of that ReLU, None if the block has none.
@@ -199,14 +184,10 @@ def pre_relu_record(model: nn.Module, tap: str) -> tuple[dict, dict, Optional[st
 
 
 def compile_blocks(model: nn.Module, **options) -> int:
-    """Compile residual blocks one by one, in place, except those that have hooks.
+    """Compile residual blocks one by one, in place, except those with hooks; return how many.
 
-    Args:
-        model (nn.Module): A classifier. Copies of it are not compiled, checkpoints not affected.
-        **options: Arguments of :func:`torch.compile`.
-
-    Returns:
-        int: How many blocks are compiled.
+    Copies of the classifier are not compiled, checkpoints not affected. ``options`` are those of
+    :func:`torch.compile`.
     """
     count = 0
     for name in (name for stage in stage_blocks(model) for name in stage):
@@ -219,7 +200,7 @@ def compile_blocks(model: nn.Module, **options) -> int:
 
 def _check_order(taps: Sequence[Tap], names: list[str], modules: list[str], key: str):
     """Raise unless the taps come one after another in the network's definition."""
-    for (tap, name), (next_tap, next_name) in zip(zip(taps, names), list(zip(taps, names))[1:]):
+    for (tap, name), (next_tap, next_name) in pairwise(zip(taps, names)):
         inside = name.startswith(f'{next_name}.') or next_name.startswith(f'{name}.')
         if inside or modules.index(name) >= modules.index(next_name):
             problem = 'lies inside' if inside else 'does not come after'

@@ -1,6 +1,7 @@
 """The part of a network above a tap, as a function of the tap's output."""
 
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from functools import partial
 
 import torch
@@ -81,12 +82,10 @@ def _watch(
 
         return hook
 
-    handles = [m.register_forward_hook(note(name)) for name, m in network.named_modules()]
-    try:
+    with ExitStack() as hooks:
+        for name, module in network.named_modules():
+            hooks.enter_context(module.register_forward_hook(note(name)))
         logits = network(images, mode='tensor')
-    finally:
-        for handle in handles:
-            handle.remove()
     if len(features) != 1 or not isinstance(features[0], torch.Tensor):
         raise ConfigError(
             f'{tap!r} of {type(network).__name__} runs {len(features)} times or gives no tensor; '

@@ -1,19 +1,8 @@
 import pytest
 import torch
 from mmrazor.registry import MODELS
+from networks import scatter_statistics
 from torch.utils.flop_counter import FlopCounterMode
-
-
-def scatter_statistics(network):
-    """Weights and statistics of BatchNorm that are not those it starts with; in eval mode."""
-    generator = torch.Generator().manual_seed(2)
-    for module in network.modules():
-        if isinstance(module, torch.nn.BatchNorm2d):
-            for tensor in (module.weight.data, module.running_var):
-                tensor.uniform_(0.5, 2, generator=generator)
-            for tensor in (module.bias.data, module.running_mean):
-                tensor.uniform_(-1, 1, generator=generator)
-    return network.eval()
 
 
 @pytest.fixture

@@ -6,18 +6,19 @@ from networks import cifar_wrn_cfg
 from lakd_mm.models.backbones import CIFARWideResNet
 from lakd_mm.models.places.taps import forward_shifted_taps, stage_blocks, stage_end_taps
 
-# depth, widen factor, parameters with 10 and 100 classes, 10^6 conv and fc MACs with 100 classes
-NETWORKS = [
-    (16, 1, 175_066, 180_916, 26.66),
-    (16, 2, 691_674, 703_284, 101.12),
-    (40, 1, 563_930, 569_780, 83.29),
-    (40, 2, 2_243_546, 2_255_156, 327.61),
-    (22, 4, 4_298_970, 4_322_100, 619.13),
-    (28, 4, 5_849_050, 5_872_180, 845.62),
-]
 
-
-@pytest.mark.parametrize('depth, widen_factor, params10, params100, mmacs', NETWORKS)
+@pytest.mark.parametrize(
+    'depth, widen_factor, params10, params100, mmacs',
+    # Parameters with 10 and 100 classes, 10^6 conv and fc MACs with 100.
+    [
+        (16, 1, 175_066, 180_916, 26.66),
+        (16, 2, 691_674, 703_284, 101.12),
+        (40, 1, 563_930, 569_780, 83.29),
+        (40, 2, 2_243_546, 2_255_156, 327.61),
+        (22, 4, 4_298_970, 4_322_100, 619.13),
+        (28, 4, 5_849_050, 5_872_180, 845.62),
+    ],
+)
 def test_counts_and_shapes(check_network, depth, widen_factor, params10, params100, mmacs):
     w = widen_factor
     shapes = ((16 * w, 32, 32), (32 * w, 16, 16), (64 * w, 8, 8))

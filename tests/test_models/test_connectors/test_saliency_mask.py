@@ -264,7 +264,7 @@ class TestBadInput:
                 SaliencyMask(TAP).check_record(source, from_student)
 
     def test_captum_is_named(self, monkeypatch):
-        monkeypatch.setitem(__import__('sys').modules, 'captum.attr', None)
+        monkeypatch.setitem(__import__('sys').modules, 'captum', None)
         with pytest.raises(ValueError, match='needs captum; pip install captum'):
             SaliencyMask(TAP, method='integrated_gradients')
 

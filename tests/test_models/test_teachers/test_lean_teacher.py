@@ -3,7 +3,7 @@ import torch
 from mmengine.runner import load_checkpoint, save_checkpoint
 from mmengine.runner.checkpoint import get_state_dict
 from mmrazor.models.task_modules import RecorderManager
-from networks import cifar_resnet_cfg, classifier_cfg
+from networks import cifar_resnet_cfg, classifier_cfg, scatter_statistics
 
 from lakd_mm.models.teachers import LeanTeacher, fold_batchnorms
 
@@ -16,18 +16,6 @@ def recorder_manager(teacher, **sources):
     return manager
 
 
-def trained_like(teacher):
-    """Statistics and weights of BatchNorm that are not those it starts with."""
-    generator = torch.Generator().manual_seed(2)
-    for module in teacher.modules():
-        if isinstance(module, torch.nn.BatchNorm2d):
-            for tensor in (module.weight.data, module.running_var):
-                tensor.uniform_(0.5, 2, generator=generator)
-            for tensor in (module.bias.data, module.running_mean):
-                tensor.uniform_(-1, 1, generator=generator)
-    return teacher.eval()
-
-
 def records(manager, run, inputs):
     run(inputs)
     taken = [recorder.data_buffer for recorder in manager.recorders.values()]
@@ -38,7 +26,7 @@ def records(manager, run, inputs):
 
 @pytest.fixture
 def teacher(build):
-    return trained_like(build(cifar_resnet_cfg(14)))
+    return scatter_statistics(build(cifar_resnet_cfg(14)))
 
 
 @pytest.mark.parametrize('channels_last', [True, False])
@@ -116,7 +104,7 @@ class PreActivation(torch.nn.Module):
 def test_a_network_that_normalises_first_is_not_folded_wrongly(build, batch):
     teacher = build(cifar_resnet_cfg(8))
     teacher.backbone.layer1[0] = PreActivation()
-    trained_like(teacher)
+    scatter_statistics(teacher)
     manager = recorder_manager(teacher, tap=('ModuleOutputs', 'backbone'))
     lean = LeanTeacher(teacher, manager, batch['inputs'])
     assert fold_batchnorms not in lean.changes
@@ -129,7 +117,7 @@ def test_a_network_that_normalises_first_is_not_folded_wrongly(build, batch):
 def test_a_wide_resnet_is_folded_where_a_convolution_comes_first(build, batch):
     """The BatchNorm that ends it stands beside the stem's convolution, but not behind it."""
     wrn = dict(type='mmrazor.CIFARWideResNet', depth=10, widen_factor=1)
-    teacher = trained_like(build(classifier_cfg(wrn)))
+    teacher = scatter_statistics(build(classifier_cfg(wrn)))
     manager = recorder_manager(teacher, tap=('ModuleOutputs', 'backbone'))
     lean = LeanTeacher(teacher, manager, batch['inputs'])
     assert fold_batchnorms in lean.changes
@@ -145,7 +133,7 @@ def test_new_weights_are_noticed(build, teacher, batch):
     manager = recorder_manager(teacher, tap=('ModuleOutputs', 'backbone'))
     lean = LeanTeacher(teacher, manager, batch['inputs'])
     lean(batch['inputs'])
-    other = trained_like(build(cifar_resnet_cfg(14)))
+    other = scatter_statistics(build(cifar_resnet_cfg(14)))
     for parameter in other.parameters():
         parameter.data.mul_(0.9)
     teacher.load_state_dict(other.state_dict())
@@ -243,7 +231,7 @@ def test_a_teacher_that_makes_float32_itself_is_cast_instead(build, batch):
         def forward(self, x):
             return x + torch.zeros(1, dtype=torch.float32)
 
-    teacher = trained_like(build(cifar_resnet_cfg(14)))
+    teacher = scatter_statistics(build(cifar_resnet_cfg(14)))
     teacher.backbone.layer1.append(Shift())
     manager = recorder_manager(teacher, late=('ModuleOutputs', 'backbone'))
     lean = LeanTeacher(teacher, manager, batch['inputs'])

@@ -4,9 +4,9 @@ import pytest
 from run_results import train_result
 
 from lakd_mm.errors import ConfigError
-from reproduction import figures
+from reproduction import report
 from reproduction.planner import Settings, plan_runs
-from reproduction.records import write_json
+from reproduction.runs import write_json
 from reproduction.targets import Budget, find_target
 
 
@@ -38,13 +38,13 @@ def calls(monkeypatch, tmp_path):
         made.append([word.replace(str(tmp_path), '…') for word in command])
         (tmp_path / command[command.index('--out') + 1]).write_bytes(b'')
 
-    monkeypatch.setattr(figures, '_call', call)
+    monkeypatch.setattr(report, '_call', call)
     return made
 
 
 def test_heat_map(finished, calls, tmp_path, root):
     target, runs = finished('fig1')
-    (picture,) = figures.make_figures(target, runs, tmp_path / 'work', tmp_path / 'out')
+    (picture,) = report.make_figures(target, runs, tmp_path / 'work', tmp_path / 'out')
     assert picture.parent == tmp_path / 'out' / 'fig1' and picture.exists()
     assert picture.name.startswith('heat_map-300e-1e') and picture.name.endswith('-seed3.png')
     (call,) = calls
@@ -58,16 +58,16 @@ def test_heat_map(finished, calls, tmp_path, root):
 def test_no_heat_map_without_checkpoints(finished, calls, tmp_path, capsys):
     target, runs = finished('fig1')
     (runs[2].folder / 'epoch_1.pth').unlink()
-    assert figures.make_figures(target, runs, tmp_path / 'work', tmp_path / 'out') == []
+    assert report.make_figures(target, runs, tmp_path / 'work', tmp_path / 'out') == []
     assert 'the last checkpoints of its runs are gone' in capsys.readouterr().out
     (runs[2].folder / 'result.json').unlink()
-    assert figures.make_figures(target, runs, tmp_path / 'work', tmp_path / 'out') == []
+    assert report.make_figures(target, runs, tmp_path / 'work', tmp_path / 'out') == []
     assert calls == []
 
 
 def test_distances(finished, calls, tmp_path):
     target, runs = finished('fig5')
-    (picture,) = figures.make_figures(target, runs, tmp_path / 'work', tmp_path / 'out')
+    (picture,) = report.make_figures(target, runs, tmp_path / 'work', tmp_path / 'out')
     assert picture.name.startswith('tap_distances-300e-1e') and picture.exists()
     (call,) = calls
     names = [call[i + 1] for i, word in enumerate(call) if word == '--run']
@@ -77,11 +77,11 @@ def test_distances(finished, calls, tmp_path):
 
 def test_a_table_has_none(finished, calls, tmp_path):
     _, runs = finished('fig5')
-    assert figures.make_figures(find_target('table3'), runs, tmp_path, tmp_path / 'out') == []
+    assert report.make_figures(find_target('table3'), runs, tmp_path, tmp_path / 'out') == []
 
 
 def test_a_tool_that_fails(tmp_path):
     script = tmp_path / 'broken.py'
     script.write_text("raise SystemExit('error: no such layer')")
     with pytest.raises(ConfigError, match='broken.py failed:\nerror: no such layer'):
-        figures._call([str(script)])
+        report._call([str(script)])

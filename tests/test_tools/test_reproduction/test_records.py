@@ -4,14 +4,7 @@ from mmengine.config import Config
 from mmengine.runner import EpochBasedTrainLoop
 
 from lakd_mm.engine.hooks.epoch_record_hook import EpochRecordHook
-from reproduction.records import (
-    NEEDED,
-    VERSION,
-    best_epoch,
-    read_result,
-    write_json,
-)
-from reproduction.runs import Run
+from reproduction.runs import NEEDED, VERSION, Run, best_epoch, read_result, write_json
 from reproduction.targets import Budget, find_target, select
 
 

@@ -7,9 +7,9 @@ import pytest
 from run_results import test_result, train_result
 
 from lakd_mm.errors import ConfigError
-from reproduction.records import write_json
 from reproduction.report import fill, write_report
 from reproduction.results import sections, unfinished
+from reproduction.runs import write_json
 from reproduction.targets import find_target
 
 TABLE1 = find_target('table1')
