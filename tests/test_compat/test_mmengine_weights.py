@@ -131,3 +131,21 @@ class TestInitCfg:
             self.build(path)
         network = self.build(path, strict=False)
         assert torch.all(network.backbone.conv1.weight == 0.5)
+
+
+@pytest.mark.parametrize('save_teacher', [True, False])
+def test_an_algorithms_own_checkpoint_is_whole(tmp_path, file, save_teacher):
+    """With the student in modules, and with averaged weights beside it."""
+    algorithm = dict(ALGORITHM, type='mmrazor.LAKD', save_teacher=save_teacher)
+    del algorithm['transfers']
+    options = dict(model=algorithm, custom_hooks=[dict(type='EMAHook')])
+    first = small_runner(tmp_path / 'w', **options)
+    first.train()
+    second = small_runner(tmp_path / 'w', resume=True, **options)
+    second.train()
+    expected, found = first.model.state_dict(), second.model.state_dict()
+    assert [name for name in expected if not torch.equal(expected[name], found[name])] == []
+    assert any(name.startswith('teacher.') for name in expected) == save_teacher
+
+    model = loaded(tmp_path / 'plain', file(), model=algorithm)
+    assert all(torch.all(value == 0.5) for value in model.architecture.parameters())

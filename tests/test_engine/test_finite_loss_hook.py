@@ -8,6 +8,7 @@ import pytest
 import torch
 from mmengine.config import Config
 from mmengine.hooks import Hook
+from networks import cifar_resnet_cfg
 from small_run import small_runner
 
 from lakd_mm.engine import ConfigError, FiniteLossHook
@@ -66,6 +67,22 @@ def test_names_where_it_began(tmp_path, what, where):
     momenta = [s['momentum_buffer'] for s in runner.optim_wrapper.optimizer.state.values()]
     assert all(torch.isfinite(momentum).all() for momentum in momenta)
     assert [path.name for path in tmp_path.glob('*.pth')] == ['epoch_1.pth']
+
+
+def test_in_a_module_of_the_student_of_a_distillation(tmp_path):
+    algorithm = dict(
+        type='mmrazor.LAKD',
+        data_preprocessor=dict(
+            type='mmrazor.CropFlipDataPreprocessor', mean=[78.0] * 3, std=[96.0] * 3
+        ),
+        architecture=cifar_resnet_cfg(8),
+        teacher=cifar_resnet_cfg(14),
+    )
+    hooks = [FiniteLossHook(), Break(1, lambda model: overflow(model.student))]
+    runner = small_runner(tmp_path, model=algorithm, custom_hooks=hooks)
+    with pytest.raises(DivergedError, match=r'at iteration 2 of .*distill\..* nan') as error:
+        runner.train()
+    assert re.search(r'first module .* architecture\.\S*layer2.0.conv2 .Conv2d', str(error.value))
 
 
 def test_noted_on_the_device(tmp_path, monkeypatch):
