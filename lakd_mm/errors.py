@@ -11,6 +11,10 @@ class ConfigError(ValueError):
     """A mistake in a config or on the command line: what, where, and what to do."""
 
 
+class DivergedError(ConfigError, FloatingPointError):
+    """A training whose loss is not finite."""
+
+
 # Errors of checkpoints. Each is also of the type that Python or PyTorch would raise.
 
 

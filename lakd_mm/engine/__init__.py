@@ -25,6 +25,7 @@ from .hooks import (
     CheckDataHook,
     CohortCheckpointHook,
     ExportStudentHook,
+    FiniteLossHook,
     KeepPreviousHook,
     ModelForMetricsHook,
     StopHook,

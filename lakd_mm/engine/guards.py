@@ -2,7 +2,7 @@
 
 from mmengine.config import Config
 
-GUARDS = ('mmrazor.StopHook',)
+GUARDS = ('mmrazor.FiniteLossHook', 'mmrazor.StopHook')
 
 
 def add_guards(cfg: Config):

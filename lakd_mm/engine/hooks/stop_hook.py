@@ -4,6 +4,7 @@ import os
 import os.path as osp
 import signal
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from typing import Optional
@@ -52,7 +53,9 @@ class StopHook(Hook):
         self._pid = os.getpid()
         path = osp.join(folder_of(runner), INTERRUPTED)
         self._outdated = path if osp.exists(path) else None
-        for number in SIGNALS:
+        # Python gives signals to the main thread only.
+        main = threading.current_thread() is threading.main_thread()
+        for number in SIGNALS if main else ():
             if signal.getsignal(number) != signal.SIG_IGN:
                 self._before[number] = signal.signal(number, self._ask)
 
