@@ -147,7 +147,7 @@ def execute(
                     progress.done(run)
                 elif code is None:
                     progress.stopped(run)
-                elif code == 0 and process.tries < TRIES:
+                elif code == 0 and process.tries < TRIES and run.again:
                     again = dict(known=process.known, tries=process.tries + 1)
                     active.append(start(run, process.slot, **again))
                 else:
