@@ -8,7 +8,7 @@ from typing import Any, Optional
 
 from mmengine.config import Config
 from mmengine.dist import master_only
-from mmengine.hooks import Hook
+from mmengine.hooks import CheckpointHook, Hook
 from mmengine.runner import Runner, save_checkpoint
 from mmrazor.registry import HOOKS
 
@@ -41,6 +41,7 @@ class CohortCheckpointHook(Hook):
         self.configs = {name: Config(dict(cfg)) for name, cfg in configs.items()}
         self.save_best = save_best
         self.folders = folders
+        self.saved = tuple(self.configs)  # Members that a checkpoint of the cohort is saved for.
         self.best: dict[str, float] = {}
 
     def _folder(self, runner: Runner, name: str) -> str:
@@ -64,7 +65,7 @@ class CohortCheckpointHook(Hook):
         unit = 'epoch' if by_epoch else 'iter'
         file = f'{unit}_{checkpoint["meta"][unit]}.pth'
         checkpoint['message_hub']['runtime_info']['cohort_best'] = dict(self.best)
-        for name in self.configs:
+        for name in self.saved:
             folder = self._folder(runner, name)
             path = osp.join(folder, file)
             save_checkpoint(self._part(checkpoint, name), path)
@@ -81,6 +82,7 @@ class CohortCheckpointHook(Hook):
     @master_only
     def after_val_epoch(self, runner: Runner, metrics: Optional[dict[str, float]] = None):
         """Keep a member's weights if they are the best so far."""
+        improved = []
         for name in self.configs:
             wanted = self.save_best or self._wanted(name).get('save_best')
             wanted = 'accuracy/top1' if wanted == 'auto' else wanted
@@ -89,6 +91,7 @@ class CohortCheckpointHook(Hook):
                 continue
             self.best[name] = value
             folder = self._folder(runner, name)
+            improved.append(name)
             short = f'best_{wanted.replace("/", "_")}_epoch_'
             older = [file for file in os.listdir(folder) if file.startswith(short)]
             file = f'{short}{runner.epoch}.pth'
@@ -96,6 +99,15 @@ class CohortCheckpointHook(Hook):
             older = [other for other in older if other != file]
             for file in older:
                 os.remove(osp.join(folder, file))
+
+        saver = next((hook for hook in runner.hooks if isinstance(hook, CheckpointHook)), None)
+        if improved and saver is not None and saver.last_ckpt is not None:
+            # As CheckpointHook does, so that a resumed training knows what is best.
+            self.saved = tuple(improved)
+            meta = dict(epoch=runner.epoch, iter=runner.iter)
+            step = runner.epoch if saver.by_epoch else runner.iter
+            saver._save_checkpoint_with_step(runner, step, meta)
+            self.saved = tuple(self.configs)
 
     def _weights(self, runner: Runner) -> dict:
         """Return what the runner would save beside optimizers, with moving averages in place."""
