@@ -25,6 +25,7 @@ from mmengine.logging import MMLogger
 from lakd_mm.engine import OptionsAction, clear_errors
 from lakd_mm.engine.command_line import public_path, refuse_ignored_options
 from lakd_mm.errors import ConfigError
+from reproduction.cohorts import form_cohorts
 from reproduction.execution import execute, locked
 from reproduction.planner import Settings, plan_runs
 from reproduction.progress import Progress
@@ -59,6 +60,8 @@ def parse_args(arguments: Optional[Sequence[str]] = None) -> Namespace:
     option('--cfg-options', nargs='+', action=OptionsAction, default={}, metavar='KEY=VALUE')
     option('--jobs', type=int, default=1, help='runs at a time (default: 1)')
     option('--threads', type=int, help='of each; default: the cores, divided')
+    cohort = 'train the runs of one pair and recipe side by side, with one pass of their teacher'
+    option('--cohort', action='store_true', help=cohort)
     minutes = 'stop then, each run behind its last checkpoint; the same command goes on'
     option('--deadline', type=float, default=math.inf, metavar='MINUTES', help=minutes)
     option('--work-dir', type=Path, default=Path('work_dirs/reproduce'))
@@ -79,7 +82,10 @@ def parse_args(arguments: Optional[Sequence[str]] = None) -> Namespace:
         parser.error(f'--deadline {args.deadline}: give minutes above 0')
     if args.fraction is not None and not 0 < args.fraction <= 1:
         parser.error(f'--fraction {args.fraction}: give a number above 0 and at most 1')
-    of_runs, of_reports = ['jobs', 'threads', 'redo', 'deadline'], ['out', 'readme', 'replace']
+    of_runs, of_reports = (
+        ['jobs', 'threads', 'redo', 'deadline', 'cohort'],
+        ['out', 'readme', 'replace'],
+    )
     if args.dry_run:
         useless = [*of_runs, *of_reports, 'report_only']
         refuse_ignored_options(parser, args, useless, 'with --dry-run, which runs nothing')
@@ -122,7 +128,8 @@ def run_all(target: Target, runs: list[Run], args: Namespace) -> list[Run]:
                 kept = 'its config has changed since it was begun; it keeps its own'
                 print(f'note: {one.id}: {kept}. --redo begins it anew.')
         places = dict(jobs=args.jobs, threads=args.threads, devices=torch.cuda.device_count())
-        failed = execute(runs, Progress(), **places, lock=lock, seconds=60 * args.deadline)
+        processes = form_cohorts(runs) if args.cohort else runs
+        failed = execute(processes, Progress(), **places, lock=lock, seconds=60 * args.deadline)
         make_figures(target, runs, args.work_dir, args.out)
     return failed
 

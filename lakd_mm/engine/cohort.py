@@ -144,7 +144,7 @@ def cohort_config(configs: Mapping[str, Config], work_dir: str) -> Config:
         teacher = of_this
     if teacher.pop('lean_teacher', None):
         raise ConfigError('lean_teacher: a cohort chooses it itself; leave it out')
-    merged = Config({key: first[key] for key in first})
+    merged = Config(first.to_dict())
     merged.work_dir = work_dir
     merged.model = dict(type='mmrazor.Cohort', members={}, **teacher)
     merged.optim_wrapper = dict(constructor='CohortOptimWrapperConstructor', members={})
@@ -168,5 +168,8 @@ def cohort_config(configs: Mapping[str, Config], work_dir: str) -> Config:
         type='mmrazor.CohortCheckpointHook',
         configs={name: cfg.to_dict() for name, cfg in configs.items()},
     )
+    hooks = merged.get('default_hooks') or {}
+    # Which one is best differs by member: CohortCheckpointHook keeps it.
+    (hooks.get('checkpoint') or {}).pop('save_best', None)
     merged.custom_hooks = [*(first.get('custom_hooks') or []), hook]
     return merged

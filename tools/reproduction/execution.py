@@ -129,7 +129,7 @@ def execute(
                     progress.ended(run)
                 elif code is None:
                     progress.stopped(run)
-                elif code == 0 and process.tries < TRIES:
+                elif code == 0 and process.tries < TRIES and run.again:
                     active.append(start(run, process.slot, process.known, process.tries + 1))
                 else:
                     failed.append(run)

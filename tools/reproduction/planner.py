@@ -153,8 +153,10 @@ def _check(run: Run) -> None:
         _fetch_teacher(run, teacher)
     # The networks are built once, without their weights.
     init_default_scope(run.cfg.get('default_scope') or 'mmpretrain')
-    model = dict(run.cfg.model, **({'teacher_ckpt': None} if 'teacher' in run.cfg.model else {}))
-    model.setdefault('data_preprocessor', run.cfg.get('data_preprocessor'))
+    # A copy: MMPretrain writes into what it builds.
+    cfg = run.cfg.to_dict()
+    model = dict(cfg['model'], **({'teacher_ckpt': None} if 'teacher' in cfg['model'] else {}))
+    model.setdefault('data_preprocessor', cfg.get('data_preprocessor'))
     try:
         with warnings.catch_warnings(action='ignore'):
             MODELS.build(model)

@@ -76,6 +76,7 @@ class Run:
     tools: Path  # Folder of train.py and test.py.
     checkpoint: Optional[str] = None  # What is tested.
     facts: dict = field(default_factory=dict)  # For the result: data, teacher, commit, command.
+    again = True  # Whether a process that ended without all records may be begun anew.
 
     @property
     def folder(self) -> Path:

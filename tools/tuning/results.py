@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any, Optional
 
 from mmengine.config import Config
-from reproduction.records import write_text
 
 from lakd_mm.engine.command_line import public_path
+from reproduction.runs import write_text
 
 from .space import Parameter, with_values
 

@@ -9,7 +9,7 @@ from typing import Any, Optional
 
 from mmengine.config import Config
 from mmengine.dist import master_only
-from mmengine.hooks import Hook
+from mmengine.hooks import CheckpointHook, Hook
 from mmengine.runner import Runner, save_checkpoint
 from mmrazor.registry import HOOKS
 
@@ -27,20 +27,36 @@ class CohortCheckpointHook(Hook):
         configs (Dict[str, dict]): The config of each member, by its name.
         save_best (str, optional): A metric of which higher is better. Defaults to that of the
             members' own ``CheckpointHook``, 'auto' being 'accuracy/top1'.
+        folders (Dict[str, str], optional): The folder of each member. Defaults to one of its name
+            in the cohort's work folder.
     """
 
     priority = 'LOWEST'
 
-    def __init__(self, configs: Mapping[str, dict], save_best: Optional[str] = None):
+    def __init__(
+        self,
+        configs: Mapping[str, dict],
+        save_best: Optional[str] = None,
+        folders: Optional[Mapping[str, str]] = None,
+    ):
         self.configs = {name: Config(dict(cfg)) for name, cfg in configs.items()}
         self.save_best = save_best
+        self.folders = folders
+        self.saved = tuple(self.configs)  # Members that a checkpoint of the cohort is saved for.
         self.best: dict[str, float] = {}
+
+    def _folder(self, runner: Runner, name: str) -> str:
+        return self.folders[name] if self.folders else osp.join(runner.work_dir, name)
+
+    def _wanted(self, name: str) -> dict:
+        """Return the settings of a member's own ``CheckpointHook``."""
+        return self.configs[name].get('default_hooks', {}).get('checkpoint') or {}
 
     @master_only
     def before_train(self, runner: Runner):
         """Write the members' configs; move aside checkpoints of an earlier cohort."""
         for name, cfg in self.configs.items():
-            folder = osp.join(runner.work_dir, name)
+            folder = self._folder(runner, name)
             os.makedirs(folder, exist_ok=True)
             earlier = [file for file in os.listdir(folder) if file.endswith('.pth')]
             if earlier and runner.iter == 0:
@@ -59,11 +75,13 @@ class CohortCheckpointHook(Hook):
         unit = 'epoch' if by_epoch else 'iter'
         file = f'{unit}_{checkpoint["meta"][unit]}.pth'
         checkpoint['message_hub']['runtime_info']['cohort_best'] = dict(self.best)
-        for name in self.configs:
-            path = osp.join(runner.work_dir, name, file)
+        for name in self.saved:
+            folder = self._folder(runner, name)
+            path = osp.join(folder, file)
             save_checkpoint(self._part(checkpoint, name), path)
-            with open(osp.join(runner.work_dir, name, 'last_checkpoint'), 'w') as last:
+            with open(osp.join(folder, 'last_checkpoint'), 'w') as last:
                 last.write(path)
+            _remove_old(folder, unit, self._wanted(name).get('max_keep_ckpts', -1))
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict):
         """Go on with the best values of a resumed cohort."""
@@ -74,16 +92,16 @@ class CohortCheckpointHook(Hook):
     @master_only
     def after_val_epoch(self, runner: Runner, metrics: Optional[dict[str, float]] = None):
         """Keep a member's weights if they are the best so far."""
-        for name, cfg in self.configs.items():
-            wanted = self.save_best or cfg.get('default_hooks', {}).get('checkpoint', {}).get(
-                'save_best'
-            )
+        improved = []
+        for name in self.configs:
+            wanted = self.save_best or self._wanted(name).get('save_best')
             wanted = 'accuracy/top1' if wanted == 'auto' else wanted
             value = (metrics or {}).get(f'{name}/{wanted}')
             if value is None or value <= self.best.get(name, float('-inf')):
                 continue
             self.best[name] = value
-            folder = osp.join(runner.work_dir, name)
+            folder = self._folder(runner, name)
+            improved.append(name)
             short = f'best_{wanted.replace("/", "_")}_epoch_'
             older = [file for file in os.listdir(folder) if file.startswith(short)]
             file = f'{short}{runner.epoch}.pth'
@@ -91,6 +109,15 @@ class CohortCheckpointHook(Hook):
             older = [other for other in older if other != file]
             for file in older:
                 os.remove(osp.join(folder, file))
+
+        saver = next((hook for hook in runner.hooks if isinstance(hook, CheckpointHook)), None)
+        if improved and saver is not None and saver.last_ckpt is not None:
+            # As CheckpointHook does, so that a resumed training knows what is best.
+            self.saved = tuple(improved)
+            meta = dict(epoch=runner.epoch, iter=runner.iter)
+            step = runner.epoch if saver.by_epoch else runner.iter
+            saver._save_checkpoint_with_step(runner, step, meta)
+            self.saved = tuple(self.configs)
 
     def _weights(self, runner: Runner) -> dict:
         """Return what the runner would save beside optimizers, with moving averages in place."""
@@ -117,6 +144,14 @@ class CohortCheckpointHook(Hook):
         hub = checkpoint['message_hub']
         part['message_hub'] = dict(hub, log_scalars=_log_of(hub['log_scalars'], name))
         return part
+
+
+def _remove_old(folder: str, unit: str, keep: int):
+    """Remove the earliest checkpoints of a member, if only some are kept."""
+    numbers = (re.fullmatch(rf'{unit}_(\d+)\.pth', file) for file in os.listdir(folder))
+    numbers = sorted(int(found[1]) for found in numbers if found)
+    for number in numbers[:-keep] if keep > 0 else ():
+        os.remove(osp.join(folder, f'{unit}_{number}.pth'))
 
 
 def _of_member(state: Mapping[str, Any], name: str, prefix: str) -> dict:

@@ -4,7 +4,9 @@ import json
 import math
 import os
 import time
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Optional
 
 import torch
 from mmengine.dist import master_only
@@ -24,16 +26,19 @@ class EpochRecordHook(Hook):
 
     Args:
         name (str): The file in the work folder.
+        members (Dict[str, str], optional): The folders of a cohort's members, by name; each gets a
+            file of its own, until the member is stopped. Defaults to None: no cohort.
     """
 
     # Behind the hook that saves the best checkpoint.
     priority = 'LOWEST'
 
-    def __init__(self, name: str = 'epochs.jsonl'):
+    def __init__(self, name: str = 'epochs.jsonl', members: Optional[Mapping[str, str]] = None):
         self.name = name
+        self.members = members
         # From here, so that the first epoch's time has the loading of the data in it.
         self._since = time.monotonic()
-        self._line: dict = {}
+        self._lines: dict = {}  # By the folder.
 
     @master_only
     def after_val_epoch(self, runner: Runner, metrics: dict) -> None:
@@ -41,24 +46,34 @@ class EpochRecordHook(Hook):
         if not isinstance(runner._train_loop, BaseLoop):
             return
         now = time.monotonic()
-        losses = runner.message_hub.log_scalars.get('train/loss')
-        line = dict(
-            epoch=runner.epoch,
-            metrics={key: number(value) for key, value in metrics.items()},
-            loss=losses and number(losses.mean(len(runner.train_dataloader))),
-            seconds=round(now - self._since, 3),
-            hardware=hardware(),
-        )
-        self._since = now
-        self._line = line
-        append_line(Path(runner.work_dir) / self.name, json.dumps(line))
+        seconds, self._since = round(now - self._since, 3), now
+        places = dict(self.members or {'': runner.work_dir})
+        if self.members:
+            model = getattr(runner.model, 'module', runner.model)
+            places = {name: path for name, path in places.items() if name not in model.stopped}
+        for member, folder in places.items():
+            prefix = f'{member}/' if member else ''
+            loss = f'train/{member}.loss' if member else 'train/loss'
+            losses = runner.message_hub.log_scalars.get(loss)
+            line = dict(
+                epoch=runner.epoch,
+                metrics={
+                    key.removeprefix(prefix): number(value)
+                    for key, value in metrics.items()
+                    if key.startswith(prefix)
+                },
+                loss=losses and number(losses.mean(len(runner.train_dataloader))),
+                seconds=seconds,
+                hardware=hardware(),
+            )
+            self._lines[folder] = line
+            append_line(Path(folder) / self.name, json.dumps(line))
 
     @master_only
     def after_train(self, runner: Runner) -> None:
         """Add to the last epoch that the training stopped early there."""
-        if self._line and runner.train_loop.stop_training:
-            line = dict(self._line, stopped=True)
-            append_line(Path(runner.work_dir) / self.name, json.dumps(line))
+        for folder, line in self._lines.items() if runner.train_loop.stop_training else ():
+            append_line(Path(folder) / self.name, json.dumps(dict(line, stopped=True)))
 
 
 def number(value: object) -> object:

@@ -1,0 +1,71 @@
+"""Runs that train as one cohort."""
+
+import io
+import json
+import subprocess
+
+import pytest
+import torch
+from mmengine.config import Config
+
+from reproduction.cohorts import form_cohorts
+from reproduction.execution import environment, execute
+from reproduction.planner import Settings, plan_runs
+from reproduction.progress import Progress
+from reproduction.targets import Budget
+
+pytestmark = pytest.mark.slow
+
+
+def test_runs_of_a_cohort_are_as_runs_alone(tiny_runs, tiny_root, tmp_path):
+    """Stopped after its first epoch and gone on with; the first seed equals its run alone."""
+    runs = tiny_runs(seeds=(0, 1), epochs=2)
+    (cohort,) = form_cohorts(runs)
+    assert cohort.id.startswith('cohorts/digits-') and cohort.members == runs
+    command = cohort.prepare()
+    config = Config.fromfile(cohort.folder / 'plan' / 'config.py')
+    config.train_cfg.max_epochs = 1
+    config.dump(cohort.folder / 'plan' / 'config.py')
+    done = subprocess.run(command, env=environment(1, 0, 0), capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert [len(run.records()) for run in (*runs, cohort)] == [1, 1, 1]
+
+    runs = tiny_runs(seeds=(0, 1), epochs=2)
+    (cohort,) = form_cohorts(runs)
+    # Without the other it goes on alone, from its own checkpoint.
+    assert form_cohorts(runs[:1]) == runs[:1] and '--resume' in runs[0].prepare()
+    stream = io.StringIO()
+    failed = execute([cohort], Progress(stream), threads=1)
+    assert failed == [], stream.getvalue() + (cohort.folder / 'output.log').read_text()[-3000:]
+    assert 'goes on after epoch 1' in stream.getvalue()
+    assert form_cohorts(runs) == runs  # Both are done.
+    for run, other in zip(runs, reversed(runs)):
+        result = run.result()
+        assert result['cohort'] == dict(others=[other.id], seed_of_data=0)
+        assert [epoch['epoch'] for epoch in result['epochs']] == [1, 2]
+        assert all(epoch['loss'] > 0 and epoch['seconds'] > 0 for epoch in result['epochs'])
+        assert (run.folder / 'epoch_2.pth').exists() and (run.folder / 'config.py').exists()
+        assert len(list(run.folder.glob('best_accuracy_top1_epoch_*.pth'))) == 1
+    assert runs[0].result()['metrics'].keys() == {'accuracy/top1'}
+
+    settings = Settings(tiny_root, tmp_path / 'alone')
+    (alone,) = plan_runs([runs[0].cell], Budget(epochs=2), (0,), settings)
+    assert execute([alone], Progress(io.StringIO()), threads=1) == []
+    for key in ('metrics', 'loss'):
+        found, wanted = ([e[key] for e in run.result()['epochs']] for run in (runs[0], alone))
+        assert found == wanted
+    weights, other, wanted = (
+        torch.load(run.folder / 'epoch_2.pth')['state_dict'] for run in (*runs, alone)
+    )
+    assert all(torch.equal(weights[key], value) for key, value in wanted.items())
+    assert not all(torch.equal(other[key], value) for key, value in wanted.items())
+
+
+def test_what_cannot_be_a_cohort_runs_alone(tiny_runs):
+    runs = tiny_runs(seeds=(0, 1), epochs=2)
+    runs[0].folder.mkdir(parents=True)
+    line = json.dumps(dict(epoch=1, metrics={}))
+    (runs[0].folder / 'epochs.jsonl').write_text(line)  # Begun alone.
+    assert form_cohorts(runs) == runs
+    (other,) = tiny_runs(seeds=(2,), epochs=3)
+    assert form_cohorts([runs[1], other]) == [runs[1], other]
