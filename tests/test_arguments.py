@@ -235,6 +235,7 @@ CASES = {
     ],
     'ExportStudentHook': [],
     'ExtracurricularKnowledge': [TEACHER],
+    'FiniteLossHook': [],
     'FGDLoss': [
         (
             dict(alpha=0, beta=0, frame='img_shape'),
