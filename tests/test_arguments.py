@@ -538,6 +538,7 @@ REFUSED = {
     # Its own tests cover its checks.
     'analysis_tools/attention_maps.py': [],
     'analysis_tools/robustness.py': [],
+    'benchmarks/cohort_time.py': [],
     'benchmarks/dense_steps.py': [],
     'benchmarks/input_speed.py': [],
     'benchmarks/memory.py': [(['--batch-size', '0'], '--batch-size 0: give a whole number')],
