@@ -102,7 +102,8 @@ def fork_file(environment, tmp_path_factory):
 
     with subprocess.Popen(command, env=environment, stdin=pipe, stdout=pipe, text=True) as server:
         yield run_python_file
-        server.stdin.close()
+        # Told, as workers of data loaders that a test leaves hold the pipe open.
+        print(file=server.stdin, flush=True)
 
 
 @pytest.fixture

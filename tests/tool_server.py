@@ -2,7 +2,8 @@
 
 ``python tool_server.py`` reads a job a line from its standard input, as JSON: ``argv`` (the file
 and its arguments), ``cwd``, ``output`` (the file that takes what it prints) and ``environments``,
-one for each process that is to run it at the same time. It answers with the exit codes.
+one for each process that is to run it at the same time. It answers with the exit codes, and ends at
+an empty line.
 """
 
 import json
@@ -44,7 +45,7 @@ if __name__ == '__main__':
     started = None
     while started is None:
         line = sys.stdin.readline()
-        if not line:
+        if not line.strip():
             sys.exit()
         job = json.loads(line)
         started = fork(job)
