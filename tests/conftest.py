@@ -104,6 +104,10 @@ def fork_file(environment, tmp_path_factory):
         yield run_python_file
         # Told, as workers of data loaders that a test leaves hold the pipe open.
         print(file=server.stdin, flush=True)
+        try:
+            server.wait(timeout=20)
+        except subprocess.TimeoutExpired:
+            server.kill()
 
 
 @pytest.fixture
