@@ -1,7 +1,7 @@
 """A hook that ends a training whose loss is no longer finite, and says where it began."""
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Optional
 
 import torch
@@ -14,6 +14,7 @@ from torch import nn
 
 from ...errors import ConfigError, DivergedError
 from ...models.algorithms import Cohort
+from ...models.nested import tensors_in
 
 
 @HOOKS.register_module()
@@ -153,10 +154,10 @@ def _look_at(name: str, found: list[str]) -> Callable:
     def look(module: nn.Module, inputs: Any, output: Any):
         if found:
             return
-        if any(not torch.isfinite(value).all() for value in tensors(output)):
+        if any(not torch.isfinite(value).all() for value in _floats_in(output)):
             found.append(f'output is not finite is {name} ({type(module).__name__})')
             return
-        for value in tensors(output):
+        for value in _floats_in(output):
             if value.requires_grad:
                 value.register_hook(look_at_gradient)
 
@@ -167,14 +168,5 @@ def _look_at(name: str, found: list[str]) -> Callable:
     return look
 
 
-def tensors(value: Any) -> Iterator[torch.Tensor]:
-    """Yield the floating-point tensors in nested lists, tuples and dicts."""
-    if isinstance(value, torch.Tensor):
-        if value.is_floating_point():
-            yield value
-    elif isinstance(value, (list, tuple)):
-        for part in value:
-            yield from tensors(part)
-    elif isinstance(value, Mapping):
-        for part in value.values():
-            yield from tensors(part)
+def _floats_in(values: Any) -> list[torch.Tensor]:
+    return [tensor for tensor in tensors_in(values) if tensor.is_floating_point()]
