@@ -267,6 +267,7 @@ CASES = {
                 ('connectors', dict(connectors=dict(module1=REGRESSOR))),
                 ('feature_at_last=False', dict(feature_at_last=False)),
                 ('feature_loss', dict(feature_loss=dict(type='mmrazor.L1Loss'))),
+                ('feature_weights', dict(feature_weights=[1, 2, 3])),
                 ("ndam_source='cam'", dict(ndam_source='cam')),
                 ('paper_mix=0.5', dict(paper_mix=True)),
                 ("tap_position='pre_relu'", dict(tap_position='pre_relu')),
@@ -297,6 +298,11 @@ CASES = {
             dict(feature_at_last=False, connectors=dict(module3=REGRESSOR)),
             'connectors.module3 would be ignored with feature_at_last=False',
             dict(connectors=dict(module3=REGRESSOR)),
+        ),
+        (
+            dict(feature_weights=[1, 2, 3], feature_at_last=False),
+            r'feature_weights=\[1, 2, 3\]: give 2 numbers',
+            dict(feature_weights=[1, 2], feature_at_last=False),
         ),
         (
             dict(taps=[3], teacher_taps=[3], feature_at_last=False),

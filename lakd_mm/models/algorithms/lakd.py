@@ -36,6 +36,8 @@ class LAKD(Distill):
         teacher_taps (Sequence[int | str], optional): The teacher's taps, one for each. Defaults to
             the ends of its stages (our reading: shifted student taps keep their targets).
         feature_loss (dict, optional): Defaults to ``NDAMFeatureLoss()``.
+        feature_weights (Sequence[float], optional): Factors of the ``loss_weight`` of the feature
+            loss, one for each tap: beta of Eq. 6 by module. Defaults to 1 for all.
         attention_loss (dict, optional): Compares class activation maps; None for no such loss.
             Defaults to ``CATLoss()``.
         connectors (Dict[str, dict], optional): For 'module1' …, the connector that adapts this tap
@@ -83,6 +85,7 @@ class LAKD(Distill):
         taps: Optional[Sequence[Tap]] = None,
         teacher_taps: Optional[Sequence[Tap]] = None,
         feature_loss: Optional[dict] = None,
+        feature_weights: Optional[Sequence[float]] = None,
         attention_loss: Optional[dict] = dict(type='mmrazor.CATLoss'),  # noqa: B006
         connectors: Optional[dict[str, dict]] = None,
         detach: bool = True,
@@ -120,6 +123,7 @@ class LAKD(Distill):
                 'beside a distiller, which is given in full; write it into the distiller',
                 teacher_taps=teacher_taps,
                 feature_loss=feature_loss,
+                feature_weights=feature_weights,
                 attention_loss=attention_loss,
                 connectors=connectors or None,
                 feature_at_last=feature_at_last,
@@ -150,6 +154,7 @@ class LAKD(Distill):
                 student_taps=architecture.tap_names,
                 teacher_taps=teacher_tap_names,
                 feature_loss=feature_loss,
+                feature_weights=feature_weights,
                 attention_loss=attention_loss,
                 connectors=connectors or {},
                 feature_at_last=feature_at_last,

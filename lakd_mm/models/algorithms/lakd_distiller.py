@@ -16,6 +16,7 @@ def lakd_distiller(
     student_taps: Sequence[str],
     teacher_taps: Sequence[str],
     feature_loss: dict,
+    feature_weights: Optional[Sequence[float]],
     attention_loss: Optional[dict],
     connectors: dict[str, dict],
     feature_at_last: bool,
@@ -35,6 +36,7 @@ def lakd_distiller(
         student_taps (Sequence[str]): Module names in the student.
         teacher_taps (Sequence[str]): Module names in the teacher, one for each.
         feature_loss (dict): Config of the loss; each tap has its own copy.
+        feature_weights (Sequence[float], optional): Factors of its ``loss_weight``, one a tap.
         attention_loss (dict, optional): Config of the loss on class activation maps.
         connectors (Dict[str, dict]): Student-side connectors by 'module1' …; other modules get one
             if shapes differ.
@@ -47,8 +49,9 @@ def lakd_distiller(
         dict: The config.
 
     Raises:
-        ConfigError: If the numbers of taps differ, a connector belongs to no tap or to a tap
-            without a loss, or an option is unknown or has no effect.
+        ConfigError: If the numbers of taps or weights differ, a weight is not positive, a
+            connector belongs to no tap or to a tap without a loss, or an option is unknown or has
+            no effect.
     """
     if len(student_taps) != len(teacher_taps):
         raise ConfigError(
@@ -78,22 +81,35 @@ def lakd_distiller(
                 f'last tap then has no feature loss; leave it out'
             )
 
+    losses = _weighted(feature_loss, feature_weights, len(modules) - (not feature_at_last))
     transfers = {
         f'loss_{module}': dict(
-            loss=feature_loss,
+            loss=loss,
             at=dict(student=[student_tap], teacher=[teacher_tap]),
             position=_position(student, student_tap, teacher, teacher_tap, tap_position),
             connector=connectors.get(module, 'auto'),
         )
-        for module, student_tap, teacher_tap in zip(modules, student_taps, teacher_taps)
+        for module, student_tap, teacher_tap, loss in zip(
+            modules, student_taps, teacher_taps, losses
+        )
     }
-    if not feature_at_last:
-        transfers.pop(f'loss_{modules[-1]}')
     if attention_loss is not None:
         transfers['loss_cat'] = dict(loss=attention_loss, at='cams')
     distiller = write_distiller(student, teacher, transfers, input_shape)
     _set_ndam_source(distiller, ndam_source, modules, find_classifier(teacher))
     return distiller
+
+
+def _weighted(loss: dict, weights: Optional[Sequence[float]], count: int) -> list[dict]:
+    """Return the config of the loss of each tap that has one."""
+    if weights is None:
+        return [loss] * count
+    if len(weights) != count or not all(weight > 0 for weight in weights):
+        raise ConfigError(
+            f'feature_weights={list(weights)}: give {count} numbers above 0, one for each tap with '
+            'a feature loss; feature_at_last=False leaves out the last one'
+        )
+    return [dict(loss, loss_weight=loss.get('loss_weight', 1.0) * weight) for weight in weights]
 
 
 def _position(student, student_tap, teacher, teacher_tap, tap_position) -> str:

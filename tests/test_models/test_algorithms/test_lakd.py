@@ -330,6 +330,18 @@ def test_without_a_feature_loss_at_the_last_tap(build, batch):
     ]
 
 
+def test_weights_of_the_feature_loss_by_tap(build, batch):
+    loss = dict(type='mmrazor.NDAMFeatureLoss', loss_weight=2.0)
+    plain = build(lakd_cfg(feature_loss=loss))(**batch, mode='loss')
+    weighted = build(lakd_cfg(feature_loss=loss, feature_weights=[10, 0.5, 3]))(
+        **batch, mode='loss'
+    )
+    factors = dict(zip(('module1', 'module2', 'module3'), (10, 0.5, 3)))
+    for name in plain:
+        factor = factors.get(name.rpartition('_')[2], 1)
+        torch.testing.assert_close(weighted[name], plain[name] * factor)
+
+
 def test_paper_mix(build, batch):
     plain = build(lakd_cfg(attention_loss=dict(type='mmrazor.CATLoss', loss_weight=2.0)))
     mixed = build(
