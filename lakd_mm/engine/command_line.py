@@ -124,7 +124,8 @@ def load_config(args: Namespace) -> Config:
 
     cfg.launcher = args.launcher
     name = osp.splitext(osp.basename(path))[0]
-    cfg.work_dir = args.work_dir or cfg.get('work_dir') or osp.join('work_dirs', name)
+    # A Path would be written into dumped configs without quotes.
+    cfg.work_dir = str(args.work_dir or cfg.get('work_dir') or osp.join('work_dirs', name))
     for split in ('train', 'val', 'test'):
         dataloader = cfg.get(f'{split}_dataloader')
         if dataloader:

@@ -264,7 +264,7 @@ def test_the_best_config_inherits_the_searched_one(cfg, tiny_config, tmp_path):
 @pytest.mark.slow
 def test_a_search_that_is_gone_on_with(run_tool, tiny_config, tmp_path):
     options = [tiny_config, '--space', f'{LR}=log:0.001:1', 'model.backbone.depth=choice:8,14']
-    options += ['--held-out', '0.2', '--work-dir', 'w']
+    options += ['--held-out', '0.2', '--work-dir', str(tmp_path / 'w')]
     options += ['--cfg-options', 'train_dataloader.dataset.indices=320']
     first = run_tool('tune.py', *options, '--trials', '3', '--together', '2')
     assert first.returncode == 0, first.stdout
