@@ -385,7 +385,7 @@ CASES = {
     ],
     'whole_batch': [],
 }
-PAIRS = [(name, case) for name, cases in CASES.items() for case in cases]
+WRONG_CALLS = [(name, case) for name, cases in CASES.items() for case in cases]
 
 
 @pytest.fixture(autouse=True)
@@ -421,7 +421,9 @@ def test_every_class_with_arguments_is_in_the_table():
     assert set(CASES) <= with_arguments
 
 
-@pytest.mark.parametrize('name, case', PAIRS, ids=[f'{n}-{c[1][:30]}' for n, c in PAIRS])
+@pytest.mark.parametrize(
+    'name, case', WRONG_CALLS, ids=[f'{n}-{c[1][:30]}' for n, c in WRONG_CALLS]
+)
 def test_an_argument_without_effect_is_refused(process_group, name, case):
     wrong, message, right = case
     with pytest.raises(ConfigError, match=message):

@@ -14,7 +14,7 @@ from ...errors import ConfigError, refuse_ignored
 _FRAMES = ('batch_input_shape', 'img_shape')
 
 
-def spatial_attention(feature: torch.Tensor, temperature: float = 0.5) -> torch.Tensor:
+def spatial_mask(feature: torch.Tensor, temperature: float = 0.5) -> torch.Tensor:
     """Compute where a feature map is active, ``H W softmax(mean_C |F| / temperature)``.
 
     Args:
@@ -29,7 +29,7 @@ def spatial_attention(feature: torch.Tensor, temperature: float = 0.5) -> torch.
     return (height * width * scores.softmax(dim=1)).unflatten(1, (1, height, width))
 
 
-def channel_attention(feature: torch.Tensor, temperature: float = 0.5) -> torch.Tensor:
+def channel_mask(feature: torch.Tensor, temperature: float = 0.5) -> torch.Tensor:
     """Compute which channels of a map are active, ``C softmax(mean_HW |F| / temperature)``.
 
     Args:
@@ -120,7 +120,7 @@ class FGDLoss(nn.Module):
         + \lambda \sum (R(S) - R(T))^2 \Big)
 
     where M are the masks of the boxes, :func:`foreground_mask` and :func:`background_mask`, A are
-    :func:`spatial_attention` and :func:`channel_attention`, and R is a :class:`GlobalContext` for
+    :func:`spatial_mask` and :func:`channel_mask`, and R is a :class:`GlobalContext` for
     each side; both are trained. From `Focal and Global Knowledge Distillation for Detectors
     <https://arxiv.org/abs/2111.11837>`_ (CVPR 2022, Eq. 4 to 13).
 
@@ -207,12 +207,12 @@ class FGDLoss(nn.Module):
         """
         t_feature = t_feature.detach()
         self._check(s_feature, t_feature)
-        t_spatial = spatial_attention(t_feature, self.temperature)
-        t_channel = channel_attention(t_feature, self.temperature)
+        t_spatial = spatial_mask(t_feature, self.temperature)
+        t_channel = channel_mask(t_feature, self.temperature)
         weight = self._masks(t_feature, data_samples) * t_spatial * t_channel
         total = (weight * (s_feature - t_feature).square()).sum()
-        s_spatial = spatial_attention(s_feature, self.temperature)
-        s_channel = channel_attention(s_feature, self.temperature)
+        s_spatial = spatial_mask(s_feature, self.temperature)
+        s_channel = channel_mask(s_feature, self.temperature)
         difference = F.l1_loss(s_spatial, t_spatial, reduction='sum')
         difference = difference + F.l1_loss(s_channel, t_channel, reduction='sum')
         relation = F.mse_loss(self.s_context(s_feature), self.t_context(t_feature), reduction='sum')

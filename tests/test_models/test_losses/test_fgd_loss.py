@@ -9,9 +9,9 @@ from mmrazor.registry import MODELS
 from lakd_mm.models.losses import FGDLoss
 from lakd_mm.models.losses.fgd_loss import (
     background_mask,
-    channel_attention,
+    channel_mask,
     foreground_mask,
-    spatial_attention,
+    spatial_mask,
 )
 
 # Of a map of 8 x 8 positions for images of 64 x 96: a position is 8 pixels high and 12 wide.
@@ -154,7 +154,7 @@ def test_the_smallest_box_wins():
 
 
 def test_attention_has_mean_one(s_map):
-    spatial, channel = spatial_attention(s_map), channel_attention(s_map)
+    spatial, channel = spatial_mask(s_map), channel_mask(s_map)
     assert spatial.shape == (4, 1, 8, 8) and channel.shape == (4, 6, 1, 1)
     torch.testing.assert_close(spatial.mean((1, 2, 3)), torch.ones(4, dtype=torch.float64))
     torch.testing.assert_close(channel.mean((1, 2, 3)), torch.ones(4, dtype=torch.float64))
@@ -166,7 +166,7 @@ def test_images_without_boxes(s_map, t_map):
     focal = dict(beta=0, gamma=0, lambda_=0)
     assert FGDLoss(6, **focal).double()(s_map, t_map, empty) == 0
     loss = FGDLoss(6, alpha=0, beta=1.0, gamma=0, lambda_=0).double()
-    weight = spatial_attention(t_map) * channel_attention(t_map)
+    weight = spatial_mask(t_map) * channel_mask(t_map)
     expected = (weight * (s_map - t_map).square()).sum() / 64 / 4
     torch.testing.assert_close(loss(s_map, t_map, empty), expected)
     s_map.requires_grad_()

@@ -9,7 +9,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 
 from lakd_mm.models.losses import RKDAngleLoss, RKDDistanceLoss
 
-PAIRS = [(RKDDistanceLoss, DistanceWiseRKD), (RKDAngleLoss, AngleWiseRKD)]
+LOSSES = [(RKDDistanceLoss, DistanceWiseRKD), (RKDAngleLoss, AngleWiseRKD)]
 
 
 @pytest.fixture
@@ -21,7 +21,7 @@ def vectors():
 
 
 @pytest.mark.parametrize('with_l2_norm', [False, True])
-@pytest.mark.parametrize('ours, theirs', PAIRS)
+@pytest.mark.parametrize('ours, theirs', LOSSES)
 def test_equals_mmrazors(vectors, ours, theirs, with_l2_norm):
     student, teacher = vectors
     values, grads = [], []
