@@ -36,7 +36,7 @@ from reproduction.run_config import identity
 from tuning.held_out import count_held_out, hold_out
 from tuning.progress import Progress
 from tuning.results import best_trial, draw, write_best
-from tuning.space import Parameter, check_space, read_space, with_values
+from tuning.space import Parameter, check_space, read_points, read_space, with_values
 from tuning.study import (
     check_optuna,
     counted,
@@ -61,6 +61,8 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('config', help='config file, or package::config, as lakd_mm::lakd/….py')
     space = 'KEY=log:LOW:HIGH, =float:LOW:HIGH, =int:LOW:HIGH or =choice:A,B,C; or YAML files'
     parser.add_argument('--space', nargs='+', action='extend', required=True, help=space)
+    first = 'YAML list of points that are tried first, as - {model.ce_weight: 2}'
+    parser.add_argument('--first', metavar='FILE', help=first)
     total = 'of the study, over all calls'
     parser.add_argument('--trials', type=int, required=True, help=total)
     together = 'trials that train as one cohort, with one pass of the teacher (default: 1)'
@@ -115,6 +117,7 @@ class Search:
         self.plain: Config = load_config(args)
         self.cfg = hold_out(prepare(self.plain), args.held_out)
         check_space(self.space, self.cfg, args.together)
+        points = read_points(args.first, self.space) if args.first else []
         check_amp(self.cfg, 'optim_wrapper.type')
         check_data_folders(self.cfg)
         self.images = count_held_out(self.cfg)
@@ -130,6 +133,8 @@ class Search:
         direction = 'minimize' if args.minimize else 'maximize'
         pruner = make_pruner(args.pruner, args.warmup)
         self.study = open_study(args.storage, args.study, direction, pruner, settings)
+        for point in points:
+            self.study.enqueue_trial(point, skip_if_exists=True)
         self.failures = 0
 
     def run(self) -> None:

@@ -266,6 +266,8 @@ def test_a_search_that_is_gone_on_with(run_tool, tiny_config, tmp_path):
     options = [tiny_config, '--space', f'{LR}=log:0.001:1', 'model.backbone.depth=choice:8,14']
     options += ['--held-out', '0.2', '--work-dir', str(tmp_path / 'w')]
     options += ['--cfg-options', 'train_dataloader.dataset.indices=320']
+    (tmp_path / 'first.yml').write_text(f'- {{{LR}: 0.25}}')
+    options += ['--first', 'first.yml']
     first = run_tool('tune.py', *options, '--trials', '3', '--together', '2')
     assert first.returncode == 0, first.stdout
     assert 'measured on 60 training images' in first.stdout
@@ -277,6 +279,7 @@ def test_a_search_that_is_gone_on_with(run_tool, tiny_config, tmp_path):
     )
     study = optuna.load_study(storage=f'sqlite:///{tmp_path}/w/study.db', study_name='tiny')
     assert [trial.state.name for trial in study.trials] == ['COMPLETE'] * 4
+    assert [trial.params[LR] == 0.25 for trial in study.trials] == [True, False, False, False]
     assert all(set(trial.intermediate_values) == {1} for trial in study.trials)
     for name in ('history', 'epochs'):
         assert (tmp_path / 'w' / f'{name}.png').stat().st_size > 1000

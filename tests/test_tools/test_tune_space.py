@@ -7,7 +7,7 @@ from mmengine.registry import init_default_scope
 
 import lakd_mm  # noqa: F401
 from lakd_mm.errors import ConfigError
-from tuning.space import Parameter, check_space, read_space, with_values
+from tuning.space import Parameter, check_space, read_points, read_space, with_values
 
 LR = 'optim_wrapper.optimizer.lr'
 
@@ -102,6 +102,41 @@ def test_keys_of_the_config_and_arguments_of_what_it_names(cfg):
 def test_a_key_that_cannot_be_searched(cfg, text, together, message):
     with pytest.raises(ConfigError, match=message):
         check_space(read_space([text]), cfg, together)
+
+
+POINTS = ['a=log:0.1:10', 'b=int:1:9', 'c=choice:[1,4,9],null,1e-3,x']
+
+
+def test_points_that_are_tried_first(tmp_path):
+    path, space = tmp_path / 'first.yml', read_space(POINTS)
+    path.write_text('- {a: 1, b: 9, c: [1, 4, 9]}\n- {a: 1e-1, c: null}\n- {c: 1e-3}\n')
+    points = read_points(str(path), space)
+    assert points == [dict(a=1, b=9, c='[1, 4, 9]'), dict(a=0.1, c=None), dict(c=0.001)]
+    study = optuna.create_study()
+    for point in points:
+        study.enqueue_trial(point)
+    trial = study.ask()
+    assert [one.suggest(trial) for one in space] == [1.0, 9, [1, 4, 9]]
+    assert space[2].suggest(study.ask()) is None
+
+
+@pytest.mark.parametrize(
+    ('text', 'message'),
+    [
+        ('- {a: 11}', r'a=11 is not in a=log:0.1:10'),
+        ('- {b: 1.5}', r'b=1.5 is not in b=int:1:9'),
+        ('- {b: true}', r'b=True is not in'),
+        ('- {c: [1, 4]}', r'c=\[1, 4\] is not in'),
+        ('- {d: 1}', 'd is not searched'),
+        ('a: 1', 'a file holds a list of points'),
+        ('[', 'first.yml: while parsing'),
+    ],
+)
+def test_a_wrong_point(tmp_path, text, message):
+    path = tmp_path / 'first.yml'
+    path.write_text(text)
+    with pytest.raises(ConfigError, match=message):
+        read_points(str(path), read_space(POINTS))
 
 
 def test_batch_sizes_are_searched_alone(cfg):

@@ -58,6 +58,24 @@ class Parameter:
             return value
         return next(copy.deepcopy(one) for one in self.values if _label(one) == value)
 
+    def checked(self, value: Any) -> Any:
+        """Return a value that was given by hand as Optuna keeps it.
+
+        Raises:
+            ConfigError: If it is not in the range.
+        """
+        if self.kind == 'choice':
+            inside = _as_number(value) in self.values
+            value = _label(_as_number(value)) if inside else value
+        else:
+            number = _as_number(value)
+            kinds = (int,) if self.kind == 'int' else (int, float)
+            inside = type(number) in kinds and self.values[0] <= number <= self.values[1]
+            value = number
+        if not inside:
+            raise ConfigError(f'--first: {self.key}={value} is not in {self}')
+        return value
+
     def __str__(self) -> str:
         """Return it as it is written on the command line."""
         separator = ',' if self.kind == 'choice' else ':'
@@ -152,6 +170,32 @@ def _number(text: str, wrong: str, kind: str) -> float:
         whole = 'whole ' if kind == 'int' else ''
         raise ConfigError(f'{wrong}: {text!r} is no {whole}number')
     return value
+
+
+def read_points(path: str, space: Sequence[Parameter]) -> list[dict[str, Any]]:
+    """Read what ``--first`` was given: a YAML list of points of the space, whole or in part.
+
+    Args:
+        path (str): The file; each point maps keys to values.
+        space (Sequence[Parameter]): What is searched.
+
+    Returns:
+        List[Dict[str, Any]]: The points as Optuna keeps them.
+
+    Raises:
+        ConfigError: If the file cannot be read, or a key or value is not in the space.
+    """
+    try:
+        points = yaml.safe_load(Path(path).read_text(encoding='utf-8'))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise ConfigError(f'--first {path}: {" ".join(str(error).split())}') from None
+    if not points or not isinstance(points, list) or not all(isinstance(p, dict) for p in points):
+        raise ConfigError(f'--first {path}: a file holds a list of points, as - {{a.b: 10}}')
+    known = {parameter.key: parameter for parameter in space}
+    for key in (key for point in points for key in point):
+        if key not in known:
+            raise ConfigError(f'--first {path}: {key} is not searched; {near_names(key, known)}')
+    return [{key: known[key].checked(value) for key, value in p.items()} for p in points]
 
 
 def check_space(space: Sequence[Parameter], cfg: Config, together: int = 1) -> None:
