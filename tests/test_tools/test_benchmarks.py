@@ -92,23 +92,6 @@ def test_gpu_check_without_a_gpu(run_tool, tmp_path):
     assert '|' in done.stdout and written['batch'] == 2 and written['seconds'] > 0
 
 
-def test_gpu_check_times_and_measures_memory(run_tool, tmp_path):
-    out = tmp_path / 'checks.json'
-    options = ['--device', 'cpu', '--batch-size', '2', '--rounds', '1', '--out', out]
-    done = run_tool('benchmarks/gpu_check.py', *options, '--checks', 'steps', 'memory')
-    assert done.returncode == 0, done.stdout
-    rows = json.loads(out.read_text())['rows']
-    times = {row['row']: row['values'] for row in rows if row['check'] == 'steps'}
-    assert times['from scratch']['/ from scratch'] == 1 and len(times) == 12
-    assert all(values['ms'] > 0 for values in times.values())
-    peaks = {
-        row['row']: row['values']['/ from scratch']
-        for row in rows
-        if row['check'] == 'memory' and row['values']
-    }
-    assert peaks.get('LAKD local [1,4,9]', 0) < peaks['from scratch'] == 1
-
-
 def test_gpu_check_keeps_to_its_deadline(run_tool, tmp_path):
     out = tmp_path / 'checks.json'
     done = run_tool('benchmarks/gpu_check.py', '--device', 'cpu', '--deadline', '1', '--out', out)
@@ -123,6 +106,18 @@ def benchmark(root, monkeypatch):
     for name in ('common', 'memory', 'step_time', 'one_step', 'gpu_check'):
         monkeypatch.delitem(sys.modules, name, raising=False)
     return importlib.import_module
+
+
+def test_gpu_check_times_and_measures_memory(benchmark, monkeypatch):
+    module = benchmark('gpu_check')
+    monkeypatch.setattr(module, 'TIMED', ('from scratch', 'LAKD local [1,4,9]'))
+    checks = module.Checks('cpu', 4, 1)
+    times = dict(checks.steps())
+    assert list(times) == [name + kind for name in module.TIMED for kind in ('', ', bf16')]
+    assert times['from scratch']['/ from scratch'] == 1
+    assert all(values['ms'] > 0 for values in times.values())
+    (first, _), (second, _) = (checks.memory(name) for name in module.TIMED)
+    assert second['/ from scratch'] < first['/ from scratch'] == 1
 
 
 def test_gpu_check_has_every_method(benchmark, root):

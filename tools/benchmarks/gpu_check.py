@@ -127,7 +127,7 @@ class Checks:
         finite = all(gradient.isfinite().all() for gradient in gradients)
         return dict(loss=difference), finite and difference <= BF16_LIMIT
 
-    def steps(self, row: str) -> Iterator[tuple[str, dict]]:
+    def steps(self) -> Iterator[tuple[str, dict]]:
         """Time steps in float32 (TF32 where it is on by default) and bfloat16, in turns."""
         trainings = {}
         for name in TIMED:
@@ -171,7 +171,7 @@ def run(checks: Checks, check: str, row: str, config: Optional[str]) -> Iterator
         return
     try:
         if check == 'steps':
-            for name, values in checks.steps(row):
+            for name, values in checks.steps():
                 yield dict(check=check, row=name, verdict='', values=values)
             return
         values, ok = getattr(checks, check)(row if check == 'memory' else config)
