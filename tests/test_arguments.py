@@ -104,6 +104,7 @@ NEEDED = {
     'Distill': dict(PAIR),
     'FGDLoss': dict(in_channels=4),
     'GradientDetachStudent': dict(architecture=cifar_resnet_cfg(8), taps=[1]),
+    'FusedSGD': dict(params=[torch.zeros(1)], lr=0.1),
     'InMemory': dict(dataset=dict(type='mmrazor.Digits', indices=4)),
     'LAKD': dict(PAIR),
     'LocalDistributedDataParallel': lambda: dict(module=local_model()),
@@ -235,6 +236,7 @@ CASES = {
     ],
     'ExportStudentHook': [],
     'ExtracurricularKnowledge': [TEACHER],
+    'FusedSGD': [],
     'FiniteLossHook': [],
     'FGDLoss': [
         (
@@ -350,6 +352,7 @@ CASES = {
     ],
     'PictureVisBackend': [],
     'PositionAttentionLoss': [],
+    'ResidentTrainLoop': [],
     'RKDAngleLoss': [],
     'RKDDistanceLoss': [],
     'SaliencyMask': [
@@ -548,6 +551,11 @@ REFUSED = {
     'analysis_tools/robustness.py': [],
     'benchmarks/cohort_time.py': [],
     'benchmarks/dense_steps.py': [],
+    'benchmarks/gpu_check.py': [
+        (['--checks', 'memory', '--methods', 'kd'], '--methods would be .* --checks memory'),
+        (['--checks', 'bf16', '--rounds', '2'], '--rounds would be .* without the check steps'),
+        (['--deadline', '0'], '--deadline 0: give a positive number of seconds'),
+    ],
     'benchmarks/input_speed.py': [],
     'benchmarks/memory.py': [(['--batch-size', '0'], '--batch-size 0: give a whole number')],
     'benchmarks/step_time.py': [

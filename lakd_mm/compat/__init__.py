@@ -18,6 +18,7 @@ REPAIRS = (
     'mmengine_dist',
     'mmengine_amp',
     'mmengine_history',
+    'mmengine_loop',
     'mmengine_random',
     'mmengine_weights',
     'mmpretrain',

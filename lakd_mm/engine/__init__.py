@@ -20,6 +20,7 @@ from .config_checks import (
     near_name,
 )
 from .export import export_student
+from .fused_sgd import FusedSGD
 from .guards import add_guards
 from .hooks import (
     CheckDataHook,
@@ -32,4 +33,5 @@ from .hooks import (
 )
 from .local_ddp import LocalDistributedDataParallel
 from .networks import load_network
+from .resident_loop import ResidentTrainLoop
 from .work_folder import rank_of, work_folder

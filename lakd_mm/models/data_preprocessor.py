@@ -14,6 +14,15 @@ from ..errors import ConfigError
 
 # Keys of CropFlipDataPreprocessor that MMPretrain's has not.
 _AUGMENTATION = ('padding', 'flip_prob', 'num_views')
+# For each image the first row and column of its crop, and whether it is flipped: (N, 1) each.
+Crops = tuple[torch.Tensor, torch.Tensor, torch.Tensor]
+
+
+def draw_crops(n: int, padding: int, flip_prob: float, device: torch.device) -> Crops:
+    """Draw the crops and flips of ``n`` images, for :func:`cut`."""
+    top = torch.randint(2 * padding + 1, (n, 1), device=device)
+    left = torch.randint(2 * padding + 1, (n, 1), device=device)
+    return top, left, torch.rand(n, 1, device=device) < flip_prob
 
 
 def crop_flip(
@@ -33,16 +42,19 @@ def crop_flip(
     Returns:
         torch.Tensor: Shape (N, C, H, W), in channels-last memory format.
     """
-    n, _, height, width = images.shape
     device = images.device
     if keys is None:
-        top = torch.randint(2 * padding + 1, (n, 1), device=device)
-        left = torch.randint(2 * padding + 1, (n, 1), device=device)
-        flip = torch.rand(n, 1, device=device) < flip_prob
-    else:
-        top, left, chance = (_mix(keys + (i << 40)).to(device)[:, None] for i in range(3))
-        top, left = top % (2 * padding + 1), left % (2 * padding + 1)
-        flip = chance < flip_prob * 2**31
+        return cut(images, padding, draw_crops(len(images), padding, flip_prob, device))
+    top, left, chance = (_mix(keys + (i << 40)).to(device)[:, None] for i in range(3))
+    top, left = top % (2 * padding + 1), left % (2 * padding + 1)
+    return cut(images, padding, (top, left, chance < flip_prob * 2**31))
+
+
+def cut(images: torch.Tensor, padding: int, crops: Crops) -> torch.Tensor:
+    """Crop and flip images, of shape (N, C, H, W), as :func:`draw_crops` says."""
+    n, _, height, width = images.shape
+    device = images.device
+    top, left, flip = crops
     rows = top + torch.arange(height, device=device)
     columns = left + torch.arange(width, device=device)
     columns = torch.where(flip, columns.flip(1), columns)
@@ -130,16 +142,21 @@ class CropFlipDataPreprocessor(ClsDataPreprocessor):
         """Normalise a batch, and augment it in training.
 
         Args:
-            data (dict): ``inputs``, shape (N, C, H, W), and ``data_samples``.
+            data (dict): ``inputs``, shape (N, C, H, W), and ``data_samples``; in
+                :class:`ResidentTrainLoop` also ``crops``, which :meth:`draw` has given.
             training (bool): Whether to augment. Defaults to False.
         """
+        data = dict(data)
+        crops = data.pop('crops', None)
         inputs = self.cast_data(data['inputs'])
         if not isinstance(inputs, torch.Tensor):
             inputs = _stacked(inputs)
-        if training:
+        if crops is not None:
+            inputs = cut(inputs, self.padding, crops)
+        elif training:
             keys = None if self.num_views is None else self._choose_views(data['data_samples'])
             inputs = crop_flip(inputs, self.padding, self.flip_prob, keys)
-        data = dict(data, inputs=inputs)
+        data['inputs'] = inputs
         sample = (data.get('data_samples') or [{}])[0]
         in_place = 'gt_label' not in sample or sample.gt_label.device == inputs.device
         if self.batch_augments or self.to_onehot or self.pad_size_divisor > 1 or not in_place:
@@ -149,6 +166,12 @@ class CropFlipDataPreprocessor(ClsDataPreprocessor):
             inputs = inputs.flip(1)
         inputs = (inputs - self.mean).div_(self.std) if self._enable_normalize else inputs.float()
         return dict(data, inputs=inputs)
+
+    def draw(self, n: int) -> Optional[Crops]:
+        """Draw the crops of ``n`` images ahead; with ``num_views`` nothing is drawn."""
+        if self.num_views is not None:
+            return None
+        return draw_crops(n, self.padding, self.flip_prob, self.device)
 
     def _choose_views(self, samples: Sequence[DataSample]) -> torch.Tensor:
         """Give each sample the view of this epoch, and return what its crop depends on."""

@@ -1,6 +1,9 @@
+import importlib
 import json
+import sys
 
 import pytest
+import torch
 
 pytestmark = pytest.mark.slow
 
@@ -58,3 +61,95 @@ def test_input_speed(run_tool, tmp_path):
     rows = json.loads(out.read_text())['rows']
     assert [row['input'] for row in rows] == ['per image', 'in memory']
     assert all(row['images / s'] > 0 for row in rows)
+
+
+def test_step_time_beside_mmrazor_as_released(run_tool, tmp_path):
+    out = tmp_path / 'time.json'
+    rows = ['KD', 'KD, MMRazor as released', 'CanKD']
+    options = ['--batch-size', '2', '--rounds', '1', '--rows', *rows, '--out', out]
+    done = run_tool('benchmarks/step_time.py', *options)
+    assert done.returncode == 0, done.stdout
+    assert [row['training'] for row in json.loads(out.read_text())['rows']] == rows
+
+
+def test_gpu_check_without_a_gpu(run_tool, tmp_path):
+    out = tmp_path / 'checks.json'
+    options = ['--device', 'cpu', '--batch-size', '2', '--out', out]
+    checks = ['--checks', 'gradients', 'waiting', 'bf16', '--methods', 'crd']
+    done = run_tool('benchmarks/gpu_check.py', *options, *checks, '--deadline', '500')
+    assert done.returncode == 0, done.stdout
+    written = json.loads(out.read_text())
+    verdicts = {(row['check'], row['row']): row['verdict'] for row in written['rows']}
+    assert verdicts == {
+        ('gradients', 'crd'): 'ok',
+        ('gradients', 'fgd, its loss alone'): 'ok',
+        ('waiting', 'crd'): 'skipped: needs a GPU',
+        ('bf16', 'crd'): 'ok',
+    }
+    found = {row['check']: row['values'] for row in written['rows'] if row['row'] == 'crd'}
+    assert 0 < found['gradients']['gradient'] < written['limits']['gradient']
+    assert 0 < found['bf16']['loss'] < written['limits']['bf16']
+    assert '|' in done.stdout and written['batch'] == 2 and written['seconds'] > 0
+
+
+def test_gpu_check_keeps_to_its_deadline(run_tool, tmp_path):
+    out = tmp_path / 'checks.json'
+    done = run_tool('benchmarks/gpu_check.py', '--device', 'cpu', '--deadline', '1', '--out', out)
+    assert done.returncode == 0, done.stdout
+    rows = json.loads(out.read_text())['rows']
+    assert {row['verdict'] for row in rows} == {'skipped: deadline'} and len(rows) > 50
+
+
+@pytest.fixture
+def benchmark(root, monkeypatch):
+    monkeypatch.syspath_prepend(str(root / 'tools/benchmarks'))
+    for name in ('common', 'memory', 'step_time', 'one_step', 'gpu_check'):
+        monkeypatch.delitem(sys.modules, name, raising=False)
+    return importlib.import_module
+
+
+def test_gpu_check_times_and_measures_memory(benchmark, monkeypatch):
+    module = benchmark('gpu_check')
+    monkeypatch.setattr(module, 'TIMED', ('from scratch', 'LAKD local [1,4,9]'))
+    checks = module.Checks('cpu', 4, 1)
+    times = dict(checks.steps())
+    assert list(times) == [name + kind for name in module.TIMED for kind in ('', ', bf16')]
+    assert times['from scratch']['/ from scratch'] == 1
+    assert all(values['ms'] > 0 for values in times.values())
+    (first, _), (second, _) = (checks.memory(name) for name in module.TIMED)
+    assert second['/ from scratch'] < first['/ from scratch'] == 1
+
+
+def test_gpu_check_has_every_method(benchmark, root):
+    """FGD's configs are detectors; its loss has a row of its own."""
+    methods = benchmark('gpu_check').methods()
+    folders = {path.parent.name for path in (root / 'configs').glob('*/metafile.yml')}
+    assert {path.split('/')[0] for path in methods.values()} - {'teachers'} == folders - {'fgd'}
+    assert list(methods)[:2] == ['lakd', 'scratch']
+
+
+@pytest.mark.parametrize('change', ['loss', 'gradient', 'parameter', 'nan', 'absent'])
+def test_gpu_check_sees_a_wrong_result(benchmark, change):
+    compare = benchmark('one_step').compare
+    losses, gradients = dict(loss=2.0, student=1.0), [torch.ones(50), torch.full((4,), 0.01)]
+    values, ok = compare((losses, gradients), (dict(losses, student=1.0005), gradients))
+    assert ok and values == dict(loss=pytest.approx(5e-4), gradient=0, parameter=0)
+    others, wrong = dict(losses), [gradient.clone() for gradient in gradients]
+    if change == 'loss':
+        others['student'] = 1.002
+    elif change == 'gradient':
+        wrong[0] *= 1.04
+    elif change == 'parameter':
+        wrong[1] *= 2
+    elif change == 'nan':
+        wrong[0][0] = torch.nan
+    else:
+        del wrong[1]
+    assert not compare((losses, gradients), (others, wrong))[1]
+
+
+def test_a_check_that_breaks_is_a_row(benchmark, monkeypatch):
+    module = benchmark('gpu_check')
+    monkeypatch.setattr(module.Checks, 'bf16', lambda self, config: 1 / 0)
+    (row,) = module.run(module.Checks('cpu', 2, 1), 'bf16', 'kd', 'kd.py')
+    assert row['verdict'] == 'FAILED' and row['values'] == dict(error='division by zero')

@@ -13,7 +13,7 @@ from mmengine.config import Config
 from mmengine.device import get_device
 from mmengine.optim import build_optim_wrapper
 from mmrazor.registry import MODELS
-from step_time import BF16, timed
+from step_time import BF16, measure
 
 from lakd_mm.engine import cohort_config
 from lakd_mm.models.data_preprocessor import without_crop_flip
@@ -58,12 +58,7 @@ def main():
         name: Training(path, options, args.batch_size, 32) for name, path in MEMBERS.items()
     }
     trainings['cohort'] = CohortTraining(trainings['scratch'], options)
-    for training in trainings.values():
-        training.step()
-    seconds: dict[str, list[float]] = {name: [] for name in trainings}
-    for _ in range(args.rounds):
-        for name, training in trainings.items():
-            seconds[name].append(timed(training))
+    seconds = measure(trainings, args.rounds)
     medians = {name: 1000 * statistics.median(values) for name, values in seconds.items()}
     alone = sum(value for name, value in medians.items() if name != 'cohort')
     medians['sum of members alone'] = alone

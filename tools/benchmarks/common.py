@@ -23,6 +23,8 @@ CONFIGS = Path(__file__).parents[2] / 'configs'
 LAKD = 'lakd/lakd_r56_r20_cifar100.py'
 # LAKD does this by default; it is not a key of a config.
 CHANNELS_LAST = {'channels_last': True}
+# MMRazor's own algorithm and distiller for a plain teacher; not a key of a config either.
+AS_RELEASED = {'as_released': True}
 IMAGENET = 'lakd/lakd_r34_r18_imagenet.py'
 CAUSAL = 'causal/causal_kd_fa_at_r56cbam_r20_cifar10.py'
 
@@ -42,7 +44,9 @@ COMPARISONS = {
             'from scratch': ('teachers/resnet20_cifar100.py', {}),
             'from scratch, channels-last': ('teachers/resnet20_cifar100.py', CHANNELS_LAST),
             'KD': ('kd/kd_r56_r20_cifar100.py', {}),
+            'KD, MMRazor as released': ('kd/kd_r56_r20_cifar100.py', AS_RELEASED),
             'CAT-KD': ('cat_kd/cat_kd_r56_r20_cifar100.py', {}),
+            'CanKD': ('cankd/cankd_r56_r20_cifar100.py', {}),
             'FitNet, 3 taps': (
                 'fitnet/fitnet_r56_r20_cifar100.py',
                 {'model.transfers.loss_fitnet.at': 'stages'},
@@ -101,6 +105,27 @@ COMPARISONS = {
 }
 
 
+def _as_released(model: dict) -> dict:
+    """Return the config of a KD training as MMRazor has it."""
+    logits = dict(logits=dict(type='mmrazor.ModuleOutputs', source='head.fc'))
+    inputs = {
+        name: dict(recorder='logits', from_student=name == 'preds_S')
+        for name in ('preds_S', 'preds_T')
+    }
+    return dict(
+        type='mmrazor.SingleTeacherDistill',
+        architecture=model['architecture'],
+        teacher=model['teacher'],
+        distiller=dict(
+            type='mmrazor.ConfigurableDistiller',
+            student_recorders=logits,
+            teacher_recorders=logits,
+            distill_losses=dict(loss_kd=model['transfers']['loss_kd']['loss']),
+            loss_forward_mappings=dict(loss_kd=inputs),
+        ),
+    )
+
+
 class Training:
     """A row: a model with random weights, its optimizer, and a batch of noise.
 
@@ -109,12 +134,22 @@ class Training:
         options (dict): Changes, like ``--cfg-options``.
         batch_size (int): Images in the batch.
         size (int): Their height and width.
+        device (str, optional): Defaults to the GPU if there is one, else the CPU.
     """
 
-    def __init__(self, config: str, options: dict, batch_size: int, size: int):
+    def __init__(
+        self,
+        config: str,
+        options: dict,
+        batch_size: int,
+        size: int,
+        device: Optional[str] = None,
+    ):
         cfg = Config.fromfile(CONFIGS / config)
         cfg.merge_from_dict(options)
         channels_last = cfg.pop('channels_last', False)
+        if cfg.pop('as_released', False):
+            cfg.model = _as_released(cfg.model)
         init_default_scope(cfg.default_scope)
         if 'teacher_ckpt' in cfg.model:
             cfg.model.teacher_ckpt = None
@@ -122,7 +157,7 @@ class Training:
         # The step alone: augmenting, and the channels-last images that come of it, are the input's.
         preprocessor = without_crop_flip(cfg.data_preprocessor)
         model = MODELS.build(dict(cfg.model, data_preprocessor=preprocessor))
-        device = get_device()
+        device = device or get_device()
         self.model = model.to(device).train()
         # As the Runner does.
         torch.backends.cudnn.benchmark = cfg.get('env_cfg', {}).get('cudnn_benchmark', False)
@@ -131,15 +166,18 @@ class Training:
         self.optim_wrapper = build_optim_wrapper(self.model, cfg.optim_wrapper)
         num_classes = cfg.data_preprocessor.num_classes
         images = torch.randint(0, 256, (batch_size, 3, size, size), dtype=torch.uint8)
-        samples = [DataSample().set_gt_label(i % num_classes) for i in range(batch_size)]
+        samples = [
+            DataSample(metainfo=dict(sample_idx=i)).set_gt_label(i % num_classes)
+            for i in range(batch_size)
+        ]
         # InMemory holds them on the device.
         self.batch = dict(
             inputs=images.to(device), data_samples=[sample.to(device) for sample in samples]
         )
 
-    def step(self):
-        """Run one training step, like the Runner."""
-        self.model.train_step(self.batch, optim_wrapper=self.optim_wrapper)
+    def step(self) -> dict[str, torch.Tensor]:
+        """Run one training step, like the Runner, and return what is logged."""
+        return self.model.train_step(self.batch, optim_wrapper=self.optim_wrapper)
 
 
 def report(title: str, rows: list[dict], out: Optional[Path], **settings):
@@ -147,7 +185,14 @@ def report(title: str, rows: list[dict], out: Optional[Path], **settings):
     facts = dict(hardware(), **settings)
     print(f'\n{title}\n{", ".join(f"{key}: {value}" for key, value in facts.items())}\n')
     print(markdown_table([list(rows[0]), *(list(row.values()) for row in rows)], aligned=True))
+    write(title, rows, out, **settings)
+    if out is not None:
+        print(f'\n-> {out}')
+
+
+def write(title: str, rows: list[dict], out: Optional[Path], **settings):
+    """Write a table with its settings and the hardware as JSON, if ``out`` names a file."""
     if out is not None:
         out.parent.mkdir(parents=True, exist_ok=True)
-        out.write_text(json.dumps(dict(facts, title=title, rows=rows), indent=2) + '\n')
-        print(f'\n-> {out}')
+        facts = dict(hardware(), **settings, title=title, rows=rows)
+        out.write_text(json.dumps(facts, indent=2) + '\n')

@@ -26,6 +26,17 @@ def timed(training: Training) -> float:
     return time.perf_counter() - start
 
 
+def measure(trainings: dict[str, Training], rounds: int) -> dict[str, list[float]]:
+    """Measure the seconds of steps that take turns, behind one step that warms up."""
+    seconds: dict[str, list[float]] = {name: [] for name in trainings}
+    for training in trainings.values():
+        training.step()
+    for _ in range(rounds):
+        for name, training in trainings.items():
+            seconds[name].append(timed(training))
+    return seconds
+
+
 def main():
     """Time every row of a pair."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -57,12 +68,7 @@ def main():
         name: Training(config, options, args.batch_size, pair['size'])
         for name, (config, options) in chosen.items()
     }
-    seconds = {name: [] for name in trainings}
-    for training in trainings.values():
-        training.step()
-    for _ in range(args.rounds):
-        for name, training in trainings.items():
-            seconds[name].append(timed(training))
+    seconds = measure(trainings, args.rounds)
     medians = {name: statistics.median(values) for name, values in seconds.items()}
     first = next(iter(medians))
     rows = [
