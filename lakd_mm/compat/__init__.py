@@ -19,6 +19,7 @@ REPAIRS = (
     'mmengine_amp',
     'mmengine_history',
     'mmengine_random',
+    'mmengine_validation',
     'mmengine_weights',
     'mmpretrain',
     'mmcls',
