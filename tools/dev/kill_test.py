@@ -185,7 +185,12 @@ def train(command, folder, variables, count, kill_at):
         sys.addaudithook(CountChanges(folder / 'work', count, kill_at))
     sys.argv[:] = command
     sys.path.insert(0, str(TOOLS))
-    runpy.run_path(command[0], run_name='__main__')
+    try:
+        runpy.run_path(command[0], run_name='__main__')
+    finally:
+        # A fork's exit would wait for these, which outlive a first SIGTERM.
+        for worker in multiprocessing.active_children():
+            worker.kill()
 
 
 class Training:
