@@ -70,8 +70,8 @@ CRD = dict(
             type='mmrazor.ContrastiveRepresentationLoss', num_data=IMAGES, num_negatives=32, dim=16
         ),
         at='pooled',
-        connector=dict(type='mmrazor.CRDConnector', dim=16),
-        teacher_connector=dict(type='mmrazor.CRDConnector', dim=16),
+        connector=dict(type='mmrazor.CRDConnector', dim_out=16),
+        teacher_connector=dict(type='mmrazor.CRDConnector', dim_out=16),
     )
 )
 CROP_FLIP = dict(type='mmrazor.CropFlipDataPreprocessor', mean=[78.0] * 3, std=[96.0] * 3)
