@@ -36,7 +36,7 @@ DAMAGE = (
     struct.error,
 )
 DAMAGE_TEXT = re.compile(
-    r'PytorchStreamReader|[Cc]orrupt|magic number|unexpected EOF|record size|[Ss]torage|'
+    r'PytorchStreamReader|[Cc]orrupt|magic number|unexpected EOF|record size|[Ss]torage|inline_container|'
     r"can't allocate memory|TorchScript"
 )
 # How torch.load and our stand-ins name a type that is not on the allow-list.

@@ -18,7 +18,7 @@ from .config_checks import ConfigError, check_options
 
 
 class OptionsAction(DictAction):
-    """MMEngine's ``--cfg-options``, with a clear error for dicts, which it cannot read."""
+    """MMEngine's ``--cfg-options``, with a clear error for what it cannot read."""
 
     def __call__(self, parser, namespace, values, option_string=None):
         """Read the options."""
@@ -29,6 +29,8 @@ class OptionsAction(DictAction):
                 f'{option_string} {" ".join(values)}: a dict cannot be given here; set its keys, '
                 f'as in model.a.b=1, or write it into a config file'
             )
+        except AssertionError as error:
+            parser.error(f'{option_string} {" ".join(values)}: {error}')
 
 
 def add_common_arguments(parser: ArgumentParser) -> None:

@@ -189,6 +189,7 @@ def train(command, folder, variables, count, kill_at):
         runpy.run_path(command[0], run_name='__main__')
     finally:
         # A fork's exit would wait for these, which outlive a first SIGTERM.
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         for worker in multiprocessing.active_children():
             worker.kill()
 
@@ -365,14 +366,18 @@ def series(folder, names, kills, seed, tell):
     return trials
 
 
+def counts(trials):
+    """How many kills there were, and how many were survived."""
+    good = [t for t in trials if not t['differing']]
+    return [sum(len(t['moments']) for t in some) for some in (trials, good)]
+
+
 def table(names, trials):
     lines = [('variant', 'trainings', 'kills', 'survived', 'differs')]
     for name in [*names, 'all']:
         of_it = [t for t in trials if name in (t['variant'], 'all')]
-        good = [t for t in of_it if not t['differing']]
         bad = [t['differing'][0][:60].replace('\n', ' ') for t in of_it if t['differing']]
-        counts = [sum(len(t['moments']) for t in some) for some in (of_it, good)]
-        lines.append((name, len(of_it), *counts, '; '.join(dict.fromkeys(bad))))
+        lines.append((name, len(of_it), *counts(of_it), '; '.join(dict.fromkeys(bad))))
     return markdown_table(lines, aligned=True)
 
 
@@ -386,22 +391,22 @@ def main():
     args = parser.parse_args()
     torch.set_num_threads(1)
 
+    trials = []
+
     def tell(found):
         print(json.dumps(found)[:300], flush=True)
+        trials.append(found)
+        if args.out:
+            result = dict(zip(('seed', 'kills', 'survived'), (args.seed, *counts(trials))))
+            args.out.write_text(json.dumps(dict(result, trials=trials), indent=1) + '\n')
 
     with tempfile.TemporaryDirectory() as temporary:
         folder = args.keep.resolve() if args.keep else Path(temporary)
         folder.mkdir(parents=True, exist_ok=True)
-        trials = series(folder, args.variants, args.kills, args.seed, tell)
+        series(folder, args.variants, args.kills, args.seed, tell)
     print(table(args.variants, trials))
-    kills, survived = (
-        sum(len(t['moments']) for t in some)
-        for some in (trials, [t for t in trials if not t['differing']])
-    )
-    if args.out:
-        result = dict(seed=args.seed, kills=kills, survived=survived, trials=trials)
-        args.out.write_text(json.dumps(result, indent=1) + '\n')
-    raise SystemExit(survived < kills)
+    # Also a training that has ended with an error before its kill.
+    raise SystemExit(any(t['differing'] for t in trials))
 
 
 if __name__ == '__main__':
