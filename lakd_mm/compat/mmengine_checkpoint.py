@@ -36,8 +36,8 @@ DAMAGE = (
     struct.error,
 )
 DAMAGE_TEXT = re.compile(
-    r'PytorchStreamReader|[Cc]orrupt|magic number|unexpected EOF|record size|[Ss]torage|inline_container|'
-    r"can't allocate memory|TorchScript"
+    r'PytorchStreamReader|inline_container|[Cc]orrupt|magic number|unexpected EOF|record size|'
+    r"[Ss]torage|can't allocate memory|TorchScript"
 )
 # How torch.load and our stand-ins name a type that is not on the allow-list.
 REFUSAL = re.compile(r'GLOBAL (\S+) |refused: (.+)|(Can only .+|Trying to call .+)')

@@ -107,7 +107,7 @@ def fault(path: str) -> Optional[str]:
             if damage := oversized(path):
                 return damage
             damage = changed(path) if sealed else archive.testzip()
-    except (zipfile.BadZipFile, EOFError, OSError, ValueError, NotImplementedError):
+    except (zipfile.BadZipFile, EOFError, OSError, ValueError, RuntimeError):
         return f'it is cut short at {osp.getsize(path)} bytes'
     return damage if sealed or not damage else f'its part {damage} does not match its checksum'
 

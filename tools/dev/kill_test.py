@@ -151,6 +151,7 @@ VARIANTS = {
     'workers': lambda: ([config(model(KD), memory=False, workers=2)], 1),
     'in memory, CRD': lambda: ([config(model(CRD), hooks=[RECORD])], 1),
     'cohort': lambda: ([config(model()), config(model(KD), seed=1)], 1),
+    'cohort, two processes': lambda: ([config(model()), config(model(KD), seed=1)], 2),
     'two processes': lambda: ([config(model())], 2),
 }
 
