@@ -2,6 +2,7 @@
 
 import os
 import os.path as osp
+import re
 import signal
 import sys
 from argparse import ArgumentParser, Namespace
@@ -155,7 +156,9 @@ def clear_errors() -> Iterator[None]:
         print('\nstopped by Ctrl-C', file=sys.stderr)
         raise SystemExit(128 + signal.SIGINT) from None
     except ConfigError as error:
-        raise SystemExit(f'error: {error}') from None
+        # A data loader's worker sends its traceback along.
+        text = re.sub(r'(?s)^Caught .*\n[\w.]+: ', '', str(error)).rstrip()
+        raise SystemExit(f'error: {text}') from None
     except URLError as error:
         raise SystemExit(
             f'error: the data are absent and their download failed ({error.reason}). Fetch them '
