@@ -208,6 +208,9 @@ def keep_inside(before_train: Callable) -> Callable:
         hub = runner.message_hub
         if 'keep_ckpt_ids' in hub.runtime_info:
             steps = [step for step in hub.get_info('keep_ckpt_ids') if isinstance(step, int)]
+            if steps and len(steps) == self.max_keep_ckpts:
+                # A kill may have come in front of this one's deletion, which upstream does now.
+                steps.insert(0, steps[0] - self.interval)
             hub.update_info('keep_ckpt_ids', steps)
         before_train(self, runner)
 
