@@ -6,6 +6,7 @@ everything, so the rest of the package needs none of this.
 """
 
 import importlib
+import os
 import warnings
 
 # Later modules cannot be imported before the earlier ones are applied.
@@ -20,7 +21,9 @@ REPAIRS = (
     'mmengine_history',
     'mmengine_loop',
     'mmengine_random',
+    'mmengine_validation',
     'mmengine_weights',
+    'mmcv_images',
     'mmpretrain',
     'mmcls',
     'mmrazor',
@@ -30,6 +33,8 @@ REPAIRS = (
 
 def apply() -> None:
     """Apply every repair, in order of their dependencies."""
+    # OpenCV reads it when it is imported: an image of more pixels takes 800 MB, from a small file.
+    os.environ.setdefault('OPENCV_IO_MAX_IMAGE_PIXELS', str(2**28))
     with warnings.catch_warnings():
         # Upstream imports deprecated names, and mmcv-lite lacks an op that nothing here uses.
         warnings.simplefilter('ignore', DeprecationWarning)

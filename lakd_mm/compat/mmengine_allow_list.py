@@ -17,6 +17,7 @@ from typing import Callable
 import numpy as np
 import torch
 from mmengine.logging import HistoryBuffer
+from torch import _weights_only_unpickler
 
 # Booleans, numbers and strings of a fixed size: no Python objects, no fields.
 PLAIN_DTYPE = re.compile(r'[biufcSU]\d+')
@@ -92,6 +93,18 @@ class PlainHistory(HistoryBuffer):
         self._set_default_statistics()
 
 
+def empty_bytes(*args) -> bytes:
+    """Stand in for ``bytes``: no data. Of a number, they would be as large as it."""
+    check(not args, 'a call of bytes')
+    return b''
+
+
+def written_bytearray(*args) -> bytearray:
+    """Stand in for ``bytearray``, of bytes that the file holds; see :func:`empty_bytes`."""
+    check(not any(isinstance(arg, int) for arg in args), 'a bytearray of a number')
+    return bytearray(*args)
+
+
 def get_statistic(owner: type, name: str) -> Callable:
     """Stand in for ``getattr``: return the statistics of ``HistoryBuffer`` and nothing else."""
     owner_name = getattr(owner, '__name__', type(owner).__name__)
@@ -101,8 +114,7 @@ def get_statistic(owner: type, name: str) -> Callable:
 
 
 STAND_INS = {
-    # Empty bytes, such as the data of an empty array.
-    'builtins.bytes': bytes,
+    'builtins.bytes': empty_bytes,
     'builtins.getattr': get_statistic,
     'mmengine.logging.history_buffer.HistoryBuffer': PlainHistory,
     'numpy.dtype': PlainDtype,
@@ -118,3 +130,7 @@ STAND_INS = {
 def apply() -> None:
     """Add the stand-ins to the allow-list of ``torch.load`` (needed since torch 2.6)."""
     torch.serialization.add_safe_globals([(value, name) for name, value in STAND_INS.items()])
+    # Torch's own list comes first, and is made once.
+    own = _weights_only_unpickler._get_allowed_globals()
+    if own.get('builtins.bytearray') is bytearray:
+        own['builtins.bytearray'] = written_bytearray

@@ -7,7 +7,7 @@ import os.path as osp
 import re
 import struct
 from pickle import UnpicklingError
-from typing import Callable, Optional, Union
+from typing import Any, Callable, Optional, Union
 
 import mmengine.runner.checkpoint
 import torch
@@ -19,7 +19,7 @@ from ..errors import (
     RefusedCheckpointError,
     UnreachableCheckpointError,
 )
-from .mmengine_whole import changed, whole_beside
+from .mmengine_whole import changed, oversized, whole_beside
 
 # Errors of torch.load for bytes that are not a checkpoint, or only a part of one.
 DAMAGE = (
@@ -27,12 +27,18 @@ DAMAGE = (
     AttributeError,
     EOFError,
     LookupError,
+    MemoryError,
+    OverflowError,
+    RecursionError,
     TypeError,
     UnpicklingError,
     ValueError,
     struct.error,
 )
-DAMAGE_TEXT = re.compile(r'PytorchStreamReader|[Cc]orrupt|magic number|unexpected EOF')
+DAMAGE_TEXT = re.compile(
+    r'PytorchStreamReader|inline_container|[Cc]orrupt|magic number|unexpected EOF|record size|'
+    r"[Ss]torage|can't allocate memory|TorchScript"
+)
 # How torch.load and our stand-ins name a type that is not on the allow-list.
 REFUSAL = re.compile(r'GLOBAL (\S+) |refused: (.+)|(Can only .+|Trying to call .+)')
 
@@ -81,6 +87,32 @@ def damaged(filename: str, error: Union[Exception, str]) -> DamagedCheckpointErr
     )
 
 
+def checked(filename: str, checkpoint: Any) -> Any:
+    """Return what a file holds, without the text that a resuming runner would run as Python.
+
+    That is ``meta['config']``, in which all releases look for the number of GPUs.
+
+    Raises:
+        DamagedCheckpointError: If it holds no dict, or a tensor that is larger than the file.
+    """
+    if not isinstance(checkpoint, dict):
+        raise damaged(filename, f'it holds a {type(checkpoint).__name__}, no dict')
+    if isinstance(checkpoint.get('meta'), dict):
+        checkpoint['meta'].pop('config', None)
+    size = osp.getsize(filename) if osp.isfile(filename) else float('inf')
+    left, seen = [checkpoint], set()
+    while left:
+        value = left.pop()
+        if isinstance(value, torch.Tensor):
+            # Strides of 0 make much of little.
+            if value.layout == torch.strided and value.nbytes > size and not value.is_meta:
+                raise damaged(filename, f'a tensor of it claims {value.nbytes:,} bytes')
+        elif isinstance(value, (dict, list, tuple)) and id(value) not in seen:
+            seen.add(id(value))
+            left.extend(value.values() if isinstance(value, dict) else value)
+    return checkpoint
+
+
 def distrust_downloads() -> None:
     """Read a download like a local file: tensors and data only, unless the user lifts the rule.
 
@@ -107,10 +139,10 @@ def explain_errors() -> None:
         logger: Optional[str] = 'current',
     ) -> dict:
         filename = str(filename)
-        if why := changed(filename):
+        if why := changed(filename) or oversized(filename):
             raise damaged(filename, why)
         try:
-            return load(cls, filename, map_location, logger)
+            checkpoint = load(cls, filename, map_location, logger)
         except FileNotFoundError:
             raise missing(filename) from None
         except DAMAGE as error:
@@ -128,6 +160,7 @@ def explain_errors() -> None:
             if error.errno == errno.EINVAL:  # a seek before the start of a short file
                 raise damaged(filename, error) from None
             raise
+        return checked(filename, checkpoint)
 
     CheckpointLoader.load_checkpoint = classmethod(load_or_explain)
 

@@ -6,11 +6,14 @@ from typing import Any, Optional, Union
 import numpy as np
 import torch
 from mmengine.device import get_device
+from mmengine.logging import print_log
 from mmengine.registry import FUNCTIONS
 from mmpretrain.registry import DATASETS as MMPRETRAIN_DATASETS
 from mmpretrain.structures import DataSample
 from mmrazor.registry import DATASETS
 from torch.utils.data import Dataset
+
+from ..errors import ConfigError
 
 
 @FUNCTIONS.register_module()
@@ -23,7 +26,9 @@ def whole_batch(batch: Any) -> Any:
 class InMemory(Dataset):
     """Any classification data set of small images, as one uint8 tensor on the device.
 
-    One index operation reads a batch, without worker processes. The data preprocessor
+    One index operation reads a batch, without worker processes. Of an image it holds the pixels and
+    8 bytes, no Python object. Images that ``LoadImageFromFile(ignore_empty=True)`` cannot read are
+    left out. The data preprocessor
     (:class:`CropFlipDataPreprocessor`) crops, flips and normalises the whole batch at once. The
     data loader still samples: any sampler works, with shuffling and sharding. The loader needs
     ``num_workers=0``, ``pin_memory=False`` and ``collate_fn=dict(type='whole_batch')``.
@@ -35,7 +40,7 @@ class InMemory(Dataset):
             process, or the CPU if there is none.
 
     Raises:
-        ValueError: If images differ in size or are not uint8.
+        ValueError: If images differ in size or are not uint8, or none can be read.
 
     Examples:
         >>> train_dataloader = dict(
@@ -54,14 +59,10 @@ class InMemory(Dataset):
             dataset = MMPRETRAIN_DATASETS.build(dict(dict(pipeline=[]), **dataset))
         self.metainfo = dataset.metainfo
         self.data_root = getattr(dataset, 'data_root', '')  # for messages
-        self.images = self._load(dataset).to(device or get_device())
-        labels = torch.as_tensor(dataset.get_gt_labels(), dtype=torch.long)[:, None]
-        # Make the samples once: making them anew would cost more than the rest of a batch. Each has
-        # its own label, since pickling a view would pickle all of them.
-        self.samples = [
-            DataSample(metainfo=dict(sample_idx=i), gt_label=label.clone())
-            for i, label in enumerate(labels.to(self.images.device))
-        ]
+        images, kept = self._load(dataset)
+        self.images = images.to(device or get_device())
+        labels = np.asarray(dataset.get_gt_labels(), dtype=np.int64)[kept]
+        self.labels = torch.from_numpy(labels).to(self.images.device)
 
     def __len__(self) -> int:
         return len(self.images)
@@ -75,31 +76,57 @@ class InMemory(Dataset):
         Returns:
             dict: ``inputs``, uint8 of shape (N, C, H, W), and ``data_samples``, a list of N.
         """
-        return self.batch(torch.as_tensor(indices, device=self.images.device), indices)
+return self.batch(torch.as_tensor(indices, device=self.images.device), indices)
 
     def batch(self, places: torch.Tensor, indices: Sequence[int]) -> dict:
         """Return what :meth:`__getitems__` does for indices that are on the device already."""
         # Ten times as fast as images[places] on a CPU.
         images = self.images.index_select(0, places)
-        return dict(inputs=images, data_samples=[self.samples[i] for i in indices])
+        labels = self.labels.index_select(0, places).split(1)
+        return dict(inputs=images, data_samples=list(map(_sample, indices, labels)))
 
     def __getitem__(self, index: int) -> dict:
-        return dict(inputs=self.images[index], data_samples=self.samples[index])
+        label = self.labels[index : index + 1].clone()
+        return dict(inputs=self.images[index], data_samples=_sample(index, label))
 
     @staticmethod
-    def _load(dataset: Dataset) -> torch.Tensor:
-        """Load all images as one tensor of shape (N, C, H, W)."""
-        images, shape = None, None
-        for i in range(len(dataset)):
-            image = np.asarray(dataset[i]['img'])
+    def _load(dataset: Dataset) -> tuple[torch.Tensor, list[int]]:
+        """Load all images as one tensor of shape (N, C, H, W), and tell which these are."""
+        # Other than an index, it draws no other image for one that cannot be read.
+        load = getattr(dataset, 'prepare_data', dataset.__getitem__)
+        images, shape, kept = None, None, range(len(dataset))
+        skipped = []
+        for i in kept:
+            item = load(i)
+            if item is None:
+                skipped.append(i)
+                continue
+            image = np.asarray(item['img'])
             if images is None:
                 shape = image.shape
-                images = np.empty((len(dataset), *shape), dtype=np.uint8)
+                images = np.empty((len(dataset), shape[2], *shape[:2]), dtype=np.uint8)
             if image.shape != shape or image.dtype != np.uint8:
                 raise ValueError(
                     f'InMemory: image {i} is {image.dtype} of shape {image.shape}, image 0 has '
                     f'the shape {shape}; all must be uint8 of one size. Add a resizing step to '
                     f"the inner data set's pipeline, or read the images one by one without InMemory"
                 )
-            images[i] = image
-        return torch.from_numpy(images).permute(0, 3, 1, 2).contiguous()
+            images[i - len(skipped)] = image.transpose(2, 0, 1)
+        if images is None:
+            raise ConfigError(f'InMemory: none of the {len(dataset)} images can be read')
+        if skipped:
+            print_log(f'InMemory: {len(skipped)} of {len(dataset)} images are left out', 'current')
+            kept = np.delete(np.arange(len(dataset)), skipped)
+        return torch.from_numpy(images[: len(kept)]), list(kept)
+
+
+def _sample(index: int, label: torch.Tensor) -> DataSample:
+    """Return ``DataSample(metainfo=dict(sample_idx=index), gt_label=label)``, five times faster."""
+    sample = DataSample.__new__(DataSample)
+    sample.__dict__.update(
+        _metainfo_fields={'sample_idx'},
+        _data_fields={'gt_label'},
+        sample_idx=index,
+        gt_label=label,
+    )
+    return sample

@@ -2,6 +2,7 @@
 
 import os
 import os.path as osp
+import re
 import signal
 import sys
 from argparse import ArgumentParser, Namespace
@@ -18,7 +19,7 @@ from .config_checks import ConfigError, check_options
 
 
 class OptionsAction(DictAction):
-    """MMEngine's ``--cfg-options``, with a clear error for dicts, which it cannot read."""
+    """MMEngine's ``--cfg-options``, with a clear error for what it cannot read."""
 
     def __call__(self, parser, namespace, values, option_string=None):
         """Read the options."""
@@ -29,6 +30,8 @@ class OptionsAction(DictAction):
                 f'{option_string} {" ".join(values)}: a dict cannot be given here; set its keys, '
                 f'as in model.a.b=1, or write it into a config file'
             )
+        except AssertionError as error:
+            parser.error(f'{option_string} {" ".join(values)}: {error}')
 
 
 def add_common_arguments(parser: ArgumentParser) -> None:
@@ -154,7 +157,9 @@ def clear_errors() -> Iterator[None]:
         print('\nstopped by Ctrl-C', file=sys.stderr)
         raise SystemExit(128 + signal.SIGINT) from None
     except ConfigError as error:
-        raise SystemExit(f'error: {error}') from None
+        # A data loader's worker sends its traceback along.
+        text = re.sub(r'(?s)^Caught .*\n[\w.]+: ', '', str(error)).rstrip()
+        raise SystemExit(f'error: {text}') from None
     except URLError as error:
         raise SystemExit(
             f'error: the data are absent and their download failed ({error.reason}). Fetch them '

@@ -1,12 +1,21 @@
-"""The config that MMEngine keeps inside a checkpoint, read without running it."""
+"""The config that MMEngine keeps inside a checkpoint, read and built without running code of it."""
 
 import ast
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
+import mmengine.registry.registry
 from mmengine.config import Config
-from mmengine.utils import import_modules_from_strings
+from mmengine.utils import get_object_from_string, import_modules_from_strings
+from torch import nn
 
 from ..errors import ConfigError
+from ..models.nested import map_dicts
+
+# What a config in a checkpoint may import from.
+_PACKAGES = ('lakd_mm', 'mmengine', 'mmcv', 'mmpretrain', 'mmrazor', 'mmdet', 'mmseg', 'torch')
 
 _KINDS = {ast.List: list, ast.Tuple: tuple, ast.Set: set}
 _NUMBERS = {'inf': float('inf'), 'nan': float('nan')}
@@ -16,10 +25,11 @@ def config_in_checkpoint(checkpoint: dict, name: str) -> Config:
     """Read the config with which a checkpoint was trained.
 
     ``Config.fromstring`` would run the text as Python, so a checkpoint of unknown origin could run
-    any code. A dumped config only assigns values. Its ``custom_imports`` are imported.
+    any code. A dumped config only assigns values. Its ``custom_imports`` are imported if they are
+    OpenMMLab's or ours.
 
     Raises:
-        ConfigError: If there is none, or it is not a dumped config.
+        ConfigError: If there is none, it is not a dumped config, or it would run other code.
     """
     text = checkpoint.get('meta', {}).get('cfg')
     advice = f'checkpoint {name}: the config of its training is {{}}; name it with --config'
@@ -28,11 +38,73 @@ def config_in_checkpoint(checkpoint: dict, name: str) -> Config:
     try:
         values = _assigned_values(text)
         cfg = Config(values, cfg_text=text, filename=name)
-    except (SyntaxError, ValueError, KeyError, TypeError) as error:
+        imports = values.get('custom_imports') or {}
+        names = imports.get('imports') or []
+        names = [names] if isinstance(names, str) else list(names)
+        _refuse_code(values, names)
+    except (
+        SyntaxError,
+        ValueError,
+        KeyError,
+        TypeError,
+        AttributeError,
+        RecursionError,
+        MemoryError,
+    ) as error:
         raise ConfigError(advice.format(f'in it but is more than values ({error})')) from None
-    if cfg.get('custom_imports'):
-        import_modules_from_strings(**cfg.custom_imports)
+    if names:
+        import_modules_from_strings(names, bool(imports.get('allow_failed_imports')))
     return cfg
+
+
+@contextmanager
+def registered_only() -> Iterator[None]:
+    """Have a config build what is registered, and networks of known packages by their full name.
+
+    All releases import and call whatever a ``type`` names: ``os.system`` is one too.
+
+    Raises:
+        ConfigError: If another object is named.
+    """
+    registry = mmengine.registry.registry
+
+    def get_network(name: str) -> type:
+        known = name.partition('.')[0] in _PACKAGES
+        found = get_object_from_string(name) if known else None
+        if not (isinstance(found, type) and issubclass(found, nn.Module)):
+            raise ValueError(name)
+        return found
+
+    before, registry.get_object_from_string = registry.get_object_from_string, get_network
+    try:
+        yield
+    except RuntimeError as error:
+        if not str(error).startswith('Failed to get '):
+            raise
+        name = str(error).removeprefix('Failed to get ')
+        raise ConfigError(
+            f'type={name!r}: the config in the checkpoint names what is not registered. If you '
+            f'trust it, name the config of its training with --config'
+        ) from None
+    finally:
+        registry.get_object_from_string = before
+
+
+def _refuse_code(values: dict, imports: list):
+    """Raise a ValueError for what would run code that is not ours or OpenMMLab's."""
+    for name in imports:
+        if name.partition('.')[0] not in _PACKAGES:
+            raise ValueError(f'custom_imports of {name!r}')
+
+    def check(part: dict) -> dict:
+        path = part.get('cfg_path')
+        if path is not None and not re.fullmatch(r'\w+::(?!.*\.\.)\w[\w./-]*', str(path)):
+            raise ValueError(f'cfg_path={path!r}')
+        if part.get('trust_remote_code'):
+            raise ValueError('trust_remote_code')
+        return part
+
+    map_dicts(check, values)
 
 
 def _assigned_values(text: str) -> dict:

@@ -2,6 +2,7 @@
 
 import io
 import os.path as osp
+from contextlib import nullcontext
 from pathlib import Path
 from typing import NamedTuple, Optional, Union
 
@@ -12,7 +13,7 @@ from mmengine.model import BaseModel
 from mmengine.runner.checkpoint import CheckpointLoader
 
 from ..errors import ConfigError
-from .dumped_config import config_in_checkpoint
+from .dumped_config import config_in_checkpoint, registered_only
 from .networks import (
     build_network,
     choose_checkpoint,
@@ -72,12 +73,12 @@ def export_student(
     check_outputs(source, files, force)
     checkpoint = CheckpointLoader.load_checkpoint(source, 'cpu', logger='silent')
     state, averaged = _weights(checkpoint, averaged, source)
-    if config is None:
-        config = config_in_checkpoint(checkpoint, source)
-    cfg = read_config(config)
+    foreign = config is None
+    cfg = read_config(config_in_checkpoint(checkpoint, source) if foreign else config)
     plain = plain_config(cfg)
     text = plain.pretty_text  # before the build fills in defaults
-    network = build_network(plain)
+    with registered_only() if foreign else nullcontext():
+        network = build_network(plain)
     weights = select_part(state, 'student', source)
     fit_weights(network, weights, source, 'student', cfg.filename)
     note = note_on_colours(plain)

@@ -34,7 +34,7 @@ def logged_distances(work_dir: Path) -> Curves:
         for line in path.read_text(encoding='utf-8').splitlines():
             try:
                 record = json.loads(line)
-            except ValueError:
+            except (ValueError, RecursionError):
                 continue  # a kill cut it short
             for key, value in record.items():
                 if key.startswith(_KEY):

@@ -91,7 +91,7 @@ def _html(block: str, folder: Path) -> str:
         tag = f'h{heading.end() - 1}'
         return f'<{tag}>{_inline(block[heading.end() :])}</{tag}>'
     if figure:
-        words, path = html.escape(figure[1]), folder / figure[2]
+        words, path = html.escape(figure[1]), folder / Path(figure[2]).name
         media = 'image/svg+xml' if path.suffix == '.svg' else 'image/png'
         data = base64.b64encode(path.read_bytes()).decode()
         image = f'<img alt="{words}" src="data:{media};base64,{data}">'

@@ -1,4 +1,5 @@
 import pickle
+import tracemalloc
 
 import cv2
 import numpy as np
@@ -10,7 +11,9 @@ from mmpretrain.registry import DATASETS as MMPRETRAIN_DATASETS
 from mmpretrain.structures import DataSample
 from mmrazor.registry import DATASETS, MODELS
 
-import lakd_mm  # noqa: F401
+from lakd_mm.compat.mmcv_images import skipped
+from lakd_mm.datasets import InMemory
+from lakd_mm.errors import ConfigError
 
 LOAD = [dict(type='LoadImageFromFile')]
 
@@ -78,12 +81,70 @@ def test_it_is_the_data_set(folder):
 
 def test_samples_are_those_of_set_gt_label_and_pickle_alone(folder):
     dataset = DATASETS.build(dict(type='mmrazor.InMemory', dataset=folder, device='cpu'))
-    for i, sample in enumerate(dataset.samples):
+    for i, sample in enumerate(dataset.__getitems__(range(6))['data_samples']):
         expected = DataSample(metainfo=dict(sample_idx=i)).set_gt_label(i // 3)
         assert torch.equal(sample.gt_label, expected.gt_label)
         assert sample.gt_label.dtype == torch.int64
         assert (sample.metainfo, sample.keys()) == (expected.metainfo, expected.keys())
-        assert len(pickle.dumps(sample)) == len(pickle.dumps(expected))
+        assert sample.__dict__.keys() == expected.__dict__.keys()
+        # A batch's labels at most.
+        assert len(pickle.dumps(sample)) <= len(pickle.dumps(expected)) + 6 * 8
+        assert len(pickle.dumps(dataset[i]['data_samples'])) == len(pickle.dumps(expected))
+        sample.set_pred_score(torch.ones(2))
+    assert 'pred_score' not in dataset[0]['data_samples']
+
+
+def test_an_image_takes_its_pixels_and_a_label():
+    """No object for each: a million of them would take two gigabytes."""
+
+    class Many:
+        metainfo = {}
+
+        def __len__(self):
+            return 20000
+
+        def __getitem__(self, index):
+            return dict(img=np.full((1, 1, 3), index % 251, np.uint8))
+
+        def get_gt_labels(self):
+            return np.arange(20000) % 7
+
+    tracemalloc.start()
+    try:
+        dataset = InMemory(Many(), device='cpu')
+        held = tracemalloc.get_traced_memory()[0]
+    finally:
+        tracemalloc.stop()
+    # NumPy's memory is traced, and so are the pixels.
+    assert held < 20000 * (3 + 8) + 20000
+    assert dataset.__getitems__([600])['data_samples'][0].gt_label.item() == 600 % 7
+
+
+def test_an_image_that_cannot_be_read(folder, tmp_path):
+    """It is named; if asked, it is left out, and the others keep their labels."""
+    (tmp_path / 'ant' / '1.png').write_bytes(b'no image')
+    with pytest.raises(ConfigError, match=r"ant/1.png' cannot be read: it is damaged, or no im"):
+        DATASETS.build(dict(type='mmrazor.InMemory', dataset=folder))
+    before = skipped.value
+    folder['pipeline'] = [dict(LOAD[0], ignore_empty=True)]
+    dataset = DATASETS.build(dict(type='mmrazor.InMemory', dataset=folder, device='cpu'))
+    assert skipped.value == before + 1
+    assert dataset.labels.tolist() == [0, 0, 1, 1, 1] and dataset.images.shape == (5, 3, 8, 8)
+    names = ('ant/0', 'ant/2', 'bee/0', 'bee/1', 'bee/2')
+    for image, name in zip(dataset.images, names, strict=True):
+        expected = torch.from_numpy(cv2.imread(str(tmp_path / f'{name}.png'))).permute(2, 0, 1)
+        assert torch.equal(image, expected)
+
+
+def test_one_by_one_another_image_comes_for_one_that_cannot_be_read(folder, tmp_path):
+    (tmp_path / 'ant' / '0.png').write_bytes(b'no image')
+    (tmp_path / 'ant' / '1.png').unlink()
+    before = skipped.value
+    folder['pipeline'] = [dict(LOAD[0], ignore_empty=True)]
+    dataset = MMPRETRAIN_DATASETS.build(folder)
+    (tmp_path / 'ant' / '2.png').unlink()
+    found = {dataset[0]['img_path'] for _ in range(3)}
+    assert all('bee' in path for path in found) and skipped.value >= before + 3
 
 
 def test_images_of_other_sizes_are_refused(folder, tmp_path):

@@ -71,10 +71,10 @@ def test_the_stock_base_reads_the_same_through_mmpretrains_pipeline(folder, name
     assert steps[1] == steps[2] == ['PackInputs']
     for ours, theirs in zip(held, stock, strict=True):
         assert len(ours) == len(theirs)
-        for i, (image, sample) in enumerate(zip(ours.images, ours.samples, strict=True)):
+        for i, (image, label) in enumerate(zip(ours.images, ours.labels, strict=True)):
             found = theirs.get_data_info(i)
             assert torch.equal(image, torch.from_numpy(found['img']).permute(2, 0, 1))
-            assert sample.gt_label.item() == found['gt_label']
+            assert label.item() == found['gt_label']
     ours, theirs = (Config.fromfile(BASES / f'{base}.py') for base in (name, f'{name}_stock'))
     assert theirs.data_preprocessor.type == 'mmpretrain.ClsDataPreprocessor'
     assert not ours.data_preprocessor.to_rgb and not theirs.data_preprocessor.to_rgb

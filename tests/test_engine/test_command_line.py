@@ -2,6 +2,7 @@ from argparse import ArgumentParser
 from urllib.error import URLError
 
 import pytest
+from torch._utils import ExceptionWrapper
 
 from lakd_mm.engine import ConfigError, add_common_arguments, clear_errors, load_config
 
@@ -76,3 +77,21 @@ def test_a_dict_on_the_command_line_is_refused(capsys):
     with pytest.raises(SystemExit):
         parser.parse_args(['a.py', '--cfg-options', 'model.at=dict(student=[4],teacher=[18])'])
     assert 'a dict cannot be given here; set its keys' in capsys.readouterr().err
+
+
+def test_brackets_that_do_not_close(capsys):
+    parser = ArgumentParser()
+    add_common_arguments(parser)
+    with pytest.raises(SystemExit):
+        parser.parse_args(['a.py', '--cfg-options', 'model.taps=[1,2'])
+    assert 'Imbalanced brackets exist in [1,2' in capsys.readouterr().err
+
+
+def test_an_error_in_a_worker_is_one_line():
+    """As torch hands it on."""
+    try:
+        raise ConfigError('image a.png cannot be read')
+    except ConfigError:
+        sent = ExceptionWrapper(where='in DataLoader worker process 0')
+    with pytest.raises(SystemExit, match='^error: image a.png cannot be read$'), clear_errors():
+        sent.reraise()

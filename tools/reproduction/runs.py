@@ -44,7 +44,7 @@ def read_json(path: Path) -> Optional[Any]:
     """Read a file; None if it is absent or cut short."""
     try:
         return json.loads(path.read_text(encoding='utf-8'))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return None
 
 

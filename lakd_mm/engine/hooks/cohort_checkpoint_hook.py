@@ -21,7 +21,9 @@ class CohortCheckpointHook(Hook):
     It holds ``config.py``, the member's config, and whenever the cohort is saved the member's
     checkpoint under the same file name, with its weights, moving averages, optimizer, schedulers
     and log. Tools test, export and resume it as if it had been trained alone. With ``save_best``
-    the best one by that metric is kept as ``best_METRIC_epoch_N.pth`` too.
+    the best one by that metric is kept as ``best_METRIC_epoch_N.pth`` too. Of a checkpoint in the
+    middle of an epoch (``interrupted.pth``) members get none: its position is the cohort's, which
+    resumes from it; a member alone goes on from its last whole epoch.
 
     Args:
         configs (Dict[str, dict]): The config of each member, by its name.
@@ -92,7 +94,7 @@ class CohortCheckpointHook(Hook):
     @master_only
     def after_val_epoch(self, runner: Runner, metrics: Optional[dict[str, float]] = None):
         """Keep a member's weights if they are the best so far."""
-        improved = []
+        improved, weights = [], None
         for name in self.configs:
             wanted = self.save_best or self._wanted(name).get('save_best')
             wanted = 'accuracy/top1' if wanted == 'auto' else wanted
@@ -105,14 +107,16 @@ class CohortCheckpointHook(Hook):
             short = f'best_{wanted.replace("/", "_")}_epoch_'
             older = [file for file in os.listdir(folder) if file.startswith(short)]
             file = f'{short}{runner.epoch}.pth'
-            save_checkpoint(self._part(self._weights(runner), name), osp.join(folder, file))
+            weights = weights or self._weights(runner)
+            save_checkpoint(self._part(weights, name), osp.join(folder, file))
             older = [other for other in older if other != file]
             for file in older:
                 os.remove(osp.join(folder, file))
 
         saver = next((hook for hook in runner.hooks if isinstance(hook, CheckpointHook)), None)
         if improved and saver is not None and saver.last_ckpt is not None:
-            # As CheckpointHook does, so that a resumed training knows what is best.
+            # As CheckpointHook does, so that a resumed training knows what is best. Only rank 0 is
+            # here: nothing in it waits for the others.
             self.saved = tuple(improved)
             meta = dict(epoch=runner.epoch, iter=runner.iter)
             step = runner.epoch if saver.by_epoch else runner.iter

@@ -109,7 +109,9 @@ def read_epochs(path: Path) -> list[dict]:
         try:
             record = json.loads(line)
             epoch = record['epoch']
-        except (ValueError, KeyError, TypeError):
+        except (ValueError, KeyError, TypeError, RecursionError):
+            continue
+        if not isinstance(epoch, int) or epoch < 1:
             continue
         epochs = epochs[: epoch - 1]
         if len(epochs) == epoch - 1:

@@ -179,6 +179,9 @@ def _mapped(file: Path, shape: Sequence[int], dtype: torch.dtype) -> torch.Tenso
     """Map a file of zeros, or what it holds, with its room on the disk reserved."""
     count = torch.Size(shape).numel()
     size = count * dtype.itemsize
+    if file.is_symlink():
+        # It would be written to, wherever it leads.
+        raise ConfigError(f'keep_teacher: {file} is a link; delete it, or name another folder')
     try:
         with open(file, 'ab') as opened:
             if opened.tell() < size:
