@@ -76,7 +76,7 @@ class InMemory(Dataset):
         Returns:
             dict: ``inputs``, uint8 of shape (N, C, H, W), and ``data_samples``, a list of N.
         """
-return self.batch(torch.as_tensor(indices, device=self.images.device), indices)
+        return self.batch(torch.as_tensor(indices, device=self.images.device), indices)
 
     def batch(self, places: torch.Tensor, indices: Sequence[int]) -> dict:
         """Return what :meth:`__getitems__` does for indices that are on the device already."""
