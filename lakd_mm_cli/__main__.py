@@ -1,5 +1,5 @@
 """``python -m lakd_mm_cli`` is ``lakd-mm``."""
 
-from .main import main
+from .main import script
 
-main()
+script()

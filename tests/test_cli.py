@@ -206,3 +206,9 @@ def test_completion(monkeypatch, capsys):
     with pytest.raises(SystemExit):
         main(['completion', 'bash'])
     assert 'pip install "lakd_mm[completion]"' in capsys.readouterr().err
+
+
+def test_a_reader_that_has_enough_is_no_error():
+    command = f'{sys.executable} -m lakd_mm_cli list configs | head -n 1'
+    ran = subprocess.run(command, shell=True, cwd=ROOT, capture_output=True, text=True)
+    assert ran.stdout.startswith('config') and ran.stderr == ''

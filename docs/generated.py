@@ -1,0 +1,102 @@
+"""Pages and tables of the site that are made from the project's files, so that they agree."""
+
+import re
+import runpy
+from pathlib import Path
+
+from tabulate import tabulate
+
+from lakd_mm_cli import catalog, doctor
+
+ROOT = Path(__file__).parents[1]
+LINK = re.compile(r'(!?)\[([^\]]*)\]\(([^)\s]+)\)')
+
+
+def markdown(rows: list) -> str:
+    """Return rows as a Markdown table."""
+    return tabulate(rows, headers='keys', tablefmt='github', disable_numparse=True)
+
+
+def rebase(text: str, source: Path, target: Path, pages: dict) -> str:
+    """Return a README's text with links that hold where its page is.
+
+    Args:
+        text (str): The README's text.
+        source (Path): Its folder.
+        target (Path): The folder of the page.
+        pages (dict): Pages of the site by the file or folder that they show.
+    """
+
+    def replace(match: re.Match) -> str:
+        mark, label, link = match.groups()
+        if re.match(r'\w+:|#', link):
+            return match.group()
+        path, _, anchor = link.partition('#')
+        found = (source / path).resolve()
+        page = pages.get(found) or (found if found.is_relative_to(ROOT / 'docs') else None)
+        if page is None:
+            # A file of the code: the site has no page of it.
+            name = found.relative_to(ROOT).as_posix()
+            return f'{label} (`{name}`)' if label.strip('`') not in name else f'`{name}`'
+        up = '../' * len(target.relative_to(ROOT / 'docs').parts)
+        link = up + page.relative_to(ROOT / 'docs').as_posix()
+        return f'{mark}[{label}]({link}{"#" + anchor if anchor else ""})'
+
+    return LINK.sub(replace, text)
+
+
+def method_pages(docs: Path) -> list[str]:
+    """Write a page for each folder of configs that has a README; return their names."""
+    readmes = sorted((ROOT / 'configs').glob('*/README.md'))
+    pages = {}
+    for readme in readmes:
+        page = docs / 'methods' / f'{readme.parent.name}.md'
+        pages.update({readme: page, readme.parent: page})
+    entries = catalog.read_configs()
+    for readme in readmes:
+        name = readme.parent.name
+        own = catalog.choose(entries, method=name)
+        text = rebase(readme.read_text(encoding='utf-8'), readme.parent, docs / 'methods', pages)
+        # Its table of contents starts at the title, which the site has from the file too.
+        parts = [
+            text.rstrip(),
+            '## All configs\n',
+            f'From `lakd-mm list configs --method {name}`; parameters are those of the student.\n',
+            markdown(catalog.config_rows(own)),
+        ]
+        pages[readme].write_text('\n\n'.join(parts) + '\n', encoding='utf-8')
+    return [readme.parent.name for readme in readmes]
+
+
+def requirement_table() -> str:
+    """Return the ranges that the package accepts, and the releases that the tests run on."""
+    version = runpy.run_path(str(ROOT / 'lakd_mm' / 'version.py'))
+    lines = (ROOT / 'requirements' / 'runtime.txt').read_text(encoding='utf-8').splitlines()
+    pins = dict(line.split('==') for line in lines if '==' in line)
+    rows = []
+    for text in (*version['REQUIREMENTS'], version['MMCV']):
+        name, bounds = re.match(r'([\w-]+)(.*)', text).groups()
+        rows.append({'package': name, 'accepted': bounds or 'any', 'tests run on': pins[name]})
+    return markdown(rows)
+
+
+def write(docs: Path) -> None:
+    """Write every page and table that is made."""
+    folder = docs / '_generated'
+    folder.mkdir(exist_ok=True)
+    method_pages(docs)
+    entries, methods = catalog.read_configs(), catalog.read_methods()
+    pages = {path.parent.name for path in (ROOT / 'configs').glob('*/README.md')}
+    rows = catalog.method_rows(entries, methods)
+    for row in rows:
+        row['paper'] = f'<{row["paper"]}>' if row['paper'] else ''
+        if row['method'] in pages:
+            row['title'] = f'[{row["title"]}](../methods/{row["method"]}.md)'
+    tables = {
+        'methods': markdown(rows),
+        'pairs': markdown(catalog.pair_rows(entries)),
+        'requirements': requirement_table(),
+        'repairs': markdown(doctor.repair_rows()),
+    }
+    for name, table in tables.items():
+        (folder / f'{name}.md').write_text(table + '\n', encoding='utf-8')
