@@ -34,4 +34,4 @@ napoleon_google_docstring = True
 napoleon_use_rtype = False
 
 # Pages and tables that are made from the configs, the code and the requirements.
-generated.write(DOCS)
+generated.write()

@@ -9,6 +9,7 @@ from tabulate import tabulate
 from lakd_mm_cli import catalog, doctor
 
 ROOT = Path(__file__).parents[1]
+DOCS = ROOT / 'docs'
 LINK = re.compile(r'(!?)\[([^\]]*)\]\(([^)\s]+)\)')
 
 
@@ -24,7 +25,7 @@ def rebase(text: str, source: Path, target: Path, pages: dict) -> str:
         text (str): The README's text.
         source (Path): Its folder.
         target (Path): The folder of the page.
-        pages (dict): Pages of the site by the file or folder that they show.
+        pages (dict): Pages of the site, by the file or folder that they show.
     """
 
     def replace(match: re.Match) -> str:
@@ -33,39 +34,38 @@ def rebase(text: str, source: Path, target: Path, pages: dict) -> str:
             return match.group()
         path, _, anchor = link.partition('#')
         found = (source / path).resolve()
-        page = pages.get(found) or (found if found.is_relative_to(ROOT / 'docs') else None)
+        page = pages.get(found) or (found if found.is_relative_to(DOCS) else None)
         if page is None:
             # A file of the code: the site has no page of it.
             name = found.relative_to(ROOT).as_posix()
             return f'{label} (`{name}`)' if label.strip('`') not in name else f'`{name}`'
-        up = '../' * len(target.relative_to(ROOT / 'docs').parts)
-        link = up + page.relative_to(ROOT / 'docs').as_posix()
+        up = '../' * len(target.relative_to(DOCS).parts)
+        link = up + page.relative_to(DOCS).as_posix()
         return f'{mark}[{label}]({link}{"#" + anchor if anchor else ""})'
 
     return LINK.sub(replace, text)
 
 
-def method_pages(docs: Path) -> list[str]:
-    """Write a page for each folder of configs that has a README; return their names."""
+def method_pages() -> dict:
+    """Return the text of a page for each folder of configs that has a README."""
     readmes = sorted((ROOT / 'configs').glob('*/README.md'))
     pages = {}
     for readme in readmes:
-        page = docs / 'methods' / f'{readme.parent.name}.md'
+        page = DOCS / 'methods' / f'{readme.parent.name}.md'
         pages.update({readme: page, readme.parent: page})
-    entries = catalog.read_configs()
+    entries, texts = catalog.read_configs(), {}
     for readme in readmes:
         name = readme.parent.name
         own = catalog.choose(entries, method=name)
-        text = rebase(readme.read_text(encoding='utf-8'), readme.parent, docs / 'methods', pages)
-        # Its table of contents starts at the title, which the site has from the file too.
+        text = rebase(readme.read_text(encoding='utf-8'), readme.parent, DOCS / 'methods', pages)
         parts = [
             text.rstrip(),
-            '## All configs\n',
-            f'From `lakd-mm list configs --method {name}`; parameters are those of the student.\n',
+            '## All configs',
+            f'From `lakd-mm list configs --method {name}`; parameters are those of the student.',
             markdown(catalog.config_rows(own)),
         ]
-        pages[readme].write_text('\n\n'.join(parts) + '\n', encoding='utf-8')
-    return [readme.parent.name for readme in readmes]
+        texts[name] = '\n\n'.join(parts) + '\n'
+    return texts
 
 
 def requirement_table() -> str:
@@ -80,13 +80,14 @@ def requirement_table() -> str:
     return markdown(rows)
 
 
-def write(docs: Path) -> None:
+def write() -> None:
     """Write every page and table that is made."""
-    folder = docs / '_generated'
+    folder = DOCS / '_generated'
     folder.mkdir(exist_ok=True)
-    method_pages(docs)
+    pages = method_pages()
+    for name, text in pages.items():
+        (DOCS / 'methods' / f'{name}.md').write_text(text, encoding='utf-8')
     entries, methods = catalog.read_configs(), catalog.read_methods()
-    pages = {path.parent.name for path in (ROOT / 'configs').glob('*/README.md')}
     rows = catalog.method_rows(entries, methods)
     for row in rows:
         row['paper'] = f'<{row["paper"]}>' if row['paper'] else ''
