@@ -51,7 +51,7 @@ lint: $(TESTS)
 	$(BIN)/ruff format --check
 
 docs: $(DOCS)
-	$(BIN)/python -m sphinx -W --keep-going -n -q -b html docs docs/_build/html
+	$(BIN)/python -m sphinx -E -a -W --keep-going -q -b html docs docs/_build/html
 
 wheel: $(RELEASE)
 	rm -rf dist
