@@ -1,5 +1,6 @@
 """Pages and tables of the site that are made from the project's files, so that they agree."""
 
+import json
 import re
 import runpy
 from pathlib import Path
@@ -68,6 +69,13 @@ def method_pages() -> dict:
     return texts
 
 
+def notebook_page(path: Path) -> str:
+    """Return a notebook as Markdown: its texts, and its code in blocks."""
+    cells = json.loads(path.read_text(encoding='utf-8'))['cells']
+    texts = [(cell['cell_type'], ''.join(cell['source'])) for cell in cells]
+    return '\n\n'.join(t if kind == 'markdown' else f'```python\n{t}\n```' for kind, t in texts)
+
+
 def requirement_table() -> str:
     """Return the ranges that the package accepts, and the releases that the tests run on."""
     version = runpy.run_path(str(ROOT / 'lakd_mm' / 'version.py'))
@@ -93,11 +101,12 @@ def write() -> None:
         row['paper'] = f'<{row["paper"]}>' if row['paper'] else ''
         if row['method'] in pages:
             row['title'] = f'[{row["title"]}](../methods/{row["method"]}.md)'
-    tables = {
+    parts = {
         'methods': markdown(rows),
         'pairs': markdown(catalog.pair_rows(entries)),
         'requirements': requirement_table(),
         'repairs': markdown(doctor.repair_rows()),
+        'notebook': notebook_page(DOCS / 'tutorials/lakd_in_ten_minutes.ipynb'),
     }
-    for name, table in tables.items():
-        (folder / f'{name}.md').write_text(table + '\n', encoding='utf-8')
+    for name, text in parts.items():
+        (folder / f'{name}.md').write_text(text + '\n', encoding='utf-8')

@@ -2,8 +2,10 @@
 
 import argparse
 import importlib.util
+import json
 import re
 import shlex
+import subprocess
 import sys
 from pathlib import Path
 
@@ -22,6 +24,7 @@ sys.path[:0] = [str(DOCS), str(ROOT / 'tools' / 'dev')]
 import draw_concepts  # noqa: E402
 import generated  # noqa: E402
 
+NOTEBOOK = DOCS / 'tutorials/lakd_in_ten_minutes.ipynb'
 # What is not written by hand shows what other tests cover.
 MADE = [DOCS / name for name in ('_build', '_generated', 'results/table', 'results/c')]
 PAGES = sorted(
@@ -192,6 +195,27 @@ def test_links_of_a_readme_are_those_of_its_page():
         '[AT](../methods/at.md#configs) [x](https://a.b) ![p](../figures/step.svg) '
         '`configs/_base_/methods/lakd.py`'
     )
+
+
+@pytest.mark.slow
+def test_the_notebook_runs(tmp_path):
+    """In a process of its own, on few images; its networks learn as far as one epoch goes."""
+    cells = json.loads(NOTEBOOK.read_text(encoding='utf-8'))['cells']
+    code = [''.join(cell['source']) for cell in cells if cell['cell_type'] == 'code']
+    assert not any(cell.get('outputs') for cell in cells) and 'EPOCHS, IMAGES = 8, None' in code[0]
+    code[0] = code[0].replace('EPOCHS, IMAGES = 8, None', 'EPOCHS, IMAGES = 1, 64')
+    code.append('assert matrix.shape == (4, 7) and abs(matrix).max() <= 1.001')
+    command = [sys.executable, '-c', '\n'.join(code)]
+    ran = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    assert ran.returncode == 0, ran.stderr
+    written = {path.name for path in (tmp_path / 'work_dirs/ten_minutes').iterdir()}
+    assert written == {'teacher', 'lakd', 'student.pth', 'student.py', 'cka.png', 'maps.png'}
+
+
+def test_the_page_of_the_notebook_is_the_notebook():
+    page = generated.notebook_page(NOTEBOOK)
+    assert page.startswith('# LAKD in ten minutes') and page.count('```python\n') == 6
+    assert 'taps=[1, 2, 3]' in page
 
 
 def test_the_accepted_releases_are_those_of_the_package():
