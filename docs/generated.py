@@ -105,7 +105,9 @@ def write() -> None:
         'methods': markdown(rows),
         'pairs': markdown(catalog.pair_rows(entries)),
         'requirements': requirement_table(),
-        'repairs': markdown(doctor.repair_rows()),
+        'repairs': markdown(
+            [{**row, 'what': row['what'].replace('_', r'\_')} for row in doctor.repair_rows()]
+        ),
         'notebook': notebook_page(DOCS / 'tutorials/lakd_in_ten_minutes.ipynb'),
     }
     for name, text in parts.items():
