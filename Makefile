@@ -6,6 +6,8 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 # Empty files that date the last installation.
 RUNTIME := $(VENV)/.installed-runtime
 TESTS := $(VENV)/.installed-tests
+DOCS := $(VENV)/.installed-docs
+RELEASE := $(VENV)/.installed-release
 # Detection and segmentation: the full mmcv and mmcv-lite exclude each other.
 DENSE_VENV ?= .venv-dense
 DENSE_BIN := $(DENSE_VENV)/bin
@@ -15,7 +17,7 @@ DENSE := $(DENSE_VENV)/.installed
 WORKERS ?= 2
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal
 
-.PHONY: help install install-dense demo test test-fast test-dense lint
+.PHONY: help install install-dense demo test test-fast test-dense lint docs wheel
 
 help:
 	@echo 'make install   create $(VENV) and install the pinned requirements'
@@ -23,6 +25,8 @@ help:
 	@echo 'make test      lint and run all tests'
 	@echo 'make test-fast   lint and run the tests of single units, in minutes'
 	@echo 'make lint      ruff only'
+	@echo 'make docs      build the site in docs/_build/html; a warning is an error'
+	@echo 'make wheel     build dist/ and check it'
 	@echo 'make install-dense, make test-dense   the same for detection and segmentation in'
 	@echo '               $(DENSE_VENV); builds mmcv (MAX_JOBS=N CFLAGS=-O0 hasten it)'
 
@@ -46,6 +50,14 @@ lint: $(TESTS)
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 
+docs: $(DOCS)
+	$(BIN)/python -m sphinx -E -a -W --keep-going -q -b html docs docs/_build/html
+
+wheel: $(RELEASE)
+	rm -rf dist
+	$(BIN)/python -m build
+	$(BIN)/python -m twine check --strict dist/*
+
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
 
@@ -56,6 +68,14 @@ $(RUNTIME): requirements/runtime.txt setup.py pyproject.toml | $(BIN)/python
 
 $(TESTS): requirements/tests.txt $(RUNTIME)
 	$(PIP) install -r requirements/tests.txt
+	@touch $@
+
+$(DOCS): requirements/docs.txt $(RUNTIME)
+	$(PIP) install -r requirements/docs.txt
+	@touch $@
+
+$(RELEASE): requirements/release.txt | $(BIN)/python
+	$(PIP) install -r requirements/release.txt
 	@touch $@
 
 # mmcv's build reads torch, setuptools and ninja from the environment that it is built in.

@@ -89,7 +89,8 @@ setup(
     ],
     # What has been run.
     python_requires='>=3.11',
-    packages=find_packages(include=['lakd_mm', 'lakd_mm.*']),
+    packages=find_packages(include=['lakd_mm', 'lakd_mm.*', 'lakd_mm_cli']),
+    entry_points=dict(console_scripts=['lakd-mm = lakd_mm_cli.main:script']),
     cmdclass={'build_py': BuildWithMim},
     # Neither mmcv nor mmcv-lite: `import lakd_mm` asks for one of the two.
     install_requires=[

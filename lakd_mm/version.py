@@ -1,6 +1,6 @@
 """The version of the package, and the releases of other packages that it works with."""
 
-__version__ = '0.1.0'
+__version__ = '0.2.0'
 
 # Ranges that `lakd_mm.compat` covers; `requirements/runtime.txt` pins the tested releases.
 REQUIREMENTS = (

@@ -13,7 +13,7 @@ from packaging.requirements import Requirement
 
 from lakd_mm.version import REQUIREMENTS
 
-SOURCES = ['lakd_mm', 'configs', 'tools', 'requirements']
+SOURCES = ['lakd_mm', 'lakd_mm_cli', 'configs', 'tools', 'requirements']
 FILES = ['setup.py', 'pyproject.toml', 'MANIFEST.in', 'LICENSE', 'README.md', 'model-index.yml']
 BUILD_SDIST = 'import sys, setuptools.build_meta as b; b.build_sdist(sys.argv[1])'
 # Run in a process that has only the unpacked wheel of ours.
@@ -128,7 +128,7 @@ def test_extras(wheel):
     assert extras['onnx'] == {'onnx', 'onnxruntime', 'onnxscript'}
     assert extras['figures'] == {'grad-cam'}
     assert extras['masks'] == {'captum'} and extras['robustness'] == {'torchmetrics'}
-    assert extras['tune'] == {'optuna'}
+    assert extras['tune'] == {'optuna'} and extras['completion'] == {'shtab'}
     assert extras['detection'] == {'mmcv', 'mmdet'}
     assert extras['segmentation'] == {'mmcv', 'mmsegmentation', 'ftfy', 'regex'}
     assert extras['optional'] >= extras['onnx'] | extras['figures'] | extras['tensorboard']
@@ -155,7 +155,7 @@ def test_what_is_imported_is_declared(wheel, root):
     required = {requirement.name for requirement in declared}
     optional = required.union(*extras.values())
     known = packages_distributions()
-    files = [*(root / 'lakd_mm').rglob('*.py'), *(root / 'tools').rglob('*.py')]
+    files = [f for part in ('lakd_mm', 'lakd_mm_cli', 'tools') for f in (root / part).rglob('*.py')]
     files = [file for file in files if '.mim' not in file.parts]
     ours = {'lakd_mm', *(file.stem for file in files), *(file.parent.name for file in files)}
     found = set()

@@ -10,13 +10,13 @@ def hardware() -> dict:
     """Return the device's name, the threads of PyTorch and its release."""
     on_gpu = torch.cuda.is_available()
     return dict(
-        device=torch.cuda.get_device_name() if on_gpu else _cpu_name(),
+        device=torch.cuda.get_device_name() if on_gpu else cpu_name(),
         threads=torch.get_num_threads(),
         torch=torch.__version__,
     )
 
 
-def _cpu_name() -> str:
+def cpu_name() -> str:
     """Return the name of the processor, as far as the system tells."""
     try:
         text = Path('/proc/cpuinfo').read_text(encoding='utf-8')
