@@ -6,12 +6,22 @@ one for each process that is to run it at the same time. It answers with the exi
 an empty line.
 """
 
+import gc
 import json
 import os
 import runpy
 import sys
 
 import lakd_mm  # noqa: F401
+
+# isort: split
+# What nearly every tool imports later, some of it only when a registry is first asked.
+import mmpretrain.utils
+import mmrazor.utils
+import sklearn.datasets  # noqa: F401
+
+mmpretrain.utils.register_all_modules(init_default_scope=False)
+mmrazor.utils.register_all_modules(init_default_scope=False)
 
 
 def fork(job):
@@ -42,6 +52,8 @@ def become(job, number):
 
 
 if __name__ == '__main__':
+    # A collection in a fork would copy all that the package has made.
+    gc.freeze()
     started = None
     while started is None:
         line = sys.stdin.readline()

@@ -17,7 +17,13 @@ from mmengine.evaluator import DumpResults
 from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
 
-from lakd_mm.engine import ConfigError, check_data_folders, clear_errors, load_config
+from lakd_mm.engine import (
+    ConfigError,
+    check_config,
+    check_data_folders,
+    clear_errors,
+    load_config,
+)
 from lakd_mm.engine.command_line import (
     add_common_arguments,
     check_common_arguments,
@@ -72,6 +78,7 @@ def main() -> None:
     args = parse_args()
     with clear_errors():
         cfg = load_config(args)
+        check_config(cfg, splits=['test'])
         check_data_folders(cfg, splits=['test'])
         cfg.load_from = args.checkpoint
         if cfg.model.get('teacher_ckpt'):

@@ -26,6 +26,7 @@ from lakd_mm.engine import (
     ConfigError,
     OptionsAction,
     check_amp,
+    check_config,
     check_data_folders,
     clear_errors,
     load_config,
@@ -115,6 +116,7 @@ class Search:
         self.plain: Config = load_config(args)
         self.cfg = hold_out(prepare(self.plain), args.held_out)
         check_space(self.space, self.cfg, args.together)
+        check_config(self.cfg)
         check_amp(self.cfg, 'optim_wrapper.type')
         check_data_folders(self.cfg)
         self.images = count_held_out(self.cfg)
