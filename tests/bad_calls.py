@@ -19,9 +19,12 @@ REFUSED = {
         (['lakd_mm::absent.py'], 'no such config'),
         (['tiny.py', '--resume', 'absent.pth'], "checkpoint 'absent.pth' does not exist"),
         (['tiny.py', '--resume', 'half.pth'], "'half.pth' cannot be read: the file is truncated"),
-        (['tiny.py', '--work-dir', 'file'], 'work folder file is a file.*--work-dir'),
-        (['tiny.py', '--work-dir', 'file/inside'], 'work folder file/inside.*file.*--work-dir'),
-        (['tiny.py', '--work-dir', '/proc/w'], 'work folder /proc/w|/proc/w cannot be written'),
+        (['tiny.py', '--work-dir', 'file'], 'folder file is a file.*--work-dir'),
+        (
+            ['tiny.py', '--work-dir', 'file/inside'],
+            'file/inside is below file, a file',
+        ),
+        (['tiny.py', '--work-dir', '/proc/w'], '/proc/w'),
         (['tiny.py', '--seed', '-1'], 'randomness.seed=-1: give a whole number of at least 0'),
         (['tiny.py', '--launcher', 'pytorch'], '--launcher pytorch: .*RANK.*torchrun'),
         (['tiny.py', '--launcher', 'slurm'], '--launcher slurm: .*SLURM_PROCID.*srun'),
@@ -37,7 +40,7 @@ REFUSED = {
     'train_cohort.py': [
         (['tiny.py', 'tiny.py', '--work-dir', 'w'], 'tiny: two members have this name'),
         (['absent.py', '--work-dir', 'w'], 'config absent.py'),
-        (['tiny.py', '--work-dir', 'file', '--seeds', '0', '1'], 'work folder file is a file'),
+        (['tiny.py', '--work-dir', 'file', '--seeds', '0', '1'], 'folder file is a file'),
         (['tiny.py', '--work-dir', 'w', '--seeds', '-1'], 'randomness.seed=-1'),
         (['a/b=tiny.py', '--work-dir', 'w'], "'a/b' is no name"),
         (['tiny.py', '--work-dir', 'w', '--cfg-options', f'{LR}=nan'], f'{LR}=nan'),
@@ -92,7 +95,7 @@ REFUSED = {
         (['weights.pth', 'folder'], 'folder is a folder; name a file'),
         (['weights.pth', 'weights.pth'], 'weights.pth is the checkpoint to read'),
         (['weights.pth', 'nan.pth'], 'nan.pth exists; name another file'),
-        (['weights.pth', 'a.pth'], "weights.pth: the config of its training is not in it.*--config"),
+        (['weights.pth', 'a.pth'], 'weights.pth: the config of its .* not in it.*--config'),
         (['weights.pth', 'a.pth', '--config', 'absent.py'], 'config absent.py'),
         (['weights.pth', 'a.pth', '--config', 'tiny.py', '--ema'], 'weights.pth.*averages'),
         (['weights.pth', 'file/a.pth', '--config', 'tiny.py'], 'file'),
@@ -112,11 +115,13 @@ REFUSED = {
         (['tiny.py', 'absent.pth'], "checkpoint 'absent.pth' does not exist"),
         (['tiny.py', 'other.pth'], 'other.pth does not fit'),
         (['tiny.py', 'nan.pth'], 'nan.pth.*not a number'),
-        (['tiny.py', 'weights.pth', '--images', '0'], '--images 0'),
+        (
+            ['tiny.py', 'weights.pth', '--images', '0'],
+            '0: give a whole number',
+        ),
         (['tiny.py', 'weights.pth', '--vis-backends', 'X'], "--vis-backends.*'?X"),
         (['tiny.py', 'weights.pth', '--out', 'a.xyz'], '--out a.xyz.*png'),
         (['tiny.py', 'weights.pth', '--out', 'file/a.png'], 'file'),
-        (['tiny.py', 'weights.pth', '--seed', '-1'], '--seed -1'),
         (['tiny.py', 'weights.pth', *STUDENT, '--taps', '9', '--teacher-taps', '1'], 'no.*block 9'),
     ],
     'analysis_tools/cka.py': [
@@ -129,7 +134,7 @@ REFUSED = {
     'analysis_tools/robustness.py': [
         ([*MODEL, '--samples', '0'], '0 images.*positive'),
         ([*MODEL, '--severities', '6'], '6'),
-        ([*MODEL, '--corruptions', 'fogg'], "fogg.*fog"),
+        ([*MODEL, '--corruptions', 'fogg'], 'fogg.*fog'),
         ([*MODEL, '--cifar-c', 'absent'], 'absent'),
         ([*MODEL, '--cifar-c', 'folder'], 'folder.*labels.npy'),
         (['--model', 'm', 'absent.py', 'weights.pth'], 'config absent.py'),
@@ -166,35 +171,46 @@ USAGE = {
         (['table1', '--jobs', '0'], '--jobs 0'),
         (['table1', '--deadline', '-1'], '--deadline -1'),
         (['table1', '--deadline', 'nan'], '--deadline nan'),
-        (['table1', '--seeds', '-1'], '--seeds -1'),
+        (['table1', '--seeds', '-1'], '-1: give a whole number'),
         (['table1', '--data', 'x'], '--data'),
     ],
     'model_converters/export_student.py': [
-        (['weights.pth', 'a.pth', '--onnx', 'a.onnx', '--shape', '0'], '--shape 0'),
+        (
+            ['weights.pth', 'a.pth', '--onnx', 'a.onnx', '--shape', '0'],
+            '0: give a whole number',
+        ),
         (['weights.pth', 'a.pth', '--onnx', 'a.onnx', '--shape', '1', '2', '3'], '--shape'),
     ],
     'dataset_converters/shapes.py': [
-        (['coco', 'a', '--images', '0'], '--images 0'),
-        (['coco', 'a', '--size', '4'], '--size 4'),
-        (['coco', 'a', '--seed', '-1'], '--seed -1'),
+        (['coco', 'a', '--images', '0'], '0: give a whole number'),
+        (['coco', 'a', '--size', '4'], '4: give a whole number'),
+        (['coco', 'a', '--seed', '-1'], '-1: give a whole number'),
         (['voc', 'a'], "'voc'"),
+    ],
+    'analysis_tools/attention_maps.py': [
+        (['tiny.py', 'weights.pth', '--seed', '-1'], '--seed: -1: give a whole number of at least'),
     ],
     'analysis_tools/cka.py': [(['tiny.py', 'weights.pth'], '--student')],
     'benchmarks/step_time.py': [
         (['--rows', 'x'], "no rows .'x'.; there are"),
-        (['--batch-size', '0'], '--batch-size 0'),
-        (['--rounds', '0'], '--rounds 0'),
+        (['--batch-size', '0'], '0: give a whole number'),
+        (['--rounds', '0'], '0: give a whole number'),
     ],
-    'benchmarks/memory.py': [(['--batch-size', '0'], '--batch-size 0')],
+    'benchmarks/memory.py': [(['--batch-size', '0'], '0: give a whole number')],
     'benchmarks/input_speed.py': [
-        (['--batch-size', '0'], '--batch-size 0'),
-        (['--rounds', '0'], '--rounds 0'),
+        (['--batch-size', '0'], '0: give a whole number'),
+        (['--rounds', '0'], '0: give a whole number'),
     ],
     'benchmarks/cohort_time.py': [
-        (['--batch-size', '0'], '--batch-size 0'),
-        (['--rounds', '-1'], '--rounds -1'),
+        (['--batch-size', '0'], '0: give a whole number'),
+        (['--rounds', '-1'], '-1: give a whole number'),
     ],
-    'benchmarks/dense_steps.py': [(['tiny.py', '--out', 'a.json', '--steps', '0'], '--steps 0')],
+    'benchmarks/dense_steps.py': [
+        (
+            ['tiny.py', '--out', 'a.json', '--steps', '0'],
+            '0: give a whole number',
+        )
+    ],
     'demo.py': [(['--epochs', '0'], '--epochs 0')],
 }
 

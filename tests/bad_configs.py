@@ -95,43 +95,56 @@ OPTIONS = [
 ]
 
 # Lines behind a config that is right.
+PIPELINE = 'train_dataloader = dict(dataset=dict(pipeline=[{}]))'
+TENSORBOARD = """
+visualizer = dict(type='UniversalVisualizer', vis_backends=[dict(type='TensorboardVisBackend')])
+import sys
+sys.modules['tensorboard'] = None
+"""
 LINES = [
-    ("param_scheduler = [dict(type='MultiStepsLR', milestones=[1])]", "param_scheduler.0.*'MultiStepLR'"),
-    ("param_scheduler = [dict(type='MultiStepLR')]", 'param_scheduler.0 .*MultiStepLR.*milestones'),
+    ("param_scheduler = [dict(type='MultiStepsLR')]", "param_scheduler.0.*'MultiStepLR'"),
+    ("param_scheduler = [dict(type='MultiStepLR')]", 'param_scheduler.*MultiStepLR.*milestones'),
     ("param_scheduler = dict(type='CosineAnnealingLR', T_max=0)", 'param_scheduler.T_max=0'),
     ("param_scheduler = dict(type='StepLR', step_size=0)", 'param_scheduler.step_size=0'),
     ("param_scheduler = 'cosine'", 'param_scheduler'),
     ("custom_hooks = [dict(type='EmaHook')]", "custom_hooks.0.*'EMAHook'"),
-    ("custom_hooks = [dict(typ='EMAHook')]", 'custom_hooks.0.*type'),
-    ("custom_hooks = [dict(type='EMAHook', priority='HIGHEST_OF_ALL')]", 'custom_hooks.0.priority'),
-    ("custom_hooks = dict(type='EMAHook')", 'custom_hooks.*list'),
+    ("custom_hooks = [dict(typ='EMAHook')]", 'custom_hooks.0 has no type'),
+    ("custom_hooks = [dict(type='EMAHook', priority='TOP')]", "custom_hooks.0.priority='TOP'"),
+    ("custom_hooks = dict(type='EMAHook')", 'custom_hooks.*not a list of dicts'),
     (
         "custom_hooks = [dict(type='EarlyStoppingHook', monitor='accuracy/top2')]",
         'custom_hooks.0.monitor.*accuracy/top1',
     ),
-    ("val_evaluator = dict(_delete_=True, type='Accuracy')", 'x'),
-    ("default_scope = 'mmdet'", "default_scope.*'mmdet'.*not installed"),
-    ('model = dict(head=dict(num_classes=4), type="x")', 'x'),
-    ('train_dataloader = dict(dataset=dict(pipeline=[dict(type="RandomCropp")]))', "pipeline.0.*'RandomCrop'"),
-    ('train_dataloader = dict(dataset=dict(pipeline=[dict(type="RandomCrop")]))', 'pipeline.0.*crop_size'),
-    ('train_dataloader = dict(dataset=dict(pipeline=[]))', 'train_dataloader'),
-    ('val_evaluator = [dict(type="Accuracy", topk=(1,)), dict(type="Kappa")]', "val_evaluator.1.*'Kappa'"),
-    ('vis_backends = [dict(type="TensorboardVisBackend")]\nvisualizer = dict(type="UniversalVisualizer", vis_backends=vis_backends)\nimport sys\nsys.modules["tensorboard"] = None', 'tensorboard.*pip install'),
+    (
+        "val_evaluator = [dict(type='Accuracy', topk=(1,)), dict(type='Kappa')]\n"
+        'test_evaluator = val_evaluator',
+        "val_evaluator.1.*'Kappa'",
+    ),
+    ("default_scope = 'mmdet'", "default_scope='mmdet'.*MMDetection"),
+    ('model = dict(head=dict(num_classes=4))\nval_evaluator = dict(topk=(1, 5))', 'top-5 .* of 4'),
+    (PIPELINE.format("dict(type='RandomCropp')"), "pipeline.0.*'RandomCrop'"),
+    (PIPELINE.format("dict(type='RandomCrop')"), 'pipeline.0.*crop_size'),
+    (PIPELINE.format(''), 'pipeline.*PackInputs'),
+    (TENSORBOARD, 'TensorboardVisBackend.*tensorboard.*pip install'),
     ("model = dict(init_cfg=dict(type='Pretrained', checkpoint='absent.pth'))", 'absent.pth'),
-    ("model = dict(backbone=dict(init_cfg=dict(type='Pretrainedd', checkpoint='a.pth')))", "init_cfg.*'Pretrained'"),
+    ("model = dict(init_cfg=dict(type='Pretrainedd'))", "init_cfg.*'Pretrained'"),
     ("runner_type = 'Runer'", "runner_type.*'Runner'"),
-    ("env_cfg = dict(dist_cfg=dict(backend='gloo'), mp_cfg=dict(mp_start_method='knife'))", 'mp_start_method'),
-    ("log_level = 'LOUD'", 'log_level'),
-    ("resume = 'yes'", 'resume'),
-    ('undefined_name', 'bad.py.*line.*undefined_name'),
-    ('1 / 0', 'bad.py.*line.*division'),
-    ('x = (', 'bad.py.*line'),
-    ('import not_there', 'bad.py.*line.*not_there'),
-    ('custom_imports = dict(imports="not_there", allow_failed_imports=False)', 'custom_imports.*not_there'),
-    ('custom_imports = ["lakd_mm"]', 'custom_imports'),
+    ("env_cfg = dict(mp_cfg=dict(mp_start_method='knife'))", "mp_start_method='knife'.*fork"),
+    ("log_level = 'LOUD'", "log_level='LOUD'.*INFO"),
+    ("resume = 'yes'", "resume='yes'.*True or False"),
+    ('load_from = 3', 'load_from=3'),
+    ('randomness = 3', 'randomness.*dict'),
+    ('undefined_name', 'bad.py.*line 2.*undefined_name'),
+    ('1 / 0', 'bad.py.*line 2.*division'),
+    ('x = (', 'bad.py.*line 2'),
+    ('raise SystemError("mine")', 'bad.py.*line 2.*mine'),
+    ('import not_there', 'bad.py.*not_there'),
+    ("custom_imports = dict(imports='not_there', allow_failed_imports=False)", 'not_there'),
+    ("custom_imports = ['lakd_mm']", 'custom_imports.*dict'),
 ]
 
 # Whole configs: the file, its text.
+LAZY = 'from mmengine.config import read_base\nwith read_base():\n    from .absent import *'
 FILES = [
     ('bad.py', '', 'bad.py.*(empty|no model)'),
     ('bad.json', '{}', 'bad.json.*(empty|no model)'),
@@ -145,10 +158,10 @@ FILES = [
     ('bad.py', "_base_ = 'lakd_mm::lakd/absent.py'", 'no such config'),
     ('bad.py', "_base_ = 'mmpretrain::absent.py'", 'absent.py'),
     ('bad.py', "_base_ = 'nothing::absent.py'", 'nothing'),
-    ('bad.py', "_base_ = [1]", 'bad.py.*_base_'),
+    ('bad.py', '_base_ = [1]', 'bad.py.*_base_'),
     ('bad.py', "_base_ = ['tiny.py', 'tiny.py']", 'bad.py.*Duplicate|twice'),
     ('bad.py', "_base_ = 'tiny.py'\nmodel = 3", 'bad.py.*model'),
     ('bad.py', "_base_ = 'tiny.py'\nmodel = {{_base_.modle}}", 'bad.py.*modle'),
     ('bad.py', 'model = dict()', 'model.*type'),
-    ('bad.py', 'from mmengine.config import read_base\nwith read_base():\n    from .absent import *', 'absent'),
+    ('bad.py', LAZY, 'absent'),
 ]

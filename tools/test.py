@@ -3,6 +3,8 @@
 import argparse
 import os
 from functools import partial
+from pathlib import Path
+from typing import Optional
 
 # Set before torch is imported: with spinning threads, shared cores are 10 times slower.
 os.environ.setdefault('OMP_WAIT_POLICY', 'passive')
@@ -54,6 +56,22 @@ def parse_args() -> argparse.Namespace:
     return args
 
 
+def check_out(out: Optional[str]) -> None:
+    """Check before testing that ``--out`` can be written.
+
+    Raises:
+        ConfigError: If its format is unknown, or it is below a file.
+    """
+    if out is None:
+        return
+    if not out.endswith(('.pkl', '.pickle', '.json', '.yml', '.yaml')):
+        raise ConfigError(f'--out {out}: give a name that ends in .pkl or .json')
+    try:
+        Path(out).parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(f'--out {out}: {error.filename}: {error.strerror}') from None
+
+
 def evaluate(runner: Runner) -> dict:
     """Test with a checkpoint that must fit, and return the metrics.
 
@@ -80,6 +98,7 @@ def main() -> None:
         cfg = load_config(args)
         check_config(cfg, splits=['test'])
         check_data_folders(cfg, splits=['test'])
+        check_out(args.out)
         cfg.load_from = args.checkpoint
         if cfg.model.get('teacher_ckpt'):
             # Only the student predicts, and the teacher is in the checkpoint anyway.

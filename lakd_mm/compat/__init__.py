@@ -21,6 +21,7 @@ REPAIRS = (
     'mmengine_history',
     'mmengine_random',
     'mmengine_weights',
+    'mmcv_images',
     'mmpretrain',
     'mmcls',
     'mmrazor',

@@ -37,7 +37,30 @@ def refuse_circles(read: Callable) -> Callable:
     return read_once
 
 
+def name_bases(find: Callable) -> Callable:
+    """Raise one clear error for a base that cannot be found."""
+
+    @functools.wraps(find)
+    def find_or_name(cfg_path: str, filename: str):
+        if not isinstance(cfg_path, str):
+            raise ConfigError(f'config {filename}: _base_ has {cfg_path!r}, which is no path')
+        try:
+            return find(cfg_path, filename)
+        except (ConfigError, FileNotFoundError):
+            raise
+        except Exception as error:
+            words = ' '.join(str(error).split())
+            where = f'config {filename}: _base_ ' if filename else 'config '
+            raise ConfigError(
+                f"{where}'{cfg_path}' cannot be found ({words}). Write package::folder/name.py of "
+                f'an installed package, or a path'
+            ) from None
+
+    return find_or_name
+
+
 def apply() -> None:
-    """Apply the repair once."""
+    """Apply the repairs once."""
     if not hasattr(Config._file2dict, '__wrapped__'):
         Config._file2dict = staticmethod(refuse_circles(Config._file2dict))
+        Config._get_cfg_path = staticmethod(name_bases(Config._get_cfg_path))

@@ -12,6 +12,8 @@ from mmpretrain.structures import DataSample
 from mmrazor.registry import DATASETS
 from torch.utils.data import Dataset
 
+from ..errors import ConfigError
+
 
 @FUNCTIONS.register_module()
 def whole_batch(batch: Any) -> Any:
@@ -35,7 +37,7 @@ class InMemory(Dataset):
             process, or the CPU if there is none.
 
     Raises:
-        ValueError: If images differ in size or are not uint8.
+        ConfigError: If images differ in size or are not uint8.
 
     Examples:
         >>> train_dataloader = dict(
@@ -91,7 +93,7 @@ class InMemory(Dataset):
                 shape = image.shape
                 images = np.empty((len(dataset), *shape), dtype=np.uint8)
             if image.shape != shape or image.dtype != np.uint8:
-                raise ValueError(
+                raise ConfigError(
                     f'InMemory: image {i} is {image.dtype} of shape {image.shape}, image 0 has '
                     f'the shape {shape}; all must be uint8 of one size. Add a resizing step to '
                     f"the inner data set's pipeline, or read the images one by one without InMemory"

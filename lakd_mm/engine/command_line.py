@@ -4,8 +4,8 @@ import os
 import os.path as osp
 import signal
 import sys
-from argparse import ArgumentParser, Namespace
-from collections.abc import Iterator, Sequence
+from argparse import ArgumentParser, ArgumentTypeError, Namespace
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Optional
@@ -67,6 +67,21 @@ def add_run_arguments(parser: ArgumentParser) -> None:
     parser.add_argument('--local_rank', '--local-rank', type=int, help='for launchers')
 
 
+def at_least(least: int) -> Callable[[str], int]:
+    """Return an option's ``type``: a whole number of at least ``least``."""
+
+    def read(text: str) -> int:
+        try:
+            value = int(text)
+        except ValueError:
+            value = least - 1
+        if value < least:
+            raise ArgumentTypeError(f'{text}: give a whole number of at least {least}')
+        return value
+
+    return read
+
+
 def refuse_ignored_options(
     parser: ArgumentParser, args: Namespace, names: Sequence[str], why: str
 ) -> None:
@@ -112,6 +127,25 @@ def check_common_arguments(parser: ArgumentParser, args: Namespace) -> None:
         refuse_ignored_options(parser, args, ['local_rank'], 'without --launcher pytorch; add that')
 
 
+def check_launcher(args: Namespace) -> None:
+    """Check that the launcher of ``--launcher`` has started this process.
+
+    Raises:
+        ConfigError: If its variables are not set.
+    """
+    wanted = dict(
+        pytorch=('RANK', 'torchrun or tools/dist_train.sh'),
+        slurm=('SLURM_PROCID', 'srun or tools/slurm_train.sh'),
+        mpi=('OMPI_COMM_WORLD_RANK', 'mpirun'),
+    )
+    name, how = wanted.get(args.launcher, ('', ''))
+    if name and name not in os.environ:
+        raise ConfigError(
+            f'--launcher {args.launcher}: {name} is not set, so it has not started this process; '
+            f'start it with {how}, or leave --launcher out'
+        )
+
+
 def load_config(args: Namespace) -> Config:
     """Read the config that the options of :func:`add_common_arguments` name.
 
@@ -119,6 +153,7 @@ def load_config(args: Namespace) -> Config:
         ConfigError: If a file does not exist or ``--cfg-options`` do not fit the config.
     """
     os.environ.setdefault('LOCAL_RANK', str(args.local_rank or 0))
+    check_launcher(args)
     cfg = read_config_file(args.config)
     check_options(cfg, args.cfg_options)
     cfg.merge_from_dict(args.cfg_options)

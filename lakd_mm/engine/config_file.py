@@ -77,6 +77,8 @@ def _explain(error: Exception, path: str) -> str:
             return f'{where}line {wrong.lineno}: {wrong.msg}{text and f" ({text})"}'
         except ValueError as wrong:
             return f'{where}it is no Python ({wrong})'
+    if 'import_modules_from_strings' in str(error):
+        return f'{where}custom_imports: write dict(imports=[…], allow_failed_imports=False)'
     lines = [
         frame.lineno
         for frame in traceback.extract_tb(error.__traceback__)

@@ -1,6 +1,8 @@
 """Names in a config: each ``type`` is looked up where MMEngine will look it up."""
 
+import importlib
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from importlib.util import find_spec
 from typing import Any, Optional
 
@@ -71,6 +73,8 @@ def check_names(cfg: Config, splits: Sequence[str]) -> None:
     """
     check_scope(cfg)
     scope = cfg.get('default_scope') or 'mmengine'
+    if cfg.get('runner_type') and not is_known('RUNNERS', dict(type=cfg.runner_type), scope):
+        raise unknown_type('runner_type', cfg.runner_type, roots.RUNNERS, scope)
     for pattern, registry in _PLACES.items():
         used = pattern.partition('_')[0]
         if used in ('train', 'val', 'test') and used not in splits:
@@ -156,11 +160,13 @@ def is_known(registry: Any, part: Any, scope: str) -> bool:
     if not isinstance(name, str):
         return False
     registry = getattr(roots, registry) if isinstance(registry, str) else registry
-    try:
-        with registry.switch_scope_and_registry(part.get('_scope_') or scope) as inner:
-            return inner.get(name) is not None
-    except ImportError:
-        return False
+    scope = part.get('_scope_') or scope
+    with suppress(ImportError):
+        importlib.import_module(f'{scope}.registry')
+    if scope not in registry.children:
+        return registry.get(name) is not None
+    with registry.switch_scope_and_registry(scope) as inner:
+        return inner.get(name) is not None
 
 
 def known_names(registry: Registry, scope: Optional[str]) -> list[str]:

@@ -4,8 +4,10 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple, Optional
 
+import torch
 from mmengine.config import Config
 from mmengine.registry import METRICS
+from mmengine.runner.priority import Priority
 
 from ..errors import ConfigError
 from .config_names import is_known, parts_at
@@ -29,9 +31,10 @@ class Number(NamedTuple):
             fits = self.least <= value <= self.most
         if fits:
             return None
-        ends = [f'at least {self.least:g}'] if self.least > -math.inf else []
-        ends += [f'at most {self.most:g}'] if self.most < math.inf else []
-        return ' '.join(filter(None, [f'give {kind}', ' and '.join(ends), self.why]))
+        ends = [f'at least {self.least}'] if self.least > -math.inf else []
+        ends += [f'at most {self.most:.0f}'] if self.most < math.inf else []
+        bounds = f'of {" and ".join(ends)}' if ends else ''
+        return ' '.join(filter(None, [f'give {kind}', bounds, self.why]))
 
 
 _COUNT, _WHOLE, _POSITIVE = Number(True, 1), Number(True, 0), Number(False, 0)
@@ -149,10 +152,25 @@ def _check_kinds(cfg: Config) -> None:
         ('load_from', str, 'a path or URL'),
         ('train_cfg', Mapping, 'a dict'),
         ('optim_wrapper', Mapping, 'a dict'),
+        ('randomness', Mapping, 'a dict'),
     ):
         value = cfg.get(key)
         if value is not None and not isinstance(value, kind):
             raise ConfigError(f'{key}={value!r} is not {words}')
+    methods = torch.multiprocessing.get_all_start_methods()
+    for key, known in (
+        ('log_level', ['CRITICAL', 'ERROR', 'WARNING', 'INFO', 'DEBUG', 'NOTSET']),
+        ('env_cfg.mp_cfg.mp_start_method', methods),
+    ):
+        for _, value in parts_at(cfg._cfg_dict, key):
+            if isinstance(value, str) and value not in known:
+                raise ConfigError(f'{key}={value!r} is none of {", ".join(known)}')
+    for place in ('default_hooks.*', 'custom_hooks.*'):
+        for key, hook in parts_at(cfg._cfg_dict, place):
+            priority = hook.get('priority') if isinstance(hook, Mapping) else None
+            if isinstance(priority, str) and priority.upper() not in Priority.__members__:
+                known = ', '.join(Priority.__members__)
+                raise ConfigError(f'{key}.priority={priority!r} is none of {known}')
 
 
 def _is_accuracy(metric: Any) -> bool:
@@ -186,23 +204,31 @@ def _check_topk(key: str, metric: Any, cfg: Config) -> None:
 
 def _check_monitors(cfg: Config) -> None:
     """Check that the metrics by which hooks judge are reported."""
-    metrics = [metric for _, metric in parts_at(cfg._cfg_dict, 'val_evaluator.*')]
-    names, open_ended = reported(metrics, cfg.get('default_scope') or 'mmengine')
-    if open_ended:
-        return
     for place in ('default_hooks.*', 'custom_hooks.*'):
         for key, hook in parts_at(cfg._cfg_dict, place):
             for option in ('save_best', 'monitor'):
                 given = hook.get(option) if isinstance(hook, Mapping) else None
                 for name in [given] if isinstance(given, str) else given or ():
-                    if name in ('auto', 'loss') or name in names:
-                        continue
-                    if any(name.startswith(f'{known}/') for known in names):
-                        continue
-                    raise ConfigError(
-                        f'{key}.{option}={given!r}: the validation does not report {name}, but '
-                        f'{", ".join(sorted(names))}'
-                    )
+                    if name not in ('auto', 'loss'):
+                        check_reported(cfg, name, f'{key}.{option}={given!r}')
+
+
+def check_reported(cfg: Config, name: str, where: str) -> None:
+    """Check that a config's validation reports a metric.
+
+    Args:
+        cfg (Config): The config.
+        name (str): The metric, such as 'accuracy/top1'.
+        where (str): What names it, for the message.
+
+    Raises:
+        ConfigError: If it does not. Metrics that do not tell their names are believed.
+    """
+    metrics = [metric for _, metric in parts_at(cfg._cfg_dict, 'val_evaluator.*')]
+    names, open_ended = reported(metrics, cfg.get('default_scope') or 'mmengine')
+    if not (open_ended or name in names or name.startswith(tuple(f'{n}/' for n in names))):
+        known = ', '.join(sorted(names))
+        raise ConfigError(f'{where}: the validation does not report {name}, but {known}')
 
 
 def reported(metrics: Sequence[Any], scope: str) -> tuple[set, bool]:

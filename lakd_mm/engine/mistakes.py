@@ -43,6 +43,13 @@ def mistake_of(error: BaseException) -> Optional[ConfigError]:
         return misfit
     if any(frame.f_code.co_name in _RUNS for frame in frames):
         return None
+    for frame in reversed(frames):
+        backend = type(frame.f_locals.get('self')).__name__
+        if isinstance(error, ImportError) and backend.endswith('VisBackend'):
+            return ConfigError(
+                f'vis_backends ({backend}): {first_line(error)}. Install what it needs (pip '
+                f'install), or leave it out of visualizer.vis_backends'
+            )
     part = next((p for frame in reversed(frames) if (p := _built_by(frame)) is not None), None)
     if part is None:
         return None
@@ -66,6 +73,14 @@ def mistake_of(error: BaseException) -> Optional[ConfigError]:
 
 def _misfit(error: Exception, frames: list[FrameType]) -> Optional[ConfigError]:
     """Return the error for a layer whose size does not fit what comes into it."""
+    loading = any(frame.f_code.co_name == 'cast_data' for frame in frames) or any(
+        'preprocessor' in frame.f_code.co_filename for frame in frames
+    )
+    if isinstance(error, KeyError) and error.args == ('inputs',) and loading:
+        return ConfigError(
+            "train_dataloader.dataset.pipeline: its batches have no 'inputs'; end it with "
+            "dict(type='PackInputs')"
+        )
     if not isinstance(error, RuntimeError) or not _MISFIT.search(str(error)):
         return None
     modules = [frame.f_locals.get('self') for frame in frames]
