@@ -187,9 +187,6 @@ USAGE = {
         (['coco', 'a', '--seed', '-1'], '-1: give a whole number'),
         (['voc', 'a'], "'voc'"),
     ],
-    'analysis_tools/attention_maps.py': [
-        (['tiny.py', 'weights.pth', '--seed', '-1'], '--seed: -1: give a whole number of at least'),
-    ],
     'analysis_tools/cka.py': [(['tiny.py', 'weights.pth'], '--student')],
     'benchmarks/step_time.py': [
         (['--rows', 'x'], "no rows .'x'.; there are"),

@@ -541,7 +541,7 @@ REFUSED = {
     'benchmarks/cohort_time.py': [],
     'benchmarks/dense_steps.py': [],
     'benchmarks/input_speed.py': [],
-    'benchmarks/memory.py': [(['--batch-size', '0'], '--batch-size 0: give a whole number')],
+    'benchmarks/memory.py': [(['--batch-size', '0'], '--batch-size: 0: give a whole number')],
     'benchmarks/step_time.py': [
         (['--compile', '--rows', 'KD'], '--compile would be ignored: add .*compiled.* to --rows')
     ],

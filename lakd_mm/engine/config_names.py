@@ -117,10 +117,11 @@ def _check_dataset(key: str, dataset: Any, scope: str) -> None:
     _check_type(key, dataset, roots.DATASETS, scope)
     if not isinstance(dataset, Mapping):
         return
+    scope = dataset.get('_scope_') or scope
     if isinstance(dataset.get('dataset'), Mapping):
-        _check_dataset(f'{key}.dataset', dataset['dataset'], dataset.get('_scope_') or scope)
+        _check_dataset(f'{key}.dataset', dataset['dataset'], scope)
     for index, part in enumerate(dataset.get('datasets') or ()):
-        _check_dataset(f'{key}.datasets.{index}', part, dataset.get('_scope_') or scope)
+        _check_dataset(f'{key}.datasets.{index}', part, scope)
     for index, part in enumerate(dataset.get('pipeline') or ()):
         _check_type(f'{key}.pipeline.{index}', part, roots.TRANSFORMS, scope)
 

@@ -25,7 +25,7 @@ class Number(NamedTuple):
         """Say why a value is refused; None for a right one."""
         kind = 'a whole number' if self.whole else 'a number'
         types = int if self.whole else (int, float)
-        if isinstance(value, bool) or not isinstance(value, types) or not math.isfinite(value):
+        if isinstance(value, bool) or not isinstance(value, types) or math.isnan(value):
             fits = False
         else:
             fits = self.least <= value <= self.most
@@ -54,13 +54,12 @@ _NUMBERS = {
         decay_mult=Number(),
     ),
     'param_scheduler.*': dict(
-        T_max=_COUNT, step_size=_COUNT, gamma=Number(), begin=_WHOLE, eta_min=Number(), end=_COUNT
+        T_max=Number(False, 1), step_size=_COUNT, gamma=Number(), eta_min=Number()
     ),
     'train_cfg': dict(
         max_epochs=_EPOCHS, max_iters=_EPOCHS, val_interval=_VALIDATION, val_begin=_WHOLE
     ),
     'default_hooks.*': dict(interval=Number(True)),
-    'custom_hooks.*': dict(interval=Number(True)),
     'randomness': dict(seed=_SEED),
     'auto_scale_lr': dict(base_batch_size=_COUNT),
     **{
@@ -121,7 +120,8 @@ def check_fits(cfg: Config, splits: Sequence[str]) -> None:
         'test': ('test_dataloader', 'test_evaluator'),
     }
     for split in splits:
-        absent = [key for key in together[split] if not cfg.get(key)]
+        # A list without metrics is one too.
+        absent = [key for key in together[split] if cfg.get(key) in (None, {})]
         if absent and (split != 'val' or len(absent) < len(together[split])):
             hint = ', or none of them with --no-validate' if split == 'val' else ''
             raise ConfigError(

@@ -8,7 +8,7 @@ from mmengine.config import Config
 from mmengine.device import get_device
 from mmengine.model import BaseModel
 
-from ..engine.command_line import OptionsAction, at_least
+from ..engine.command_line import OptionsAction
 from ..engine.config_checks import check_data_folders, check_options
 from ..engine.networks import load_network, read_config
 from ..errors import ConfigError
@@ -32,9 +32,7 @@ def add_teacher_and_students(parser: ArgumentParser, required: bool) -> None:
 
 def add_test_images(parser: ArgumentParser, config: str = "the teacher's config") -> None:
     """Add the options that choose the test images, which ``config`` has."""
-    parser.add_argument(
-        '--seed', type=at_least(0), default=0, help='for drawing the images (default: 0)'
-    )
+    parser.add_argument('--seed', type=int, default=0, help='for drawing the images (default: 0)')
     parser.add_argument(
         '--cfg-options',
         nargs='+',
