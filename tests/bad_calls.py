@@ -75,8 +75,11 @@ REFUSED = {
         (['tiny.py', *SPACE, '--held-out', '0'], '--held-out 0'),
         (['tiny.py', *SPACE, '--held-out', '1'], '--held-out 1'),
         (['tiny.py', *SPACE, '--metric', 'accuracy/top7'], '--metric accuracy/top7.*accuracy/top1'),
-        (['tiny.py', *SPACE, '--warmup', '9'], '--warmup 9: trials of 1 epochs'),
-        (['tiny.py', *SPACE, '--storage', 'nothing'], '--storage nothing'),
+        (
+            ['tiny.py', *SPACE, '--held-out', '0.5', '--warmup', '9'],
+            '--warmup 9: trials of 1 epochs',
+        ),
+        (['tiny.py', *SPACE, '--held-out', '0.5', '--storage', 'nothing'], '--storage nothing'),
         (['tiny.py', *SPACE, '--work-dir', 'file'], 'file'),
     ],
     'reproduce.py': [

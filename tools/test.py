@@ -87,7 +87,7 @@ def evaluate(runner: Runner) -> dict:
             raise
         raise ConfigError(
             f'checkpoint {runner.cfg.load_from} is not one of this config. Name the config that '
-            f'it was trained with.\n{error}'
+            f'it was trained with. {" ".join(str(error).split())}'
         ) from None
 
 

@@ -110,7 +110,7 @@ def fit_weights(
         raise ConfigError(
             f'checkpoint {checkpoint} does not fit the {part} of {config or "the config"}, a '
             f'{type(backbone).__name__} (depth={getattr(backbone, "depth", "?")}). Name the '
-            f'config that it was trained with.\n{error}'
+            f'config that it was trained with. {" ".join(str(error).split())}'
         ) from None
     # Otherwise MMEngine would initialise the weights again if training continues.
     network._is_init = True
