@@ -1,7 +1,7 @@
 """Wrong calls of the tools, each with what its one line of error has to say.
 
 ``weights.pth`` are those of ``tiny.py``, ``nan.pth`` too but for one, ``other.pth`` those of a
-deeper network; ``half.pth`` is truncated, ``text.pth`` a text; ``file`` is a file, ``folder`` an
+deeper network, ``distilled.pth`` those of a student and a teacher; ``half.pth`` is truncated, ``text.pth`` a text; ``file`` is a file, ``folder`` an
 empty folder.
 """
 
@@ -98,10 +98,10 @@ REFUSED = {
         (['weights.pth', 'folder'], 'folder is a folder; name a file'),
         (['weights.pth', 'weights.pth'], 'weights.pth is the checkpoint to read'),
         (['weights.pth', 'nan.pth'], 'nan.pth exists; name another file'),
-        (['weights.pth', 'a.pth'], 'weights.pth: the config of its .* not in it.*--config'),
-        (['weights.pth', 'a.pth', '--config', 'absent.py'], 'config absent.py'),
-        (['weights.pth', 'a.pth', '--config', 'tiny.py', '--ema'], 'weights.pth.*averages'),
-        (['weights.pth', 'file/a.pth', '--config', 'tiny.py'], 'file'),
+        (['weights.pth', 'a.pth'], 'weights.pth holds no student.*plain classifier already'),
+        (['distilled.pth', 'a.pth'], 'the config of its training is not in it.*--config'),
+        (['distilled.pth', 'a.pth', '--config', 'absent.py'], 'config absent.py'),
+        (['distilled.pth', 'a.pth', '--config', 'tiny.py', '--ema'], 'distilled.pth.*averages'),
         (['weights.pth', 'a.py', '--config', 'tiny.py'], 'name a .pth'),
     ],
     'model_converters/literature_to_mmpretrain.py': [

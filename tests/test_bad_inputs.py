@@ -24,7 +24,10 @@ def things(tmp_path_factory):
     weights = MODELS.build(cifar_resnet_cfg(8)).state_dict()
     nan = {**weights, 'backbone.conv1.weight': weights['backbone.conv1.weight'] * float('nan')}
     other = MODELS.build(cifar_resnet_cfg(14)).state_dict()
-    for name, state in dict(weights=weights, nan=nan, other=other).items():
+    parts = ('architecture', 'teacher')
+    distilled = {f'{part}.{key}': value for part in parts for key, value in weights.items()}
+    states = dict(weights=weights, nan=nan, other=other, distilled=distilled)
+    for name, state in states.items():
         save_checkpoint(dict(state_dict=state), str(folder / f'{name}.pth'))
     published = {k.removeprefix('backbone.').removeprefix('head.'): v for k, v in weights.items()}
     torch.save(dict(model=published), folder / 'literature.pth')
