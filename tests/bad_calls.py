@@ -1,8 +1,8 @@
 """Wrong calls of the tools, each with what its one line of error has to say.
 
 ``weights.pth`` are those of ``tiny.py``, ``nan.pth`` too but for one, ``other.pth`` those of a
-deeper network, ``distilled.pth`` those of a student and a teacher; ``half.pth`` is truncated, ``text.pth`` a text; ``file`` is a file, ``folder`` an
-empty folder.
+deeper network, ``distilled.pth`` those of a student and a teacher; ``half.pth`` is truncated,
+``text.pth`` a text; ``file`` is a file, ``folder`` an empty folder.
 """
 
 STUDENT = ['--student', 's', 'tiny.py', 'weights.pth']
@@ -32,6 +32,7 @@ REFUSED = {
         (['tiny.py', '--cfg-options', 'load_from=nan.pth'], 'nan.pth.*not a number.*conv1.weight'),
         (['tiny.py', '--cfg-options', 'load_from=other.pth'], 'other.pth.*keys .* fit'),
         (['tiny.py', '--cfg-options', 'load_from=text.pth'], "'text.pth' cannot be read"),
+        (['tiny.py', '--cfg-options', 'model={a:1}'], 'the config has a dict. Set one of its keys'),
         (
             ['tiny.py', '--auto-scale-lr', '--cfg-options', 'auto_scale_lr.base_batch_size=-1'],
             'auto_scale_lr.base_batch_size=-1',
@@ -122,13 +123,19 @@ REFUSED = {
             ['tiny.py', 'weights.pth', '--images', '0'],
             '0: give a whole number',
         ),
-        (['tiny.py', 'weights.pth', '--vis-backends', 'X'], "--vis-backends.*'?X"),
-        (['tiny.py', 'weights.pth', '--out', 'a.xyz'], '--out a.xyz.*png'),
+        (['tiny.py', 'weights.pth', '--vis-backends', 'X'], 'X is not in the .* registry'),
+        (
+            ['tiny.py', 'weights.pth', '--out', 'a.xyz'],
+            'a.xyz: the name of the picture must end in .png',
+        ),
         (['tiny.py', 'weights.pth', '--out', 'file/a.png'], 'file'),
         (['tiny.py', 'weights.pth', *STUDENT, '--taps', '9', '--teacher-taps', '1'], 'no.*block 9'),
     ],
     'analysis_tools/cka.py': [
-        (['tiny.py', 'weights.pth', *STUDENT, '--images', '0'], '0 images.*positive'),
+        (
+            ['tiny.py', 'weights.pth', *STUDENT, '--images', '0'],
+            '--images 0: a picture has room for 1 to',
+        ),
         (['tiny.py', 'weights.pth', *STUDENT, '--batch-size', '0'], 'batches of 0.*positive'),
         (['tiny.py', 'weights.pth', *STUDENT, '--batch-size', '3'], '4'),
         (['tiny.py', 'weights.pth', *STUDENT, '--student-layers', 'x'], "--student-layers.*'?x"),
@@ -137,7 +144,7 @@ REFUSED = {
     'analysis_tools/robustness.py': [
         ([*MODEL, '--samples', '0'], '0 images.*positive'),
         ([*MODEL, '--severities', '6'], '6'),
-        ([*MODEL, '--corruptions', 'fogg'], 'fogg.*fog'),
+        ([*MODEL, '--corruptions', 'fogg'], "no corruption 'fogg'; there are"),
         ([*MODEL, '--cifar-c', 'absent'], 'absent'),
         ([*MODEL, '--cifar-c', 'folder'], 'folder.*labels.npy'),
         (['--model', 'm', 'absent.py', 'weights.pth'], 'config absent.py'),
@@ -147,7 +154,9 @@ REFUSED = {
         (['--run', 'a', 'folder'], 'folder: neither distances in its log nor any'),
         (['--run', 'a', 'folder', '--run', 'a', 'folder'], '--run: the names a, a must differ'),
     ],
-    'benchmarks/dense_steps.py': [(['absent.py', '--out', 'a.json'], 'absent.py')],
+    'benchmarks/dense_steps.py': [
+        (['absent.py', '--data', 'folder', '--out', 'a.json'], 'absent.py')
+    ],
 }
 
 # Usage: exit status 2.
@@ -160,7 +169,6 @@ USAGE = {
         (['tiny.py', '--cfg-options', 'lr'], 'lr: write KEY=VALUE'),
         (['tiny.py', '--cfg-options', '=5'], '=5: write KEY=VALUE'),
         (['tiny.py', '--cfg-options', 'a.b = 5'], 'write KEY=VALUE'),
-        (['tiny.py', '--cfg-options', 'model={a:1}'], 'KEY=VALUE|a dict cannot be given'),
     ],
     'train_cohort.py': [(['tiny.py', '--work-dir', 'w', '--seeds', 'x'], '--seeds')],
     'test.py': [(['tiny.py'], 'checkpoint')],
@@ -207,7 +215,7 @@ USAGE = {
     ],
     'benchmarks/dense_steps.py': [
         (
-            ['tiny.py', '--out', 'a.json', '--steps', '0'],
+            ['a.py', '--data', 'b', '--out', 'c', '--steps', '0'],
             '0: give a whole number',
         )
     ],

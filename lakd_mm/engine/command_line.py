@@ -2,6 +2,7 @@
 
 import os
 import os.path as osp
+import re
 import signal
 import sys
 from argparse import ArgumentParser, ArgumentTypeError, Namespace
@@ -27,7 +28,7 @@ class OptionsAction(DictAction):
     def __call__(self, parser, namespace, values, option_string=None):
         """Read the options."""
         for value in values:
-            if not value.partition('=')[0].strip() or '=' not in value:
+            if not re.match(r'[^\s=]+=', value):
                 parser.error(f'{option_string} {value}: write KEY=VALUE, without spaces around =')
         try:
             super().__call__(parser, namespace, values, option_string)
