@@ -5,7 +5,7 @@ OPTIONS = [
     # Names.
     ('optim_wrapper.optimizer.type=SDG', "optim_wrapper.optimizer.*no 'SDG'.*'SGD'"),
     ('optim_wrapper.type=OptimWraper', "optim_wrapper.*no 'OptimWraper'.*'OptimWrapper'"),
-    ('param_scheduler.0.type=MultiStepsLR', 'cannot change one element'),
+    ('param_scheduler.0.type=MultiStepsLR', "param_scheduler.0: there is no .*'MultiStepLR'"),
     ('model.type=ImageClasifier', "model: .*no 'ImageClasifier'.*'ImageClassifier'"),
     ('model.backbone.type=mmrazor.CIFARResNett', "model.backbone.*'mmrazor.CIFARResNet'"),
     ('model.head.loss.type=CrossEntropy', "model.head.loss.*'CrossEntropyLoss'"),
@@ -20,10 +20,10 @@ OPTIONS = [
     ('train_cfg.type=EpochLoop', "train_cfg.*no 'EpochLoop'"),
     ('data_preprocessor.type=ClsPreprocessor', "data_preprocessor.*'ClsDataPreprocessor'"),
     # Arguments.
-    ('optim_wrapper.optimizer.lrr=1', "optim_wrapper.optimizer has no key 'lrr'"),
+    ('optim_wrapper.optimizer.lrr=1', "optim_wrapper.optimizer .SGD.: .*'lrr'"),
     ('optim_wrapper.optimizer.decay=1', 'optim_wrapper.optimizer .*SGD.*decay'),
     ('model.backbone.width=2', 'model.backbone .*CIFARResNet.*width'),
-    ('model.backbone.depth=9', 'model.backbone .*depth=9'),
+    ('model.backbone.depth=9', 'CIFARResNet: depth=9 does not exist, choose from'),
     ('model.head.num_class=3', "has no key 'num_class'. Did you mean 'num_classes'"),
     ('model.head.in_channels=32', 'model.*32'),
     ('model.head.num_classes=9', 'num_classes=9'),

@@ -196,7 +196,7 @@ def _check_topk(key: str, metric: Any, cfg: Config) -> None:
         refusal = _COUNT.refusal(k)
         if refusal:
             raise ConfigError(f'{key}.topk={metric["topk"]!r}: {refusal}')
-        if isinstance(classes, int) and k > classes:
+        if isinstance(classes, int) and 0 < classes < k:
             raise ConfigError(
                 f'{key}.topk: top-{k} accuracy of {classes} classes; set {key}.topk=(1,)'
             )

@@ -24,6 +24,7 @@ from mmengine.runner import Runner
 
 from lakd_mm.engine import clear_errors
 from lakd_mm.engine.command_line import at_least
+from lakd_mm.engine.config_file import read_config_file
 from lakd_mm.engine.hardware import hardware
 from lakd_mm.visualization.figures import curves, save_figure
 
@@ -104,7 +105,7 @@ def main() -> None:
     parser.add_argument('--out', type=Path, required=True, help='JSON; a PNG is written beside it')
     args = parser.parse_args()
     with clear_errors(), tempfile.TemporaryDirectory() as folder:
-        cfg = shrink(Config.fromfile(args.config), args.data.resolve(), args.size, args.batch_size)
+        cfg = shrink(read_config_file(args.config), args.data.resolve(), args.size, args.batch_size)
         cfg.model.teacher_ckpt = args.teacher_ckpt
         start = time.perf_counter()
         logged = train(cfg, args.steps, args.lr, folder)
