@@ -31,7 +31,6 @@ OPTIONS = [
     ('default_hooks.logger.intervall=1', "no key 'intervall'. Did you mean 'interval'"),
     ('default_hooks.logger.every=1', 'default_hooks.logger .*LoggerHook.*every'),
     ('train_dataloader.dataset.split=trian', 'train_dataloader.dataset.*trian'),
-    ('train_dataloader.dataset.indices=5000000', 'train_dataloader.dataset.*indices'),
     ('train_dataloader.shufle=True', 'train_dataloader.*shufle'),
     ('val_evaluator.topk=0', 'val_evaluator.*topk'),
     # Numbers.
