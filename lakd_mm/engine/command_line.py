@@ -18,7 +18,7 @@ from mmengine.config import Config, DictAction
 from ..compat.dense import EXTRAS
 from ..errors import ConfigError
 from .config_checks import check_options
-from .config_file import import_customs, read_config_file
+from .config_file import check_model, import_customs, read_config_file
 from .mistakes import mistake_of
 
 
@@ -158,6 +158,7 @@ def load_config(args: Namespace) -> Config:
     cfg = read_config_file(args.config)
     check_options(cfg, args.cfg_options)
     cfg.merge_from_dict(args.cfg_options)
+    check_model(cfg, args.config)
     if any(key.startswith('custom_imports') for key in args.cfg_options):
         import_customs(cfg)
 

@@ -33,10 +33,15 @@ def read_config_file(path: str) -> Config:
         raise ConfigError(f'config {path}: {_explain(error, path)}') from None
     except Exception as error:
         raise ConfigError(f'config {path}: {_explain(error, path)}') from None
+    check_model(cfg, path)
+    return cfg
+
+
+def check_model(cfg: Config, path: str) -> None:
+    """Raise a ConfigError for a config without a model."""
     if not isinstance(cfg.get('model'), Mapping) or not cfg.model:
         holds = f'its keys are {", ".join(list(cfg)[:8])}' if len(cfg) else 'it is empty'
         raise ConfigError(f'config {path}: it has no model ({holds}); write model = dict(type=…)')
-    return cfg
 
 
 def import_customs(cfg: Config) -> None:
