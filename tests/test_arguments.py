@@ -557,7 +557,7 @@ REFUSED = {
         (['--deadline', '0'], '--deadline 0: give a positive number of seconds'),
     ],
     'benchmarks/input_speed.py': [],
-    'benchmarks/memory.py': [(['--batch-size', '0'], '--batch-size 0: give a whole number')],
+    'benchmarks/memory.py': [(['--batch-size', '0'], '--batch-size: 0: give a whole number')],
     'benchmarks/step_time.py': [
         (['--compile', '--rows', 'KD'], '--compile would be ignored: add .*compiled.* to --rows')
     ],

@@ -6,12 +6,24 @@ one for each process that is to run it at the same time. It answers with the exi
 an empty line.
 """
 
+import atexit
+import gc
 import json
 import os
 import runpy
 import sys
+import threading
 
 import lakd_mm  # noqa: F401
+
+# isort: split
+# What nearly every tool imports later, some of it only when a registry is first asked.
+import mmpretrain.utils
+import mmrazor.utils
+import sklearn.datasets  # noqa: F401
+
+mmpretrain.utils.register_all_modules(init_default_scope=False)
+mmrazor.utils.register_all_modules(init_default_scope=False)
 
 
 def fork(job):
@@ -42,6 +54,8 @@ def become(job, number):
 
 
 if __name__ == '__main__':
+    # A collection in a fork would copy all that the package has made.
+    gc.freeze()
     started = None
     while started is None:
         line = sys.stdin.readline()
@@ -50,5 +64,20 @@ if __name__ == '__main__':
         job = json.loads(line)
         started = fork(job)
     become(job, started)
-    # To its end, exit code and traceback as any program's.
-    runpy.run_path(sys.argv[0], run_name='__main__')
+    # Exit code and traceback as any program's, but for Python taking itself apart: it would copy
+    # all memory that the fork shares.
+    try:
+        runpy.run_path(sys.argv[0], run_name='__main__')
+        code = 0
+    except SystemExit as end:
+        code = end.code if isinstance(end.code, int) else int(end.code is not None)
+        if not isinstance(end.code, (int, type(None))):
+            print(end.code, file=sys.stderr)
+    except BaseException:
+        sys.excepthook(*sys.exc_info())
+        code = 1
+    threading._shutdown()
+    atexit._run_exitfuncs()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)

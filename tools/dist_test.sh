@@ -6,4 +6,6 @@
 set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/launch.sh"
 need_arguments 3 "$@"
+need_file config "$1"
+need_file checkpoint "$2"
 launch test.py "$3" "$1" "$2" "${@:4}"

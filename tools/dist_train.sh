@@ -6,4 +6,5 @@
 set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/launch.sh"
 need_arguments 2 "$@"
+need_file config "$1"
 launch train.py "$2" "$1" "${@:3}"

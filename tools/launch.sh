@@ -16,8 +16,20 @@ need_arguments() {  # need_arguments COUNT "$@"
     fi
 }
 
+# End the calling script if a file does not exist; package::path and addresses may be anywhere.
+need_file() {  # need_file WHAT PATH
+    if [[ "$2" != *::* && "$2" != *://* && ! -f "$2" ]]; then
+        echo "error: $1 $2 does not exist; give the path of a file" >&2
+        exit 2
+    fi
+}
+
 # Run a tool in several processes. On several machines set NNODES, NODE_RANK, MASTER_ADDR, PORT.
 launch() {  # launch TOOL PROCESSES [ARGUMENTS]
+    if ! [[ "$2" =~ ^[1-9][0-9]*$ ]]; then
+        echo "error: GPUS is '$2': give a whole number of at least 1" >&2
+        exit 2
+    fi
     "$PYTHON" -m torch.distributed.run \
         --nnodes="${NNODES:-1}" \
         --node_rank="${NODE_RANK:-0}" \

@@ -23,7 +23,8 @@ import torch
 from mmengine.logging import MMLogger
 
 from lakd_mm.engine import OptionsAction, clear_errors
-from lakd_mm.engine.command_line import public_path, refuse_ignored_options
+from lakd_mm.engine.command_line import at_least, public_path, refuse_ignored_options
+from lakd_mm.engine.work_folder import refuse_file
 from lakd_mm.errors import ConfigError
 from reproduction.cohorts import form_cohorts
 from reproduction.execution import execute, locked
@@ -47,7 +48,7 @@ def parse_args(arguments: Optional[Sequence[str]] = None) -> Namespace:
     rows = f'of a table: {methods}, teacher; of an ablation: its rows (a wrong name lists them)'
     option('--methods', nargs='+', help=f'{rows}; default: all')
     option('--pairs', nargs='+', help=f'{", ".join(PAIRS)}; default: all')
-    option('--seeds', nargs='+', type=int, default=[0], help='default: 0')
+    option('--seeds', nargs='+', type=at_least(0), default=[0], help='default: 0')
     option('--epochs', type=int, help='instead of the recipe’s: a short run')
     images = 'share of the training images of each class, as 0.1'
     option('--fraction', type=float, help=images)
@@ -78,7 +79,7 @@ def parse_args(arguments: Optional[Sequence[str]] = None) -> Namespace:
         value = getattr(args, name)
         if value is not None and value < 1:
             parser.error(f'--{name} {value}: give a whole number of at least 1')
-    if args.deadline <= 0:
+    if not args.deadline > 0:
         parser.error(f'--deadline {args.deadline}: give minutes above 0')
     if args.fraction is not None and not 0 < args.fraction <= 1:
         parser.error(f'--fraction {args.fraction}: give a number above 0 and at most 1')
@@ -140,6 +141,8 @@ def run(args: Namespace) -> int:
     # Of what MMEngine tells while configs are read and networks built, only warnings.
     MMLogger.get_instance('reproduce', log_level='WARNING')
     target, failed = find_target(args.target), []
+    refuse_file(args.work_dir)
+    refuse_file(args.out, '--out')
     runs = [] if args.report_only else plan(args, target)
     if args.dry_run:
         for one in runs:

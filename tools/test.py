@@ -3,6 +3,8 @@
 import argparse
 import os
 from functools import partial
+from pathlib import Path
+from typing import Optional
 
 # Set before torch is imported: with spinning threads, shared cores are 10 times slower.
 os.environ.setdefault('OMP_WAIT_POLICY', 'passive')
@@ -17,7 +19,13 @@ from mmengine.evaluator import DumpResults
 from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
 
-from lakd_mm.engine import ConfigError, check_data_folders, clear_errors, load_config
+from lakd_mm.engine import (
+    ConfigError,
+    check_config,
+    check_data_folders,
+    clear_errors,
+    load_config,
+)
 from lakd_mm.engine.command_line import (
     add_common_arguments,
     check_common_arguments,
@@ -48,6 +56,22 @@ def parse_args() -> argparse.Namespace:
     return args
 
 
+def check_out(out: Optional[str]) -> None:
+    """Check before testing that ``--out`` can be written.
+
+    Raises:
+        ConfigError: If its format is unknown, or it is below a file.
+    """
+    if out is None:
+        return
+    if not out.endswith(('.pkl', '.pickle', '.json', '.yml', '.yaml')):
+        raise ConfigError(f'--out {out}: give a name that ends in .pkl or .json')
+    try:
+        Path(out).parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(f'--out {out}: {error.filename}: {error.strerror}') from None
+
+
 def evaluate(runner: Runner) -> dict:
     """Test with a checkpoint that must fit, and return the metrics.
 
@@ -63,7 +87,7 @@ def evaluate(runner: Runner) -> dict:
             raise
         raise ConfigError(
             f'checkpoint {runner.cfg.load_from} is not one of this config. Name the config that '
-            f'it was trained with.\n{error}'
+            f'it was trained with. {" ".join(str(error).split())}'
         ) from None
 
 
@@ -72,7 +96,9 @@ def main() -> None:
     args = parse_args()
     with clear_errors():
         cfg = load_config(args)
+        check_config(cfg, splits=['test'])
         check_data_folders(cfg, splits=['test'])
+        check_out(args.out)
         cfg.load_from = args.checkpoint
         if cfg.model.get('teacher_ckpt'):
             # Only the student predicts, and the teacher is in the checkpoint anyway.

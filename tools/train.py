@@ -22,6 +22,7 @@ from lakd_mm.engine import (
     best_half,
     check_amp,
     check_common_arguments,
+    check_config,
     check_data_folders,
     clear_errors,
     load_config,
@@ -94,7 +95,7 @@ def merge_args(cfg: Config, args: argparse.Namespace) -> None:
             raise ConfigError('--auto-scale-lr: the config has no auto_scale_lr.base_batch_size.')
         cfg.auto_scale_lr.enable = True
     if args.amp:
-        kind = cfg.optim_wrapper.get('type', 'OptimWrapper')
+        kind = (cfg.get('optim_wrapper') or {}).get('type', 'OptimWrapper')
         if kind not in ('OptimWrapper', 'AmpOptimWrapper'):
             raise ConfigError(f'--amp: optim_wrapper.type is {kind}, which it cannot replace.')
         cfg.optim_wrapper.type = 'AmpOptimWrapper'
@@ -125,6 +126,7 @@ def main() -> None:
         cfg = load_config(args)
         merge_args(cfg, args)
         merge_resume(cfg, args)
+        check_config(cfg)
         check_data_folders(cfg)
         add_guards(cfg)
         with work_folder(cfg.work_dir, rank_of(args.launcher)):

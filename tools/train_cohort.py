@@ -19,6 +19,7 @@ from mmengine.runner import Runner
 from lakd_mm.engine import (
     ConfigError,
     add_guards,
+    check_config,
     check_data_folders,
     clear_errors,
     cohort_config,
@@ -67,6 +68,7 @@ def read_members(args: argparse.Namespace) -> dict[str, Config]:
             options.work_dir = os.path.join(args.work_dir, member)
             members[member] = load_config(options)
             merge_args(members[member], options)
+            check_config(members[member])
     return members
 
 

@@ -26,12 +26,15 @@ from lakd_mm.engine import (
     ConfigError,
     OptionsAction,
     check_amp,
+    check_config,
     check_data_folders,
     clear_errors,
     load_config,
     refuse_ignored_options,
 )
 from lakd_mm.engine.command_line import public_path
+from lakd_mm.engine.config_values import check_reported
+from lakd_mm.engine.work_folder import refuse_file
 from reproduction.run_config import identity
 from tuning.held_out import count_held_out, hold_out
 from tuning.progress import Progress
@@ -112,12 +115,17 @@ class Search:
 
     def __init__(self, args: argparse.Namespace):
         check_optuna()
+        refuse_file(args.work_dir)
         self.args = args
         self.space: list[Parameter] = read_space(args.space)
         self.plain: Config = load_config(args)
         self.cfg = hold_out(prepare(self.plain), args.held_out)
         check_space(self.space, self.cfg, args.together)
         points = read_points(args.first, self.space) if args.first else []
+        check_config(self.cfg)
+        check_reported(self.cfg, args.metric, f'--metric {args.metric}')
+        for end in (0, -1):
+            check_config(with_values(self.cfg, {p.key: p.values[end] for p in self.space}))
         check_amp(self.cfg, 'optim_wrapper.type')
         check_data_folders(self.cfg)
         self.images = count_held_out(self.cfg)

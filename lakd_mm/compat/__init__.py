@@ -13,6 +13,7 @@ import warnings
 REPAIRS = (
     'torch_ao',
     'mmengine_packages',
+    'mmengine_config',
     'mmengine_allow_list',
     'mmengine_whole',
     'mmengine_checkpoint',

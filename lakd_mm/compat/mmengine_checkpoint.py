@@ -14,7 +14,9 @@ import torch
 from mmengine.runner import CheckpointLoader
 
 from ..errors import (
+    ConfigError,
     DamagedCheckpointError,
+    DivergedError,
     MissingCheckpointError,
     RefusedCheckpointError,
     UnreachableCheckpointError,
@@ -113,6 +115,24 @@ def checked(filename: str, checkpoint: Any) -> Any:
     return checkpoint
 
 
+def refuse_nan(filename: str, checkpoint: object) -> None:
+    """Raise an error for weights that are not numbers: those of a training that had diverged."""
+    weights = checkpoint.get('state_dict', checkpoint) if isinstance(checkpoint, dict) else {}
+    if not isinstance(weights, dict):
+        return
+    wrong = [
+        name
+        for name, value in weights.items()
+        if isinstance(value, torch.Tensor) and value.is_floating_point() and value.isnan().any()
+    ]
+    if wrong:
+        raise DivergedError(
+            f"checkpoint '{filename}' holds what is not a number (NaN) in {len(wrong)} of "
+            f'{len(weights)} tensors, first in {wrong[0]}: its training had diverged. Name an '
+            f'earlier one.'
+        )
+
+
 def distrust_downloads() -> None:
     """Read a download like a local file: tensors and data only, unless the user lifts the rule.
 
@@ -143,8 +163,11 @@ def explain_errors() -> None:
             raise damaged(filename, why)
         try:
             checkpoint = load(cls, filename, map_location, logger)
+            refuse_nan(filename, checkpoint)
         except FileNotFoundError:
             raise missing(filename) from None
+        except ConfigError:
+            raise
         except DAMAGE as error:
             refusal = isinstance(error, UnpicklingError) and REFUSAL.search(str(error))
             if refusal:

@@ -40,7 +40,7 @@ class InMemory(Dataset):
             process, or the CPU if there is none.
 
     Raises:
-        ValueError: If images differ in size or are not uint8, or none can be read.
+        ConfigError: If images differ in size or are not uint8, or none can be read.
 
     Examples:
         >>> train_dataloader = dict(
@@ -106,7 +106,7 @@ class InMemory(Dataset):
                 shape = image.shape
                 images = np.empty((len(dataset), shape[2], *shape[:2]), dtype=np.uint8)
             if image.shape != shape or image.dtype != np.uint8:
-                raise ValueError(
+                raise ConfigError(
                     f'InMemory: image {i} is {image.dtype} of shape {image.shape}, image 0 has '
                     f'the shape {shape}; all must be uint8 of one size. Add a resizing step to '
                     f"the inner data set's pipeline, or read the images one by one without InMemory"

@@ -15,6 +15,7 @@ from .config_checks import (
     ConfigError,
     best_half,
     check_amp,
+    check_config,
     check_data_folders,
     check_options,
     near_name,

@@ -5,17 +5,21 @@ import os.path as osp
 import re
 import signal
 import sys
-from argparse import ArgumentParser, Namespace
-from collections.abc import Iterator, Sequence
+from argparse import ArgumentParser, ArgumentTypeError, Namespace
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Optional
 from urllib.error import URLError
 
 import torch
 from mmengine.config import Config, DictAction
 
 from ..compat.dense import EXTRAS
-from .config_checks import ConfigError, check_options
+from ..errors import ConfigError
+from .config_checks import check_options
+from .config_file import check_model, import_customs, read_config_file
+from .mistakes import mistake_of
 
 
 class OptionsAction(DictAction):
@@ -23,6 +27,9 @@ class OptionsAction(DictAction):
 
     def __call__(self, parser, namespace, values, option_string=None):
         """Read the options."""
+        for value in values:
+            if not re.match(r'[^\s=]+=', value):
+                parser.error(f'{option_string} {value}: write KEY=VALUE, without spaces around =')
         try:
             super().__call__(parser, namespace, values, option_string)
         except RecursionError:
@@ -61,6 +68,21 @@ def add_run_arguments(parser: ArgumentParser) -> None:
     )
     # Both spellings, since torch.distributed.launch has changed its own.
     parser.add_argument('--local_rank', '--local-rank', type=int, help='for launchers')
+
+
+def at_least(least: int) -> Callable[[str], int]:
+    """Return an option's ``type``: a whole number of at least ``least``."""
+
+    def read(text: str) -> int:
+        try:
+            value = int(text)
+        except ValueError:
+            value = least - 1
+        if value < least:
+            raise ArgumentTypeError(f'{text}: give a whole number of at least {least}')
+        return value
+
+    return read
 
 
 def refuse_ignored_options(
@@ -108,6 +130,25 @@ def check_common_arguments(parser: ArgumentParser, args: Namespace) -> None:
         refuse_ignored_options(parser, args, ['local_rank'], 'without --launcher pytorch; add that')
 
 
+def check_launcher(args: Namespace) -> None:
+    """Check that the launcher of ``--launcher`` has started this process.
+
+    Raises:
+        ConfigError: If its variables are not set.
+    """
+    wanted = dict(
+        pytorch=('RANK', 'torchrun or tools/dist_train.sh'),
+        slurm=('SLURM_PROCID', 'srun or tools/slurm_train.sh'),
+        mpi=('OMPI_COMM_WORLD_RANK', 'mpirun'),
+    )
+    name, how = wanted.get(args.launcher, ('', ''))
+    if name and name not in os.environ:
+        raise ConfigError(
+            f'--launcher {args.launcher}: {name} is not set, so it has not started this process; '
+            f'start it with {how}, or leave --launcher out'
+        )
+
+
 def load_config(args: Namespace) -> Config:
     """Read the config that the options of :func:`add_common_arguments` name.
 
@@ -115,18 +156,16 @@ def load_config(args: Namespace) -> Config:
         ConfigError: If a file does not exist or ``--cfg-options`` do not fit the config.
     """
     os.environ.setdefault('LOCAL_RANK', str(args.local_rank or 0))
-    try:
-        path = args.config
-        if '::' in path:
-            path, _ = Config._get_cfg_path(path, '')
-        cfg = Config.fromfile(path)
-    except OSError as error:
-        raise ConfigError(f'config {args.config}: {error}') from None
+    check_launcher(args)
+    cfg = read_config_file(args.config)
     check_options(cfg, args.cfg_options)
     cfg.merge_from_dict(args.cfg_options)
+    check_model(cfg, args.config)
+    if any(key.startswith('custom_imports') for key in args.cfg_options):
+        import_customs(cfg)
 
     cfg.launcher = args.launcher
-    name = osp.splitext(osp.basename(path))[0]
+    name = osp.splitext(osp.basename(args.config.rpartition(':')[2]))[0]
     # A Path would be written into dumped configs without quotes.
     cfg.work_dir = str(args.work_dir or cfg.get('work_dir') or osp.join('work_dirs', name))
     for split in ('train', 'val', 'test'):
@@ -150,18 +189,36 @@ def public_path(path: str) -> str:
 
 @contextmanager
 def clear_errors() -> Iterator[None]:
-    """End the program with only a message on a :class:`ConfigError`, a failed download, Ctrl-C."""
+    """End the program with only a message where a person can mend what is wrong.
+
+    That is a :class:`ConfigError`, what fails while a part of a config is built, a failed download,
+    a result that cannot be written, and Ctrl-C. ``DEBUG=1`` shows the traceback all the same.
+    """
     try:
         yield
+    except Exception as error:
+        if os.environ.get('DEBUG', '0') not in ('', '0'):
+            raise
+        text = _explain(error)
+        if text is None:
+            raise
+        raise SystemExit(f'error: {text}') from None
     except KeyboardInterrupt:
         print('\nstopped by Ctrl-C', file=sys.stderr)
         raise SystemExit(128 + signal.SIGINT) from None
-    except ConfigError as error:
+
+
+def _explain(error: Exception) -> Optional[str]:
+    """Say what a person can mend about an error; None if it is one of the program's own."""
+    if isinstance(error, ConfigError):
         # A data loader's worker sends its traceback along.
-        text = re.sub(r'(?s)^Caught .*\n[\w.]+: ', '', str(error)).rstrip()
-        raise SystemExit(f'error: {text}') from None
-    except URLError as error:
-        raise SystemExit(
-            f'error: the data are absent and their download failed ({error.reason}). Fetch them '
+        return re.sub(r'(?s)^Caught .*\n[\w.]+: ', '', str(error)).rstrip()
+    if isinstance(error, URLError):
+        return (
+            f'the data are absent and their download failed ({error.reason}). Fetch them '
             'where there is a connection, and set data_root of the data sets to their folder.'
-        ) from None
+        )
+    mistake = mistake_of(error)
+    if mistake is None and isinstance(error, OSError) and error.filename:
+        return f'{error.filename}: {error.strerror}. Name another file, or change its rights.'
+    return mistake and str(mistake)

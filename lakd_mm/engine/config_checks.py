@@ -14,6 +14,8 @@ from mmengine.logging import print_log
 from mmpretrain.registry import DATASETS
 
 from ..errors import ConfigError
+from .config_names import check_names
+from .config_values import check_fits, check_numbers
 
 _SPLITS = ('train', 'val', 'test')
 
@@ -56,6 +58,23 @@ def check_options(cfg: Config, options: dict) -> None:
         )
     for key, value in options.items():
         _check_option(cfg._cfg_dict, key, value)
+
+
+def check_config(cfg: Config, splits: Sequence[str] = ('train', 'val')) -> None:
+    """Check the names, the numbers and the parts of a config, before anything is built.
+
+    What is inside its model is checked by building it.
+
+    Args:
+        cfg (Config): The config.
+        splits (Sequence[str]): Which of 'train', 'val', 'test' will be used.
+
+    Raises:
+        ConfigError: Names the key, what is wrong with it, and what to do.
+    """
+    check_names(cfg, splits)
+    check_numbers(cfg, splits)
+    check_fits(cfg, splits)
 
 
 def check_data_folders(cfg: Config, splits: Sequence[str] = ('train', 'val')) -> None:

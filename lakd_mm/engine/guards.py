@@ -2,7 +2,7 @@
 
 from mmengine.config import Config
 
-GUARDS = ('mmrazor.FiniteLossHook', 'mmrazor.StopHook')
+GUARDS = ('mmrazor.FiniteLossHook', 'mmrazor.StopHook', 'mmrazor.CheckDataHook')
 
 
 def add_guards(cfg: Config):
@@ -10,5 +10,7 @@ def add_guards(cfg: Config):
     hooks = list(cfg.get('custom_hooks') or [])
     given = [*hooks, *filter(None, cfg.get('default_hooks', {}).values())]
     names = {str(hook.get('type')).rpartition('.')[2] for hook in given if isinstance(hook, dict)}
+    if 'check_data' in cfg.get('default_hooks', {}):
+        names.add('CheckDataHook')  # switched off there, or there
     missing = [name for name in GUARDS if name.rpartition('.')[2] not in names]
     cfg.custom_hooks = [*hooks, *(dict(type=name) for name in missing)]

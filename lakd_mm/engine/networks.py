@@ -14,6 +14,7 @@ from mmrazor.registry import MODELS
 
 from ..errors import ConfigError
 from ..models.data_preprocessor import with_default_type
+from .config_file import read_config_file
 
 # Their prefixes in a distillation's checkpoint.
 _PREFIXES = {'student': 'architecture.', 'teacher': 'teacher.'}
@@ -48,14 +49,10 @@ def read_config(config: Union[str, Config]) -> Config:
     """Read a config from a path or ``package::path``, and set its default scope.
 
     Raises:
-        ConfigError: If the file does not exist.
+        ConfigError: If the file is no config, or describes no model.
     """
     if not isinstance(config, Config):
-        try:
-            path = Config._get_cfg_path(config, '')[0] if '::' in config else config
-            config = Config.fromfile(path)
-        except OSError as error:
-            raise ConfigError(f'config {config}: {error}') from None
+        config = read_config_file(config)
     if 'model' not in config:
         raise ConfigError(f'config {config.filename}: it describes no model')
     init_default_scope(config.get('default_scope') or 'mmpretrain')
@@ -113,7 +110,7 @@ def fit_weights(
         raise ConfigError(
             f'checkpoint {checkpoint} does not fit the {part} of {config or "the config"}, a '
             f'{type(backbone).__name__} (depth={getattr(backbone, "depth", "?")}). Name the '
-            f'config that it was trained with.\n{error}'
+            f'config that it was trained with. {" ".join(str(error).split())}'
         ) from None
     # Otherwise MMEngine would initialise the weights again if training continues.
     network._is_init = True

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from glob import escape, glob
 from pathlib import Path
+from typing import Union
 
 from filelock import FileLock, Timeout
 
@@ -40,6 +41,7 @@ def work_folder(folder: str, rank: int = 0) -> Iterator[None]:
     lock = FileLock(osp.join(folder, LOCK))
     holder = osp.join(folder, HOLDER)
     held = False
+    refuse_file(folder)
     try:
         os.makedirs(folder, exist_ok=True)
         if rank == 0:
@@ -59,6 +61,14 @@ def work_folder(folder: str, rank: int = 0) -> Iterator[None]:
             # First, so that no holder that comes next loses its own.
             Path(holder).unlink(missing_ok=True)
             lock.release()
+
+
+def refuse_file(folder: Union[str, Path], option: str = '--work-dir'):
+    """Raise a ConfigError if a folder cannot be made, as it or one above it is a file."""
+    for path in (Path(folder), *Path(folder).parents):
+        if path.exists() and not path.is_dir():
+            where = 'is a file' if path == Path(folder) else f'is below {path}, a file'
+            raise ConfigError(f'folder {folder} {where}; name another with {option}')
 
 
 def _acquire(lock: FileLock, folder: str) -> bool:
@@ -83,7 +93,8 @@ def _acquire(lock: FileLock, folder: str) -> bool:
 def _of_folder(error: OSError, folder: str) -> bool:
     inside = str(error.filename or '')
     inside = inside and osp.abspath(inside).startswith(osp.abspath(folder) + os.sep)
-    at_start = isinstance(error.filename, str) and osp.abspath(folder).startswith(error.filename)
+    first = osp.abspath(error.filename) if isinstance(error.filename, str) else None
+    at_start = bool(first) and osp.abspath(folder).startswith(first)
     return error.errno in DISK or bool(inside) or at_start
 
 

@@ -51,17 +51,24 @@ def draw_indices(size: int, count: int, seed: int = 0) -> torch.Tensor:
     return torch.randperm(size, generator=generator)[:count].sort().values
 
 
-def class_names(loader: DataLoader, networks: Mapping[str, nn.Module]) -> list[str]:
+def class_names(
+    loader: DataLoader, networks: Mapping[str, nn.Module], must_fit: bool = True
+) -> list[str]:
     """Return the names of the test images' classes, or numbers if the data set has none.
 
+    Args:
+        loader (DataLoader): The images.
+        networks (Dict[str, nn.Module]): Classifiers by name.
+        must_fit (bool): Whether the networks' classes have to be these. Defaults to True.
+
     Raises:
-        ConfigError: If one of the networks, by name, has another number of classes.
+        ConfigError: If one of the networks has another number of classes and must not.
     """
     numbers = {name: network.head.num_classes for name, network in networks.items()}
     classes = getattr(loader.dataset.dataset, 'metainfo', {}).get('classes')
     classes = classes or range(next(iter(numbers.values())))
     for name, number in numbers.items():
-        if number != len(classes):
+        if must_fit and number != len(classes):
             raise ConfigError(
                 f'{name} has {number} classes, but the test images have {len(classes)}; use '
                 f'configs of the same data'

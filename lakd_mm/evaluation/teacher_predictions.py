@@ -8,6 +8,7 @@ import torch
 from mmengine.model import BaseModel
 from mmrazor.registry import METRICS
 
+from ..errors import ConfigError
 from .network_metric import NetworkMetric, sample_indices
 
 # By teacher: its classes by image, so that metrics with the same teacher share them.
@@ -28,8 +29,24 @@ class TeacherPredictionMetric(NetworkMetric):
     def use_model(self, model: BaseModel, batch: Any):
         """Take the run's model, see :class:`NetworkMetric`."""
         super().use_model(model, batch)
+        self._check_classes(model)
         sample_indices(batch['data_samples'], self.name)
         _KNOWN.pop(self.teacher, None)
+
+    def _check_classes(self, model: BaseModel):
+        """Raise if the teacher's classes are not the student's."""
+        student = model
+        while hasattr(student, 'architecture'):
+            student = student.architecture
+        numbers = [
+            getattr(getattr(network, 'head', None), 'num_classes', None)
+            for network in (self.teacher, student)
+        ]
+        if None not in numbers and numbers[0] != numbers[1]:
+            raise ConfigError(
+                f'{self.name} compares classes, but the teacher has {numbers[0]} and the student '
+                f'{numbers[1]}; leave the metric out'
+            )
 
     def process(self, data_batch: Any, data_samples: Sequence[dict]):
         """Note the three classes of each image of a batch."""

@@ -30,11 +30,11 @@ def test_config_of_a_package(load):
 
 def test_work_dir(load, tmp_path):
     path = tmp_path / 'some.config.py'
-    path.write_text("work_dir = 'w'")
+    path.write_text("model = dict(type='X')\nwork_dir = 'w'")
     assert load(path).work_dir == 'w'
     assert load(path, '--work-dir', 'x').work_dir == 'x'
     assert load(path, '--cfg-options', 'work_dir=y').work_dir == 'y'
-    path.write_text('')
+    path.write_text("model = dict(type='X')")
     assert load(path).work_dir == 'work_dirs/some.config'
 
 
@@ -42,6 +42,7 @@ def test_dataloader_defaults(load, tmp_path):
     """Those that MMPretrain's own tool sets; what a config says stays."""
     path = tmp_path / 'config.py'
     path.write_text(
+        'model = dict(type="X")\n'
         'train_dataloader = dict(num_workers=2)\n'
         'val_dataloader = dict(num_workers=0, collate_fn=dict(type="pseudo_collate"))\n'
         'test_dataloader = None'

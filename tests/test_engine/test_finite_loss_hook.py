@@ -139,6 +139,10 @@ def test_every_config_is_guarded_once():
     cfg = Config(dict(custom_hooks=[dict(type='mmrazor.FiniteLossHook', interval=5)]))
     add_guards(cfg)
     expected = [dict(type='mmrazor.FiniteLossHook', interval=5), dict(type='mmrazor.StopHook')]
+    expected.append(dict(type='mmrazor.CheckDataHook'))
     assert cfg.custom_hooks == expected
     add_guards(cfg)
     assert cfg.custom_hooks == expected
+    switched_off = Config(dict(default_hooks=dict(check_data=None)))
+    add_guards(switched_off)
+    assert 'mmrazor.CheckDataHook' not in [hook['type'] for hook in switched_off.custom_hooks]

@@ -101,7 +101,7 @@ def test_mistakes(distillation, plain, algorithm, checkpoint, tmp_path):
     with pytest.raises(ConfigError, match='config none.py: '):
         load_network('none.py', path)
     (tmp_path / 'empty.py').write_text('a = 1')
-    with pytest.raises(ConfigError, match='empty.py: it describes no model'):
+    with pytest.raises(ConfigError, match='empty.py: it has no model'):
         load_network(str(tmp_path / 'empty.py'), path)
     state = {k: v for k, v in algorithm.state_dict().items() if not k.startswith('teacher.')}
     with pytest.raises(ConfigError, match='of a distillation holds no teacher'):

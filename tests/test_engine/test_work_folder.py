@@ -98,7 +98,10 @@ def test_folder_that_cannot_be_made(tmp_path, monkeypatch):
         pass
     monkeypatch.undo()
     (tmp_path / 'file').touch()
-    with pytest.raises(ConfigError, match='Not a directory'), work_folder(str(tmp_path / 'file/w')):
+    with (
+        pytest.raises(ConfigError, match='is below .*file, a file'),
+        work_folder(str(tmp_path / 'file/w')),
+    ):
         pass
 
 

@@ -139,7 +139,8 @@ def draw(args: argparse.Namespace) -> None:
     preprocessor = teacher.data_preprocessor
     images = inputs_of(batch, preprocessor)
     labels = torch.tensor([int(sample.gt_label) for sample in batch['data_samples']])
-    names = class_names(loader, networks)
+    # Other maps than these two do not depend on an image's class.
+    names = class_names(loader, networks, must_fit=args.kind in ('cam', 'gradcam'))
     groups = groups_of_maps(args, networks, layers, images, labels.to(images.device))
     pictures = batch['inputs'].flip(1) if preprocessor.to_rgb else batch['inputs']
     figure = attention_figure(
@@ -165,6 +166,8 @@ def predictions(network, images: torch.Tensor, names: list) -> list:
     """Return a network's class for each image, and its confidence."""
     with torch.no_grad():
         scores, classes = network(images, mode='tensor').softmax(dim=1).max(dim=1)
+    if network.head.num_classes != len(names):
+        names = [f'class {number}' for number in range(network.head.num_classes)]
     return [f'{names[c]} {s:.0%}' for c, s in zip(classes.tolist(), scores.tolist())]
 
 

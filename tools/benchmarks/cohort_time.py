@@ -16,6 +16,7 @@ from mmrazor.registry import MODELS
 from step_time import BF16, measure
 
 from lakd_mm.engine import cohort_config
+from lakd_mm.engine.command_line import at_least
 from lakd_mm.models.data_preprocessor import without_crop_flip
 
 MEMBERS = {
@@ -48,8 +49,8 @@ class CohortTraining(Training):
 def main():
     """Time the cohort and its members."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument('--batch-size', type=int, default=64)
-    parser.add_argument('--rounds', type=int, default=9)
+    parser.add_argument('--batch-size', type=at_least(1), default=64)
+    parser.add_argument('--rounds', type=at_least(1), default=9)
     parser.add_argument('--amp', choices=['bf16'], help='in mixed precision')
     parser.add_argument('--out', type=Path, help='JSON file to write')
     args = parser.parse_args()

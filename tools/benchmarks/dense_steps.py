@@ -23,6 +23,8 @@ from mmengine.config import Config
 from mmengine.runner import Runner
 
 from lakd_mm.engine import clear_errors
+from lakd_mm.engine.command_line import at_least
+from lakd_mm.engine.config_file import read_config_file
 from lakd_mm.engine.hardware import hardware
 from lakd_mm.visualization.figures import curves, save_figure
 
@@ -95,15 +97,15 @@ def main() -> None:
     parser.add_argument(
         '--data', type=Path, required=True, help='folder that shapes.py has written'
     )
-    parser.add_argument('--steps', type=int, default=50)
-    parser.add_argument('--size', type=int, default=128, help='of an image')
-    parser.add_argument('--batch-size', type=int, default=2)
+    parser.add_argument('--steps', type=at_least(1), default=50)
+    parser.add_argument('--size', type=at_least(1), default=128, help='of an image')
+    parser.add_argument('--batch-size', type=at_least(1), default=2)
     parser.add_argument('--lr', type=float, default=0.005, help='constant (default: %(default)s)')
     parser.add_argument('--teacher-ckpt', help='path or URL (default: random weights)')
     parser.add_argument('--out', type=Path, required=True, help='JSON; a PNG is written beside it')
     args = parser.parse_args()
     with clear_errors(), tempfile.TemporaryDirectory() as folder:
-        cfg = shrink(Config.fromfile(args.config), args.data.resolve(), args.size, args.batch_size)
+        cfg = shrink(read_config_file(args.config), args.data.resolve(), args.size, args.batch_size)
         cfg.model.teacher_ckpt = args.teacher_ckpt
         start = time.perf_counter()
         logged = train(cfg, args.steps, args.lr, folder)

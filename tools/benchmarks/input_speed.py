@@ -14,6 +14,8 @@ from mmengine.registry import init_default_scope
 from mmengine.runner import Runner
 from mmrazor.registry import MODELS
 
+from lakd_mm.engine.command_line import at_least
+
 NORMALIZE = dict(mean=[128.0] * 3, std=[64.0] * 3)
 PER_IMAGE = dict(
     dataset=dict(
@@ -35,8 +37,8 @@ IN_MEMORY = dict(
 def main():
     """Time epochs of both."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument('--batch-size', type=int, default=64)
-    parser.add_argument('--rounds', type=int, default=9)
+    parser.add_argument('--batch-size', type=at_least(1), default=64)
+    parser.add_argument('--rounds', type=at_least(1), default=9)
     parser.add_argument('--out', type=Path, help='JSON file to write')
     args = parser.parse_args()
     init_default_scope('mmpretrain')

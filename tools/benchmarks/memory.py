@@ -13,6 +13,8 @@ import torch
 from common import COMPARISONS, Training, report  # noqa: I001  (it imports lakd_mm first)
 from torch.profiler import ProfilerActivity, profile
 
+from lakd_mm.engine.command_line import at_least
+
 
 def peak_of_step(training: Training) -> dict[str, int]:
     """Measure the bytes at the peak of a step, after one that fills the optimizer's state."""
@@ -39,11 +41,9 @@ def main():
     """Measure every row of a pair."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument('--pair', choices=COMPARISONS, default='r56_r20')
-    parser.add_argument('--batch-size', type=int, help="default: the paper's, 1024 or 128")
+    parser.add_argument('--batch-size', type=at_least(1), help="default: the paper's, 1024 or 128")
     parser.add_argument('--out', type=Path, help='JSON file to write')
     args = parser.parse_args()
-    if args.batch_size is not None and args.batch_size < 1:
-        parser.error(f'--batch-size {args.batch_size}: give a whole number of at least 1')
     pair = COMPARISONS[args.pair]
     batch_size = args.batch_size or pair['batch_size']
     rows, scratch = [], None

@@ -12,6 +12,8 @@ from pathlib import Path
 import torch
 from common import COMPARISONS, Training, report  # noqa: I001  (it imports lakd_mm first)
 
+from lakd_mm.engine.command_line import at_least
+
 BF16 = {'optim_wrapper.type': 'AmpOptimWrapper', 'optim_wrapper.dtype': 'bfloat16'}
 
 
@@ -41,8 +43,8 @@ def main():
     """Time every row of a pair."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument('--pair', choices=COMPARISONS, default='r56_r20')
-    parser.add_argument('--batch-size', type=int, default=64)
-    parser.add_argument('--rounds', type=int, default=15)
+    parser.add_argument('--batch-size', type=at_least(1), default=64)
+    parser.add_argument('--rounds', type=at_least(1), default=15)
     parser.add_argument('--rows', nargs='+', help='only these, by name')
     parser.add_argument('--compile', action='store_true', help='also compiled LAKD (minutes)')
     parser.add_argument('--amp', choices=['bf16'], help='also each row in mixed precision')

@@ -4,9 +4,15 @@ import argparse
 import json
 from pathlib import Path
 
+import lakd_mm  # noqa: F401  (first: it repairs what the lines below import)
+
+# isort: split
 import cv2
 import numpy as np
 from torchvision.models.detection import FasterRCNN_ResNet50_FPN_Weights
+
+from lakd_mm.engine import clear_errors
+from lakd_mm.engine.command_line import at_least
 
 # Names of COCO's categories by id, and the ids of the three colours: person, car, dog.
 CATEGORIES = {
@@ -94,11 +100,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument('format', choices=FORMATS)
     parser.add_argument('folder', type=Path)
-    parser.add_argument('--images', type=int, default=32, help='in each of two splits')
-    parser.add_argument('--size', type=int, default=128, help='height and width')
-    parser.add_argument('--seed', type=int, default=0)
+    parser.add_argument('--images', type=at_least(1), default=32, help='in each of two splits')
+    parser.add_argument('--size', type=at_least(10), default=128, help='height and width')
+    parser.add_argument('--seed', type=at_least(0), default=0)
     args = parser.parse_args()
-    FORMATS[args.format](args.folder, args.images, args.size, args.seed)
+    with clear_errors():
+        FORMATS[args.format](args.folder, args.images, args.size, args.seed)
     print(f'{args.format}: {args.images} images of {args.size}x{args.size} twice -> {args.folder}')
 
 

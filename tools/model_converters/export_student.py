@@ -11,6 +11,7 @@ import lakd_mm  # noqa: F401  (first: it repairs what the lines below import)
 
 # isort: split
 from lakd_mm.engine import clear_errors, export_student, refuse_ignored_options
+from lakd_mm.engine.command_line import at_least
 from lakd_mm.engine.export import check_outputs
 from lakd_mm.engine.networks import choose_checkpoint
 from lakd_mm.engine.onnx_export import check_onnx_packages, export_onnx
@@ -36,7 +37,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--onnx', type=Path, metavar='FILE', help='write the student as ONNX too')
     parser.add_argument(
         '--shape',
-        type=int,
+        type=at_least(1),
         nargs='+',
         metavar='SIZE',
         help='height and width of the images for --onnx (default: what the config says)',

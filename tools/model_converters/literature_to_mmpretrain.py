@@ -12,6 +12,8 @@ import lakd_mm  # noqa: F401  (first: it repairs what the lines below import)
 # isort: split
 from mmengine.runner.checkpoint import CheckpointLoader, save_checkpoint
 
+from lakd_mm.engine import clear_errors
+from lakd_mm.errors import ConfigError
 from lakd_mm.models.backbones import map_literature_keys
 
 
@@ -21,22 +23,32 @@ def main():
     parser.add_argument('source', help='path or URL of the checkpoint')
     parser.add_argument('target', type=Path, help='file to write')
     args = parser.parse_args()
-    if args.target.exists():
-        raise SystemExit(f'error: {args.target} exists; name another file or move it away')
-    checkpoint = CheckpointLoader.load_checkpoint(args.source, map_location='cpu')
+    with clear_errors():
+        convert(args.source, args.target)
+
+
+def convert(source: str, target: Path) -> None:
+    """Convert a checkpoint.
+
+    Raises:
+        ConfigError: If it is none of the literature's, or the target exists.
+    """
+    if target.exists():
+        raise ConfigError(f'{target} exists; name another file or move it away')
+    checkpoint = CheckpointLoader.load_checkpoint(source, map_location='cpu')
     # RepDistiller and mdistiller keep the weights under 'model', others under 'state_dict'.
     weights = next((checkpoint[k] for k in ('state_dict', 'model') if k in checkpoint), checkpoint)
     before = set(weights)
     weights = map_literature_keys(dict(weights))
     if before == set(weights):
-        raise SystemExit(
-            f'error: {args.source} has no parameters named conv1.weight … fc.weight as the CIFAR '
+        raise ConfigError(
+            f'{source} has no parameters named conv1.weight … fc.weight as the CIFAR '
             f'ResNets of the literature have, nor block0.0.weight … classifier.weight as its VGGs, '
             f'but {", ".join(sorted(before)[:5])} …'
         )
-    args.target.parent.mkdir(parents=True, exist_ok=True)
-    save_checkpoint(dict(meta={}, state_dict=weights), str(args.target))
-    print(f'{len(weights)} tensors -> {args.target}')
+    target.parent.mkdir(parents=True, exist_ok=True)
+    save_checkpoint(dict(meta={}, state_dict=weights), str(target))
+    print(f'{len(weights)} tensors -> {target}')
 
 
 if __name__ == '__main__':

@@ -163,6 +163,11 @@ class SaliencyMask(AttachedConnector):
         """Leave the latest mask out of copies, since its reference cannot be pickled."""
         return {**self.__dict__, '_latest': ()}
 
+    @property
+    def reads_classes(self) -> bool:
+        """Whether it takes the images' labels for classes of the network above."""
+        return self.method != 'none' and self.target == 'label'
+
     def check_record(self, source: str, from_student: bool):
         """Raise a ConfigError unless the records are the teacher's, of the mask's tap."""
         if from_student or source != self._layer_name:
