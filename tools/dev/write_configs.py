@@ -135,6 +135,8 @@ def matrix() -> dict:
                 changes = [f'model.transfers.loss_cat.loss.update({loss})']
             elif data == 'imagenet':
                 changes = tables.IMAGENET.get(method, [])
+            else:
+                changes = tables.PAIR_CHANGES.get((method, networks), [])
             for recipe in tables.RECIPES:
                 if (
                     recipe.endswith(data)

@@ -174,13 +174,11 @@ class Distill(SingleTeacherDistill):
                 **lean_teacher,
             )
             self.eval()
-            self._teacher_first = try_losses(
-                self.student,
-                self.run_teacher,
-                self.distiller,
-                self.input_shape,
-                in_modules=self.teacher_twice,
+            local = self.backward == 'local'
+            first = try_losses(
+                self.student, self.run_teacher, self.distiller, self.input_shape, in_modules=local
             )
+            self._teacher_first = first if self.teacher_twice else set()
             self.train()
         except RuntimeError as error:
             if not channels_last or 'view size is not compatible' not in str(error):

@@ -38,6 +38,10 @@ class LAKD(Distill):
         feature_loss (dict, optional): Defaults to ``NDAMFeatureLoss()``.
         attention_loss (dict, optional): Compares class activation maps; None for no such loss.
             Defaults to ``CATLoss()``.
+        extra_losses (Dict[str, dict], optional): Further losses by their names in the log, each as
+            in :class:`Distill`'s ``transfers``. At 'logits', 'pooled' or 'cams', or at taps and
+            stages in it, one trains the last module beside the task; at another place it trains the
+            module that this lies in. Defaults to None.
         connectors (Dict[str, dict], optional): For 'module1' …, the connector that adapts this tap
             of the student to the teacher's. If it is not given and shapes differ, LAKD makes a
             convolution and BatchNorm (our reading; of the paper's pairs only WRN-40-2 to WRN-40-1
@@ -84,6 +88,7 @@ class LAKD(Distill):
         teacher_taps: Optional[Sequence[Tap]] = None,
         feature_loss: Optional[dict] = None,
         attention_loss: Optional[dict] = dict(type='mmrazor.CATLoss'),  # noqa: B006
+        extra_losses: Optional[dict[str, dict]] = None,
         connectors: Optional[dict[str, dict]] = None,
         detach: bool = True,
         feature_at_last: bool = True,
@@ -121,6 +126,7 @@ class LAKD(Distill):
                 teacher_taps=teacher_taps,
                 feature_loss=feature_loss,
                 attention_loss=attention_loss,
+                extra_losses=extra_losses or None,
                 connectors=connectors or None,
                 feature_at_last=feature_at_last,
                 tap_position=tap_position,
@@ -151,6 +157,7 @@ class LAKD(Distill):
                 teacher_taps=teacher_tap_names,
                 feature_loss=feature_loss,
                 attention_loss=attention_loss,
+                extra_losses=extra_losses or {},
                 connectors=connectors or {},
                 feature_at_last=feature_at_last,
                 tap_position=tap_position,

@@ -8,12 +8,10 @@ import torch
 import torch.nn as nn
 from mmengine.logging import print_log
 
-from ...errors import ConfigError, check_positive, near_names
+from ...errors import ConfigError
 from ..places.pairing import measure, paired_places
 from .part_configs import class_of, fill
-
-_KEYS = ('loss', 'at', 'position', 'connector', 'teacher_connector', 'growth', 'mask', 'warmup')
-_POSITIONS = ('post_relu', 'pre_relu')
+from .transfer_checks import check_transfer
 
 
 def write_distiller(
@@ -80,7 +78,7 @@ def write_distiller(
     )
     places = {}
     for name, transfer in transfers.items():
-        _check_transfer(f'transfers.{name}', name, transfer)
+        check_transfer(f'transfers.{name}', name, transfer)
         at, position = transfer['at'], transfer.get('position', 'post_relu')
         places[name] = paired_places(student, teacher, at, position, f'transfers.{name}')
         mask = transfer.get('mask')
@@ -92,43 +90,6 @@ def write_distiller(
     for name, transfer in transfers.items():
         _write_transfer(written, name, transfer, *places[name], input_shape)
     return written
-
-
-def _check_transfer(key: str, name: str, transfer: Any):
-    if not isinstance(transfer, Mapping):
-        raise ConfigError(f'{key}={transfer!r}: give a dict with loss and at')
-    for part in transfer:
-        if part not in _KEYS:
-            raise ConfigError(f'{key}: no key {part!r}; {near_names(part, _KEYS)}')
-    for part in ('loss', 'at'):
-        if part not in transfer:
-            raise ConfigError(f'{key}: {part!r} is missing')
-    if 'loss' not in name or '.' in name:
-        raise ConfigError(
-            f'{key}: give a name with "loss" in it, or it would be logged but not be trained with, '
-            f'and without a dot'
-        )
-    position = transfer.get('position', 'post_relu')
-    sides = position if isinstance(position, Mapping) else dict(student=position, teacher=position)
-    if set(sides) != {'student', 'teacher'} or not set(sides.values()) <= set(_POSITIONS):
-        raise ConfigError(f"{key}.position={position!r} is neither 'post_relu' nor 'pre_relu'")
-    warmup = transfer.get('warmup', 0)
-    if isinstance(warmup, bool) or not isinstance(warmup, int) or warmup < 0:
-        raise ConfigError(f'{key}.warmup={warmup!r} is not a number of epochs')
-    if transfer.get('teacher_connector') == 'auto':
-        raise ConfigError(
-            f"{key}: teacher_connector='auto' would be ignored, since only the student's record is "
-            f'adapted; give a config, or leave it out'
-        )
-    check_positive(key, growth=transfer.get('growth', 1.0))
-    at = transfer['at']
-    useless = {'logits': {'position', 'growth'}, 'pooled': {'position', 'growth'}}
-    useless['cams'] = {'position', 'growth', 'connector', 'teacher_connector'}
-    useless['neck'] = {'position'}
-    place = 'neck' if isinstance(at, Mapping) and 'neck' in at else at
-    ignored = sorted(useless.get(place, set()) & transfer.keys()) if isinstance(place, str) else []
-    if ignored:
-        raise ConfigError(f'{key}: {", ".join(ignored)} would be ignored with at={at!r}')
 
 
 def _write_transfer(

@@ -135,12 +135,21 @@ class LocalDistiller(ConfigurableDistiller):
 
     def ready_losses(self) -> list[str]:
         """Return the names of the losses whose student records have all arrived."""
+        return [loss for loss in self._awaited if all(self._arrived(loss))]
+
+    def refuse_halves(self, module: int):
+        """Raise a ConfigError if a loss has some of its student's records at a module's end."""
+        for loss in self._awaited:
+            if any(self._arrived(loss)) and not all(self._arrived(loss)):
+                raise ConfigError(
+                    f'{loss} compares features of several modules of the student, and no gradient '
+                    f'joins them; record all of them up to the end of module {module + 1}, or all '
+                    f'behind it, or set detach=False'
+                )
+
+    def _arrived(self, loss: str) -> list[bool]:
         recorders = self.student_recorders.recorders
-        return [
-            loss
-            for loss, records in self._awaited.items()
-            if all(len(recorders[name].data_buffer) >= count for name, count in records)
-        ]
+        return [len(recorders[name].data_buffer) >= n for name, n in self._awaited[loss]]
 
     def teacher_records_of(self, losses: Collection[str]) -> set[str]:
         """Return the names of the teacher's recorders that losses read."""

@@ -66,9 +66,9 @@ class SingularVectorLoss(nn.Module):
             \quad R_{lijk} = \exp \Big( -\frac{(v_{lik} - v_{l-1,jk})^2}{8} \Big)
 
     with :math:`v_l` the first ``count`` singular vectors over the channels of feature l, weighted
-    by the teacher's singular values (of unit norm over k); the student's are chosen among
-    three more by their cosine. From `Self-supervised Knowledge Distillation Using Singular Value Decomposition
-    <https://arxiv.org/abs/1807.06819>`_ (ECCV 2018), as RepDistiller compares them.
+    by the teacher's singular values (of unit norm over k); the student's are chosen among three
+    more by their cosine. From `Self-supervised Knowledge Distillation Using Singular Value
+    Decomposition <https://arxiv.org/abs/1807.06819>`_ (ECCV 2018), as RepDistiller compares them.
 
     It takes all places of a transfer together. In a student that is cut into modules, these have to
     lie in one of them. Student and teacher need features of the same channels.
