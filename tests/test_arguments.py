@@ -114,6 +114,7 @@ NEEDED = {
     'PictureVisBackend': dict(save_dir='.'),
     'ReviewKDLoss': dict(student_channels=[4, 4], teacher_channels=[4, 4]),
     'SaliencyMask': dict(tap='backbone.layer3'),
+    'TeacherEnsemble': dict(members=[cifar_resnet_cfg(8), cifar_resnet_cfg(8)]),
     'VariationalInformationLoss': WIDTHS,
     'class_share': dict(dataset=dict(type='mmrazor.Digits'), share=0.5),
     'whole_batch': dict(batch=None),
@@ -396,6 +397,7 @@ CASES = {
     'TapCKA': [TEACHER],
     'TapDistances': [TEACHER],
     'TeacherAgreement': [TEACHER],
+    'TeacherEnsemble': [],
     'VariationalInformationLoss': [],
     'class_share': [
         (dict(share=1, seed=2), 'seed=2 would be ignored with share=1', dict(share=1)),

@@ -38,3 +38,4 @@ from .losses import (
     VariationalInformationLoss,
 )
 from .students import GradientDetachStudent
+from .teachers import TeacherEnsemble

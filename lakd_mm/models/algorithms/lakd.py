@@ -9,6 +9,7 @@ from mmrazor.registry import MODELS
 from ...errors import ConfigError, refuse_ignored
 from ..places.taps import Tap, forward_shifted_taps, resolve_taps, stage_end_taps
 from ..students import GradientDetachStudent
+from ..teachers import build_teacher
 from .distill import Distill
 from .lakd_distiller import lakd_distiller
 
@@ -29,8 +30,9 @@ class LAKD(Distill):
         architecture (dict | BaseModel): The student, a classifier; or a
             :class:`GradientDetachStudent`, which has its own ``taps``, ``detach`` and
             ``input_shape``.
-        teacher (dict | BaseModel): The teacher, frozen and in eval mode.
-        teacher_ckpt (str, optional): Its checkpoint, a path or URL, which must fit exactly.
+        teacher (dict | BaseModel | list): The teacher, frozen and in eval mode; a list of several
+            is a :class:`TeacherEnsemble`, of which the first one gives features and class maps.
+        teacher_ckpt (str | list, optional): Its checkpoint, a path or URL, which must fit exactly.
         taps (Sequence[int | str], optional): The student's taps. Defaults to the first block of
             each stage but the last, and the last block of the last stage: the paper's 1, n + 1, 3n.
         teacher_taps (Sequence[int | str], optional): The teacher's taps, one for each. Defaults to
@@ -102,8 +104,7 @@ class LAKD(Distill):
     ):
         if isinstance(architecture, dict):
             architecture = MODELS.build(architecture)
-        if isinstance(teacher, dict):
-            teacher = MODELS.build(teacher)
+        teacher = build_teacher(teacher)
         if not isinstance(architecture, GradientDetachStudent):
             if taps is None:
                 taps = forward_shifted_taps(architecture)

@@ -22,7 +22,7 @@ from ..places.probe import (
 )
 from ..places.taps import compile_blocks
 from ..students import GradientDetachStudent
-from ..teachers import KeptTeacher, LeanTeacher
+from ..teachers import KeptTeacher, LeanTeacher, build_teacher
 from .transfer_checks import refuse_records_past_cuts
 from .transfers import write_distiller
 
@@ -102,7 +102,7 @@ def build_networks(
         ConfigError: If one is no network of OpenMMLab, or needs a package that is not installed.
     """
     check_dense_network(architecture, 'architecture')
-    check_dense_network(teacher, 'teacher')
+    teacher = build_teacher(teacher)
     built = []
     for side, network in (('architecture', architecture), ('teacher', teacher)):
         network = MODELS.build(network) if isinstance(network, dict) else network

@@ -75,7 +75,7 @@ def _places(network: nn.Module, at: Any, position: str, side: str, key: str) -> 
         parts = [part if isinstance(part, str) else [part] for part in at]
         return [place for part in parts for place in _places(network, part, position, side, key)]
     if at == 'logits':
-        source = find_classifier(network)
+        source = getattr(network, 'logits_module', None) or find_classifier(network)
         place = dict(recorder=dict(type=output, source=source), record={})
         return [dict(place, is_output_of=f'{key}={at!r} of the {side}')]
     if at == 'pooled':
