@@ -46,8 +46,10 @@ NAMES = {
     'ablations': r'table[35]_\w+|kd(_fa)?(_at)?_(no_mask|soft|integrated_gradients|contrast)',
     'causal': r'causal_(baseline|kd(_fa)?(_at)?_r\d+cbam)_r\d+_cifar10',
     'hmat': rf'hmat_{NETWORK}_{NETWORK}{NAME}',
+    'kd': rf'kd_(ensemble_{NETWORK}_)?{NETWORK}_{NETWORK}{NAME}',
     **{
-        method: rf'(lakd_)?{method}_{NETWORK}_{NETWORK}{NAME}' for method in (*METHODS, *LITERATURE)
+        method: rf'(lakd_)?{method}_{NETWORK}_{NETWORK}{NAME}'
+        for method in ({*METHODS, *LITERATURE} - {'kd'})
     },
 }
 SLOW = ('resnet110', '32x4', 'resnet56', 'resnet44', 'wrn40', 'vgg13', 'crd_r34', 'r50cbam')

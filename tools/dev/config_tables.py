@@ -221,6 +221,20 @@ LAKD_CANKD = [
     "model = dict(feature_loss=dict(_delete_=True, type='mmrazor.CanKDLoss'))",
 ]
 
+# Two teachers, of which the second one is trained first.
+ENSEMBLE = [
+    '# Train the second teacher first: teachers/resnet44_240e_cifar100.py.',
+    'teacher = _base_.model.teacher',
+    'model = dict(',
+    '    teacher=[teacher, dict(teacher, backbone=dict(teacher.backbone, depth=44))],',
+    '    teacher_ckpt=[',
+    '        _base_.model.teacher_ckpt,',
+    "        'work_dirs/resnet44_240e_cifar100/epoch_240.pth',",
+    '    ],',
+    ')',
+    'del teacher',
+]
+
 OPENMMLAB = 'https://download.openmmlab.com/'
 # Of each detector pair: the student's config, the teacher's backbone beside its depth, the
 # teacher's checkpoint, and the parts that a student may inherit.

@@ -193,6 +193,9 @@ def ablations() -> dict:
     for data in ('cifar10', 'cifar100'):
         text = config([f'../lakd/lakd_r56_r20_{data}.py'], tables.LAKD_CANKD)
         written[f'cankd/lakd_cankd_r56_r20_{data}.py'] = text
+    for recipe in ('cifar100', '240e_cifar100'):
+        text = config([f'./kd_r56_r20_{recipe}.py'], tables.ENSEMBLE)
+        written[f'kd/kd_ensemble_r56_r44_r20_{recipe}.py'] = text
     return written
 
 
