@@ -4,10 +4,13 @@ import copy
 
 import pytest
 import torch
+from mmengine.config import Config
 from mmengine.optim import OptimWrapper
 from mmrazor.registry import MODELS
 from networks import cifar_resnet_cfg, scatter_statistics
 
+from lakd_mm.engine.networks import build_network
+from lakd_mm.evaluation import TeacherAgreement
 from lakd_mm.models import TeacherEnsemble
 from lakd_mm.models.teachers import load_teacher
 from lakd_mm.models.teachers.ensemble import WeightedMean
@@ -126,3 +129,17 @@ def test_bad_input(teacher, message):
 def test_an_ensemble_is_not_trained(build, batch):
     with pytest.raises(ValueError, match='TeacherEnsemble is not trained'):
         build(copy.deepcopy(WEIGHTED))(**batch, mode='loss')
+
+
+def test_tools_and_metrics_take_a_list_too(build, tmp_path):
+    """Analyses build a config's teacher; metrics of features may have one of their own."""
+    cfg = Config(dict(model=algorithm()))
+    assert isinstance(build_network(cfg, 'teacher'), TeacherEnsemble)
+    files = []
+    for i, teacher in enumerate(TEACHERS[:2]):
+        files.append(str(tmp_path / f'{i}.pth'))
+        torch.save(dict(state_dict=build(teacher).state_dict()), files[-1])
+    metric = TeacherAgreement(
+        teacher=TEACHERS[:2], teacher_ckpt=files, data_preprocessor=PREPROCESSOR
+    )
+    assert isinstance(metric.teacher, TeacherEnsemble) and not metric.teacher.training
