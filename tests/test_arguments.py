@@ -75,6 +75,8 @@ REGRESSOR = dict(type='mmrazor.ConvModuleConnector', in_channel=64, out_channel=
 
 
 PACK = [dict(type='PackInputs')]
+WIDTHS = dict(student_channels=4, teacher_channels=4)
+EMBEDDED = dict(WIDTHS, kernel='neighbours')
 
 
 def transfer(**kwargs):
@@ -103,6 +105,7 @@ NEEDED = {
     'Corrupt': dict(name='jpeg', severity=1),
     'Distill': dict(PAIR),
     'FGDLoss': dict(in_channels=4),
+    'FactorTransferLoss': WIDTHS,
     'GradientDetachStudent': dict(architecture=cifar_resnet_cfg(8), taps=[1]),
     'FusedSGD': dict(params=[torch.zeros(1)], lr=0.1),
     'InMemory': dict(dataset=dict(type='mmrazor.Digits', indices=4)),
@@ -110,7 +113,10 @@ NEEDED = {
     'LocalDistributedDataParallel': lambda: dict(module=local_model()),
     'MarginConnector': dict(norm='backbone.bn1'),
     'PictureVisBackend': dict(save_dir='.'),
+    'ReviewKDLoss': dict(student_channels=[4, 4], teacher_channels=[4, 4]),
     'SaliencyMask': dict(tap='backbone.layer3'),
+    'TeacherEnsemble': dict(members=[cifar_resnet_cfg(8), cifar_resnet_cfg(8)]),
+    'VariationalInformationLoss': WIDTHS,
     'class_share': dict(dataset=dict(type='mmrazor.Digits'), share=0.5),
     'whole_batch': dict(batch=None),
 }
@@ -162,6 +168,19 @@ CASES = {
     'ChannelAttentionLoss': [],
     'ContrastiveAttentionLoss': [],
     'ContrastiveRepresentationLoss': [],
+    'CorrelationCongruenceLoss': [
+        (
+            dict(EMBEDDED, order=3),
+            "order=3 would be ignored with kernel='neighbours'",
+            dict(order=3),
+        ),
+        (
+            dict(EMBEDDED, gamma=1.0),
+            "gamma=1.0 would be ignored with kernel='neighbours'",
+            dict(gamma=1.0),
+        ),
+        (dict(dim=64), "dim=64 would be ignored with kernel='gaussian'", dict(EMBEDDED, dim=64)),
+    ],
     # Some corruptions use no random numbers; they accept a seed, so that one serves all of them.
     'Corrupt': [],
     'CropFlipDataPreprocessor': [
@@ -171,6 +190,7 @@ CASES = {
             dict(pad_value=1, pad_size_divisor=32),
         )
     ],
+    'DecoupledKDLoss': [],
     'Digits': [
         (dict(data_root='data'), "data_root='data' would be ignored", dict(data_root='')),
         (dict(data_prefix='x'), "data_prefix='x' would be ignored", {}),
@@ -237,6 +257,7 @@ CASES = {
     'ExportStudentHook': [],
     'ExtracurricularKnowledge': [TEACHER],
     'FusedSGD': [],
+    'FactorTransferLoss': [],
     'FiniteLossHook': [],
     'FGDLoss': [
         (
@@ -270,6 +291,7 @@ CASES = {
                 ('feature_at_last=False', dict(feature_at_last=False)),
                 ('feature_loss', dict(feature_loss=dict(type='mmrazor.L1Loss'))),
                 ('feature_weights', dict(feature_weights=[1, 2, 3])),
+                ('extra_losses', dict(extra_losses=KD)),
                 ("ndam_source='cam'", dict(ndam_source='cam')),
                 ('paper_mix=0.5', dict(paper_mix=True)),
                 ("tap_position='pre_relu'", dict(tap_position='pre_relu')),
@@ -350,11 +372,14 @@ CASES = {
             dict(kernel_size=1),
         ),
     ],
+    'NeuronSelectivityLoss': [],
     'PictureVisBackend': [],
     'PositionAttentionLoss': [],
     'ResidentTrainLoop': [],
+    'ProbabilisticTransferLoss': [],
     'RKDAngleLoss': [],
     'RKDDistanceLoss': [],
+    'ReviewKDLoss': [],
     'SaliencyMask': [
         (
             dict(steps=4),
@@ -374,10 +399,15 @@ CASES = {
             )
         ),
     ],
+    'SimilarityPreservingLoss': [],
+    'SingularVectorLoss': [],
+    'StandardizedKLLoss': [],
     'StopHook': [],
     'TapCKA': [TEACHER],
     'TapDistances': [TEACHER],
     'TeacherAgreement': [TEACHER],
+    'TeacherEnsemble': [],
+    'VariationalInformationLoss': [],
     'class_share': [
         (dict(share=1, seed=2), 'seed=2 would be ignored with share=1', dict(share=1)),
         (

@@ -26,6 +26,11 @@ FILES = sorted(
 NAME = r'((_240e|_30e)?_(cifar10|cifar100|digits)|(_step)?_imagenet)'
 NETWORK = r'(r\d+(x4)?(cbam)?|wrn\d+_\d|vgg\d+)'
 METHODS = ('lakd', 'kd', 'cat_kd', 'fitnet', 'at', 'rkd', 'crd', 'ofd', 'cankd')
+# Of these there are ResNet-56 -> ResNet-20 on CIFAR-100, and pairs with published weights.
+LITERATURE = (
+    *('ab', 'cc', 'cwd', 'dist', 'dkd', 'ft', 'kdsvd', 'lskd', 'mgd', 'nst', 'pkd', 'pkt'),
+    *('reviewkd', 'sp', 'vid', 'wsld'),
+)
 PAIRS = (
     'r56_r20_cifar100',
     'r110_r32_cifar100',
@@ -41,7 +46,11 @@ NAMES = {
     'ablations': r'table[35]_\w+|kd(_fa)?(_at)?_(no_mask|soft|integrated_gradients|contrast)',
     'causal': r'causal_(baseline|kd(_fa)?(_at)?_r\d+cbam)_r\d+_cifar10',
     'hmat': rf'hmat_{NETWORK}_{NETWORK}{NAME}',
-    **{method: rf'(lakd_)?{method}_{NETWORK}_{NETWORK}{NAME}' for method in METHODS},
+    'kd': rf'kd_(ensemble_{NETWORK}_)?{NETWORK}_{NETWORK}{NAME}',
+    **{
+        method: rf'(lakd_)?{method}_{NETWORK}_{NETWORK}{NAME}'
+        for method in ({*METHODS, *LITERATURE} - {'kd'})
+    },
 }
 SLOW = ('resnet110', '32x4', 'resnet56', 'resnet44', 'wrn40', 'vgg13', 'crd_r34', 'r50cbam')
 # Of these, the parts take a step together in the group that has both.
@@ -70,6 +79,9 @@ def test_every_method_is_there_for_every_pair_under_both_recipes():
             step = 'step' if dataset == 'imagenet' else '240e'
             for recipe in ('', f'_{step}'):
                 assert f'{method}/{method}_{networks}{recipe}_{dataset}.py' in FILES
+    for method in LITERATURE:
+        for recipe in ('', '_240e'):
+            assert f'{method}/{method}_r56_r20{recipe}_cifar100.py' in FILES
 
 
 @pytest.mark.parametrize('name', FILES)

@@ -14,6 +14,7 @@ from mmrazor.registry import MODELS
 
 from ..errors import ConfigError
 from ..models.data_preprocessor import with_default_type
+from ..models.teachers import build_teacher
 from .config_file import read_config_file
 
 # Their prefixes in a distillation's checkpoint.
@@ -73,12 +74,12 @@ def build_network(cfg: Config, part: str = 'student') -> BaseModel:
         if 'teacher' not in model:
             kind = model.get('type')
             raise ConfigError(f'config {cfg.filename}: its model is a {kind} without a teacher')
-        model = model.teacher
+        network = build_teacher(model.teacher)
     else:
         # An algorithm and a student's wrapper have the same name for the classifier.
         while 'architecture' in model:
             model = model.architecture
-    network = MODELS.build(model) if isinstance(model, dict) else model
+        network = MODELS.build(model) if isinstance(model, dict) else model
     # An algorithm prepares the images for both networks.
     preprocessor = next(filter(None, preprocessors), None)
     if preprocessor is not None:

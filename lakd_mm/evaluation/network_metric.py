@@ -10,7 +10,7 @@ from mmrazor.registry import MODELS
 
 from ..errors import ConfigError
 from ..models.data_preprocessor import with_default_type
-from ..models.teachers import load_teacher
+from ..models.teachers import build_teacher, load_teacher
 
 
 class NetworkMetric(BaseMetric):
@@ -20,9 +20,9 @@ class NetworkMetric(BaseMetric):
     which :class:`ModelForMetricsHook` passes to it.
 
     Args:
-        teacher (dict | BaseModel, optional): A classifier or its config. Defaults to None, the
-            teacher of the run.
-        teacher_ckpt (str, optional): Its checkpoint, a path or URL, which must fit exactly.
+        teacher (dict | BaseModel | list, optional): A classifier or its config, or a list of them,
+            a :class:`TeacherEnsemble`. Defaults to None, the teacher of the run.
+        teacher_ckpt (str | list, optional): Its checkpoint, a path or URL, which must fit exactly.
         data_preprocessor (dict, optional): Prepares images for that teacher, like the
             ``data_preprocessor`` of a config.
         collect_device (str): Where results of several processes are collected, 'cpu' or 'gpu'.
@@ -58,8 +58,7 @@ class NetworkMetric(BaseMetric):
                 f"data_preprocessor belong together (with none of them it is the run's teacher)"
             )
         if teacher is not None:
-            if isinstance(teacher, dict):
-                teacher = MODELS.build(teacher)
+            teacher = build_teacher(teacher)
             if teacher_ckpt is not None:
                 load_teacher(teacher, teacher_ckpt)
             device = get_device()

@@ -16,6 +16,7 @@ from ..engine.networks import build_network, load_weights
 from ..errors import ConfigError
 from ..models.data_preprocessor import with_default_type
 from ..models.places.taps import Tap
+from ..models.teachers import TeacherEnsemble, load_teacher
 from .sample_images import check_normalization, sample_images
 from .tap_metrics import TapDistances
 
@@ -118,9 +119,13 @@ def _build(cfg: Config, checkpoint: Path, teacher: Optional[BaseModel]) -> BaseM
         try:
             load_weights(model.teacher, str(checkpoint), 'teacher', cfg.filename)
         except ConfigError:
-            if not cfg.model.get('teacher_ckpt'):
+            file = cfg.model.get('teacher_ckpt')
+            if not file:
                 raise
-            load_weights(model.teacher, cfg.model.teacher_ckpt, 'teacher', cfg.filename)
+            if isinstance(model.teacher, TeacherEnsemble):
+                load_teacher(model.teacher, file)
+            else:
+                load_weights(model.teacher, file, 'teacher', cfg.filename)
     return model
 
 

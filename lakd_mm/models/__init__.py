@@ -21,10 +21,21 @@ from .losses import (
     ChannelAttentionLoss,
     ContrastiveAttentionLoss,
     ContrastiveRepresentationLoss,
+    CorrelationCongruenceLoss,
+    DecoupledKDLoss,
+    FactorTransferLoss,
     FGDLoss,
     NDAMFeatureLoss,
+    NeuronSelectivityLoss,
     PositionAttentionLoss,
+    ProbabilisticTransferLoss,
+    ReviewKDLoss,
     RKDAngleLoss,
     RKDDistanceLoss,
+    SimilarityPreservingLoss,
+    SingularVectorLoss,
+    StandardizedKLLoss,
+    VariationalInformationLoss,
 )
 from .students import GradientDetachStudent
+from .teachers import TeacherEnsemble

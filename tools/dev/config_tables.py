@@ -82,6 +82,8 @@ PAIRS = {
 EPOCHS = {'240e_cifar100': 240, 'cifar10': 300, 'digits': 8}
 R56_R20 = ('r56_r20_cifar100', 'r56_r20_cifar10')
 MATRIX = [pair for pair in PAIRS if 'cbam' not in pair and 'digits' not in pair]
+FIRST = ['r56_r20_cifar100']
+PUBLISHED_PAIRS = [*FIRST, 'r32x4_r8x4_cifar100', 'r34_r18_imagenet']
 # Of each method: its pairs, and the base that defines it.
 METHODS = {
     **dict.fromkeys(
@@ -89,6 +91,16 @@ METHODS = {
     ),
     'hmat': (R56_R20, 'classification'),
     'lakd': ([*MATRIX, 'r32_r14_digits'], 'lakd'),
+    **dict.fromkeys(
+        ('ab', 'cc', 'cwd', 'ft', 'kdsvd', 'nst', 'pkd', 'pkt', 'sp', 'vid'), (FIRST, 'literature')
+    ),
+    **dict.fromkeys(('dist', 'dkd', 'lskd', 'reviewkd'), (PUBLISHED_PAIRS, 'literature')),
+    **dict.fromkeys(('mgd', 'wsld'), ([*FIRST, 'r34_r18_imagenet'], 'literature')),
+}
+# What a method has otherwise for a pair on CIFAR-100, as published.
+PAIR_CHANGES = {
+    ('dkd', 'r32x4_r8x4'): ['model.transfers.loss_dkd.loss.beta = 8.0'],
+    ('reviewkd', 'r32x4_r8x4'): ['model.transfers.loss_reviewkd.loss.loss_weight = 5.0'],
 }
 # CAT-KD's loss for each pair, from its published configs; LAKD's paper names no weights of its own.
 # None is published for CIFAR-10 and digits, which have the one of ResNet-56 to -20 (our reading).
@@ -130,6 +142,22 @@ IMAGENET = {
         'model.transfers.loss_ofd.loss.loss_weight = 0.1'
         "  # 1e-4 over all, the literature's for ImageNet"
     ],
+    'dist': ['model.transfers.loss_dist.loss.tau = 1'],
+    'dkd': [
+        'model.transfers.loss_dkd.loss.update(tau=1, beta=0.5)',
+        'model.transfers.loss_dkd.warmup = 1',
+    ],
+    'lskd': [
+        "# Its authors' for ImageNet.",
+        'model.ce_weight = 0.5',
+        'model.transfers.loss_lskd.loss.update(tau=1, loss_weight=0.5)',
+    ],
+    'mgd': ["model.transfers.loss_mgd['at'] = [4]"],
+    'reviewkd': [
+        'model.transfers.loss_reviewkd.loss.loss_weight = 1.0',
+        "model.transfers.loss_reviewkd.update(position='pre_relu', warmup=1)",
+    ],
+    'wsld': ['model.transfers.loss_wsld.loss.update(tau=2, loss_weight=2.5)'],
 }
 STEP_IMAGENET = {
     'crd': [
@@ -138,7 +166,13 @@ STEP_IMAGENET = {
         'optim_wrapper = dict(optimizer=dict(lr=0.1))',
         'auto_scale_lr = dict(base_batch_size=256)',
     ],
+    'lskd': [
+        "# Its authors'.",
+        'train_dataloader = dict(batch_size=512)',
+        'optim_wrapper = dict(optimizer=dict(lr=0.1))',
+    ],
 }
+STEP_IMAGENET['reviewkd'] = STEP_IMAGENET['crd']
 CONTRAST = [
     "loss=dict(type='mmrazor.ContrastiveAttentionLoss', temperature=0.1),",
     'connector=None,',
@@ -185,6 +219,20 @@ LAKD_ABLATIONS = {
 LAKD_CANKD = [
     "# LAKD's modules, each aligned by CanKD in place of the activation mapping (our combination).",
     "model = dict(feature_loss=dict(_delete_=True, type='mmrazor.CanKDLoss'))",
+]
+
+# Two teachers, of which the second one is trained first.
+ENSEMBLE = [
+    '# Train the second teacher first: teachers/resnet44_240e_cifar100.py.',
+    'teacher = _base_.model.teacher',
+    'model = dict(',
+    '    teacher=[teacher, dict(teacher, backbone=dict(teacher.backbone, depth=44))],',
+    '    teacher_ckpt=[',
+    '        _base_.model.teacher_ckpt,',
+    "        'work_dirs/resnet44_240e_cifar100/epoch_240.pth',",
+    '    ],',
+    ')',
+    'del teacher',
 ]
 
 OPENMMLAB = 'https://download.openmmlab.com/'

@@ -135,6 +135,8 @@ def matrix() -> dict:
                 changes = [f'model.transfers.loss_cat.loss.update({loss})']
             elif data == 'imagenet':
                 changes = tables.IMAGENET.get(method, [])
+            else:
+                changes = tables.PAIR_CHANGES.get((method, networks), [])
             for recipe in tables.RECIPES:
                 if (
                     recipe.endswith(data)
@@ -191,6 +193,9 @@ def ablations() -> dict:
     for data in ('cifar10', 'cifar100'):
         text = config([f'../lakd/lakd_r56_r20_{data}.py'], tables.LAKD_CANKD)
         written[f'cankd/lakd_cankd_r56_r20_{data}.py'] = text
+    for recipe in ('cifar100', '240e_cifar100'):
+        text = config([f'./kd_r56_r20_{recipe}.py'], tables.ENSEMBLE)
+        written[f'kd/kd_ensemble_r56_r44_r20_{recipe}.py'] = text
     return written
 
 

@@ -18,7 +18,7 @@ from mmrazor.registry import MODELS
 from ...errors import ConfigError
 from ..data_preprocessor import with_default_type
 from ..places.probe import images_for
-from ..teachers import LeanTeacher, keep_teacher_out, load_teacher
+from ..teachers import LeanTeacher, build_teacher, keep_teacher_out, load_teacher
 from .distill import Distill
 
 # Iterations between two looks at the losses on a GPU, each of which waits for it.
@@ -71,13 +71,13 @@ class Cohort(BaseModel):
         # Each member starts from the random state that it would find alone, and then builds a
         # teacher, the same one for all.
         start = torch.random.get_rng_state()
-        shared = MODELS.build(teacher) if isinstance(teacher, dict) else teacher
+        shared = teacher if teacher is None else build_teacher(teacher)
         if teacher_ckpt is not None:
             load_teacher(shared, teacher_ckpt)
 
         def build_again() -> BaseModel:
-            if isinstance(teacher, dict):
-                MODELS.build(teacher)
+            if teacher is not shared:
+                build_teacher(teacher)
             return shared
 
         self._random_states = {}

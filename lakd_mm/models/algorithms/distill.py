@@ -50,12 +50,13 @@ class Distill(SingleTeacherDistill):
 
     Args:
         architecture (dict | BaseModel): The student: a classifier, detector or segmenter.
-        teacher (dict | BaseModel): The teacher, frozen and in eval mode.
+        teacher (dict | BaseModel | list): The teacher, frozen and in eval mode; a list of several
+            is a :class:`TeacherEnsemble`.
         distiller (dict, optional): A :class:`LocalDistiller`, or MMRazor's
             ``ConfigurableDistiller``, which becomes one: recorders, connectors, losses, mappings.
         transfers (Dict[str, dict], optional): Instead of ``distiller``: by its name in the log,
             each loss and what it compares. The rest is made from it, see :func:`write_distiller`.
-        teacher_ckpt (str, optional): The teacher's checkpoint, a path or URL; has to fit exactly.
+        teacher_ckpt (str | list, optional): Its checkpoint, a path or URL, which must fit exactly.
         backward (str, optional): 'local' or 'joint'. Defaults to 'local' where the student cuts
             gradients, else to 'joint'.
         ce_weight (float): Weight of the task loss. Defaults to 1.
@@ -174,13 +175,11 @@ class Distill(SingleTeacherDistill):
                 **lean_teacher,
             )
             self.eval()
-            self._teacher_first = try_losses(
-                self.student,
-                self.run_teacher,
-                self.distiller,
-                self.input_shape,
-                in_modules=self.teacher_twice,
+            local = self.backward == 'local'
+            first = try_losses(
+                self.student, self.run_teacher, self.distiller, self.input_shape, in_modules=local
             )
+            self._teacher_first = first if self.teacher_twice else set()
             self.train()
         except RuntimeError as error:
             if not channels_last or 'view size is not compatible' not in str(error):

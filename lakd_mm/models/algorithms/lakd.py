@@ -9,6 +9,7 @@ from mmrazor.registry import MODELS
 from ...errors import ConfigError, refuse_ignored
 from ..places.taps import Tap, forward_shifted_taps, resolve_taps, stage_end_taps
 from ..students import GradientDetachStudent
+from ..teachers import build_teacher
 from .distill import Distill
 from .lakd_distiller import lakd_distiller
 
@@ -29,8 +30,9 @@ class LAKD(Distill):
         architecture (dict | BaseModel): The student, a classifier; or a
             :class:`GradientDetachStudent`, which has its own ``taps``, ``detach`` and
             ``input_shape``.
-        teacher (dict | BaseModel): The teacher, frozen and in eval mode.
-        teacher_ckpt (str, optional): Its checkpoint, a path or URL, which must fit exactly.
+        teacher (dict | BaseModel | list): The teacher, frozen and in eval mode; a list of several
+            is a :class:`TeacherEnsemble`, of which the first one gives features and class maps.
+        teacher_ckpt (str | list, optional): Its checkpoint, a path or URL, which must fit exactly.
         taps (Sequence[int | str], optional): The student's taps. Defaults to the first block of
             each stage but the last, and the last block of the last stage: the paper's 1, n + 1, 3n.
         teacher_taps (Sequence[int | str], optional): The teacher's taps, one for each. Defaults to
@@ -40,6 +42,10 @@ class LAKD(Distill):
             loss, one for each tap: beta of Eq. 6 by module. Defaults to 1 for all.
         attention_loss (dict, optional): Compares class activation maps; None for no such loss.
             Defaults to ``CATLoss()``.
+        extra_losses (Dict[str, dict], optional): Further losses by their names in the log, each as
+            in :class:`Distill`'s ``transfers``. At 'logits', 'pooled' or 'cams', or at taps and
+            stages in it, one trains the last module beside the task; at another place it trains the
+            module that this lies in. Defaults to None.
         connectors (Dict[str, dict], optional): For 'module1' …, the connector that adapts this tap
             of the student to the teacher's. If it is not given and shapes differ, LAKD makes a
             convolution and BatchNorm (our reading; of the paper's pairs only WRN-40-2 to WRN-40-1
@@ -87,6 +93,7 @@ class LAKD(Distill):
         feature_loss: Optional[dict] = None,
         feature_weights: Optional[Sequence[float]] = None,
         attention_loss: Optional[dict] = dict(type='mmrazor.CATLoss'),  # noqa: B006
+        extra_losses: Optional[dict[str, dict]] = None,
         connectors: Optional[dict[str, dict]] = None,
         detach: bool = True,
         feature_at_last: bool = True,
@@ -100,8 +107,7 @@ class LAKD(Distill):
     ):
         if isinstance(architecture, dict):
             architecture = MODELS.build(architecture)
-        if isinstance(teacher, dict):
-            teacher = MODELS.build(teacher)
+        teacher = build_teacher(teacher)
         if not isinstance(architecture, GradientDetachStudent):
             if taps is None:
                 taps = forward_shifted_taps(architecture)
@@ -125,6 +131,7 @@ class LAKD(Distill):
                 feature_loss=feature_loss,
                 feature_weights=feature_weights,
                 attention_loss=attention_loss,
+                extra_losses=extra_losses or None,
                 connectors=connectors or None,
                 feature_at_last=feature_at_last,
                 tap_position=tap_position,
@@ -156,6 +163,7 @@ class LAKD(Distill):
                 feature_loss=feature_loss,
                 feature_weights=feature_weights,
                 attention_loss=attention_loss,
+                extra_losses=extra_losses or {},
                 connectors=connectors or {},
                 feature_at_last=feature_at_last,
                 tap_position=tap_position,

@@ -7,6 +7,7 @@ import torch.nn as nn
 
 from ...errors import ConfigError
 from ..places.taps import find_classifier
+from .transfer_checks import refuse_records_past_cuts
 from .transfers import write_distiller
 
 
@@ -18,6 +19,7 @@ def lakd_distiller(
     feature_loss: dict,
     feature_weights: Optional[Sequence[float]],
     attention_loss: Optional[dict],
+    extra_losses: dict[str, dict],
     connectors: dict[str, dict],
     feature_at_last: bool,
     tap_position: str,
@@ -38,6 +40,7 @@ def lakd_distiller(
         feature_loss (dict): Config of the loss; each tap has its own copy.
         feature_weights (Sequence[float], optional): Factors of its ``loss_weight``, one a tap.
         attention_loss (dict, optional): Config of the loss on class activation maps.
+        extra_losses (Dict[str, dict]): Transfers beside these.
         connectors (Dict[str, dict]): Student-side connectors by 'module1' …; other modules get one
             if shapes differ.
         feature_at_last (bool): Whether the last tap has a feature loss.
@@ -50,8 +53,8 @@ def lakd_distiller(
 
     Raises:
         ConfigError: If the numbers of taps or weights differ, a weight is not positive, a
-            connector belongs to no tap or to a tap without a loss, or an option is unknown or has
-            no effect.
+            connector belongs to no tap or to a tap without a loss, an extra loss has the name of
+            another or does not fit, or an option is unknown or has no effect.
     """
     if len(student_taps) != len(teacher_taps):
         raise ConfigError(
@@ -95,7 +98,17 @@ def lakd_distiller(
     }
     if attention_loss is not None:
         transfers['loss_cat'] = dict(loss=attention_loss, at='cams')
-    distiller = write_distiller(student, teacher, transfers, input_shape)
+    taken = sorted(extra_losses.keys() & transfers.keys())
+    if taken:
+        raise ConfigError(f'extra_losses.{taken[0]}: LAKD has a loss of this name; choose another')
+    try:
+        refuse_records_past_cuts(student, extra_losses)
+        distiller = write_distiller(student, teacher, {**transfers, **extra_losses}, input_shape)
+    except ConfigError as error:
+        message = str(error)
+        for name in extra_losses:
+            message = message.replace(f'transfers.{name}', f'extra_losses.{name}')
+        raise ConfigError(message) from None
     _set_ndam_source(distiller, ndam_source, modules, find_classifier(teacher))
     return distiller
 

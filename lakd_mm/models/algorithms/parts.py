@@ -22,7 +22,8 @@ from ..places.probe import (
 )
 from ..places.taps import compile_blocks
 from ..students import GradientDetachStudent
-from ..teachers import KeptTeacher, LeanTeacher
+from ..teachers import KeptTeacher, LeanTeacher, build_teacher
+from .transfer_checks import refuse_records_past_cuts
 from .transfers import write_distiller
 
 # Keys of MMRazor's algorithm that mean nothing here.
@@ -101,7 +102,7 @@ def build_networks(
         ConfigError: If one is no network of OpenMMLab, or needs a package that is not installed.
     """
     check_dense_network(architecture, 'architecture')
-    check_dense_network(teacher, 'teacher')
+    teacher = build_teacher(teacher)
     built = []
     for side, network in (('architecture', architecture), ('teacher', teacher)):
         network = MODELS.build(network) if isinstance(network, dict) else network
@@ -156,19 +157,8 @@ def complete_distiller(
     student = architecture
     if isinstance(architecture, GradientDetachStudent):
         student = architecture.architecture
-        _refuse_records_past_cuts(student, transfers)
+        refuse_records_past_cuts(student, transfers)
     return write_distiller(student, teacher, transfers, input_shape)
-
-
-def _refuse_records_past_cuts(student: BaseModel, transfers: dict):
-    """Raise if a feature would be recorded in the module after the one that makes it."""
-    signed = any(getattr(module, 'pre_activation', False) for module in student.modules())
-    for name, transfer in transfers.items():
-        if signed and isinstance(transfer, dict) and transfer.get('position') == 'pre_relu':
-            raise ConfigError(
-                f"transfers.{name}.position='pre_relu': the ReLU behind a pre-activation block "
-                f"belongs to the next module, past the cut; use 'post_relu', its signed sum"
-            )
 
 
 def choose_memory_format(
@@ -235,7 +225,8 @@ def try_losses(
         losses look into; else none.
 
     Raises:
-        ConfigError: If a loss does not take what is recorded for it.
+        ConfigError: If a loss does not take what is recorded for it or, with ``in_modules``, looks
+            into two modules of the student.
     """
     images = images_for(student, input_shape)
     samples = noise_samples(len(images), input_shape)
@@ -243,6 +234,7 @@ def try_losses(
     first: set[str] = set()
 
     def note_first(index: int):
+        distiller.refuse_halves(index)
         if index == 0:
             first.update(distiller.teacher_records_of(distiller.ready_losses()))
 

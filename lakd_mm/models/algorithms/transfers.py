@@ -7,12 +7,11 @@ from typing import Any, Optional
 import torch
 import torch.nn as nn
 from mmengine.logging import print_log
-from mmrazor.registry import MODELS
 
-from ...errors import ConfigError, check_positive, near_names
+from ...errors import ConfigError
 from ..places.pairing import measure, paired_places
-
-_KEYS = ('loss', 'at', 'position', 'connector', 'teacher_connector', 'growth', 'mask')
+from .part_configs import class_of, fill
+from .transfer_checks import check_transfer
 
 
 def write_distiller(
@@ -28,10 +27,11 @@ def write_distiller(
     - ``at``: 'logits'; 'pooled', the vectors before the classifier; 'cams', class activation maps;
       'stages', the end of each stage; a list of stages counted from 1; 'neck', every level of a
       detector's neck; ``dict(neck=[0, 1])``, those levels; or a dict with ``student`` and
-      ``teacher``, lists of taps that pair up (:func:`resolve_taps`). With several places each one
-      has its own loss, and its number follows the name.
+      ``teacher``, lists of taps that pair up (:func:`resolve_taps`). A list may hold names of
+      places too, such as ``['stages', 'pooled']``. With several places each one has its own loss,
+      and its number follows the name, unless the loss takes them ``together``.
     - ``position`` of features: 'post_relu' (default), a block's output, or 'pre_relu', see
-      :func:`pre_relu_record`.
+      :func:`pre_relu_record`; or one of them for each side, ``dict(student=…, teacher=…)``.
     - ``connector`` of the student's record: 'auto' (default), which makes a convolution and
       BatchNorm if the shapes of features differ; a config; or None.
     - ``teacher_connector`` of the teacher's record: a config, or None (default).
@@ -39,10 +39,13 @@ def write_distiller(
       one has its own weight. Defaults to 1.
     - ``mask``: a :class:`SaliencyMask`, made from the teacher's features, for a loss that takes
       one: its config without the ``tap``.
+    - ``warmup``: epochs over which the loss grows to its weight, linearly; the first one of n has
+      1 / n of it. Defaults to 0.
 
     If the config of a loss or a connector leaves out channels, sizes or norms that its constructor
-    needs, they are filled in: ``in_channel(s)``, ``out_channel``, ``dim_in``, ``kernel_size``,
-    ``stride``, ``padding``, ``conv_cfg`` and ``norm``.
+    needs, they are filled in: ``in_channel(s)``, ``out_channel(s)``, ``student_channels``,
+    ``teacher_channels``, ``num_classes``, ``dim_in``, ``kernel_size``, ``stride``, ``padding``,
+    ``conv_cfg`` and ``norm``.
 
     Args:
         student (nn.Module): The student, a classifier.
@@ -75,7 +78,7 @@ def write_distiller(
     )
     places = {}
     for name, transfer in transfers.items():
-        _check_transfer(f'transfers.{name}', name, transfer)
+        check_transfer(f'transfers.{name}', name, transfer)
         at, position = transfer['at'], transfer.get('position', 'post_relu')
         places[name] = paired_places(student, teacher, at, position, f'transfers.{name}')
         mask = transfer.get('mask')
@@ -89,39 +92,6 @@ def write_distiller(
     return written
 
 
-def _check_transfer(key: str, name: str, transfer: Any):
-    if not isinstance(transfer, Mapping):
-        raise ConfigError(f'{key}={transfer!r}: give a dict with loss and at')
-    for part in transfer:
-        if part not in _KEYS:
-            raise ConfigError(f'{key}: no key {part!r}; {near_names(part, _KEYS)}')
-    for part in ('loss', 'at'):
-        if part not in transfer:
-            raise ConfigError(f'{key}: {part!r} is missing')
-    if 'loss' not in name or '.' in name:
-        raise ConfigError(
-            f'{key}: give a name with "loss" in it, or it would be logged but not be trained with, '
-            f'and without a dot'
-        )
-    position = transfer.get('position', 'post_relu')
-    if position not in ('post_relu', 'pre_relu'):
-        raise ConfigError(f"{key}.position={position!r} is neither 'post_relu' nor 'pre_relu'")
-    if transfer.get('teacher_connector') == 'auto':
-        raise ConfigError(
-            f"{key}: teacher_connector='auto' would be ignored, since only the student's record is "
-            f'adapted; give a config, or leave it out'
-        )
-    check_positive(key, growth=transfer.get('growth', 1.0))
-    at = transfer['at']
-    useless = {'logits': {'position', 'growth'}, 'pooled': {'position', 'growth'}}
-    useless['cams'] = {'position', 'growth', 'connector', 'teacher_connector'}
-    useless['neck'] = {'position'}
-    place = 'neck' if isinstance(at, Mapping) and 'neck' in at else at
-    ignored = sorted(useless.get(place, set()) & transfer.keys()) if isinstance(place, str) else []
-    if ignored:
-        raise ConfigError(f'{key}: {", ".join(ignored)} would be ignored with at={at!r}')
-
-
 def _write_transfer(
     written: dict,
     name: str,
@@ -133,36 +103,41 @@ def _write_transfer(
     """Add one transfer's parts to the distiller's config."""
     key = f'transfers.{name}.loss'
     short = name.removeprefix('loss_')
-    parameters = inspect.signature(_class_of(transfer['loss'], key).forward).parameters
+    cls = class_of(transfer['loss'], key)
+    parameters = inspect.signature(cls.forward).parameters
     arguments = list(parameters)[1:3]
+    # Such a loss adapts widths and sizes itself.
+    together = getattr(cls, 'together', False)
     mask = transfer.get('mask')
-    if len(of_student) == 1 and transfer.get('growth', 1.0) != 1:
+    if (together or len(of_student) == 1) and transfer.get('growth', 1.0) != 1:
         raise ConfigError(
-            f'transfers.{name}: growth={transfer["growth"]} would be ignored with one place; give '
-            f'more places, or loss_weight'
+            f'transfers.{name}: growth={transfer["growth"]} would be ignored with one '
+            f'{"loss" if together else "place"}; give more places, or loss_weight'
         )
     _check_mask(f'transfers.{name}', mask, parameters, of_teacher)
+    mappings, widths = {}, []
     for i, (s_place, t_place) in enumerate(zip(of_student, of_teacher)):
         number = '' if len(of_student) == 1 else i + 1
-        part, loss_name = f'{short}{number}', f'{name}{number}'
+        part = f'{short}{number}'
         if part in written['student_recorders']:
             raise ConfigError(
-                f'transfers.{name}: a place of another transfer is called {loss_name} too; '
+                f'transfers.{name}: a place of another transfer is called {name}{number} too; '
                 f'choose another name'
             )
-        mapping = {}
+        mapping, width = {}, {}
         for argument, place, side in zip(arguments, (s_place, t_place), ('student', 'teacher')):
             record = dict(recorder=part, from_student=side == 'student', **place['record'])
             option = 'connector' if side == 'student' else 'teacher_connector'
-            given = transfer.get(option, 'auto' if side == 'student' else None)
+            given = transfer.get(option, 'auto' if side == 'student' and not together else None)
             connector = _connector(given, place, t_place['shape'], f'transfers.{name}.{option}')
             if connector is not None:
                 written['connectors'][f'{side}_{part}'] = connector
                 record['connector'] = f'{side}_{part}'
             written[f'{side}_recorders'][part] = place['recorder']
             mapping[argument] = record
+            width[f'{side}_channels'] = (t_place if connector else place)['shape'][1]
         if mask is not None:
-            connector = _fill(
+            connector = fill(
                 dict(dict(type='mmrazor.SaliencyMask'), **mask),
                 f'transfers.{name}.mask',
                 tap=t_place['recorder']['source'],
@@ -170,12 +145,22 @@ def _write_transfer(
             )
             mapping['mask'] = dict(recorder=part, from_student=False, **t_place['record'])
             mapping['mask']['connector'] = _shared(written['connectors'], connector)
-        loss = _fill(transfer['loss'], key, in_channels=t_place['shape'][1])
-        weight = transfer.get('growth', 1.0) ** (i + 1 - len(of_student))
+        mappings[f'{name}{number}'] = mapping
+        widths.append(width)
+    if together:
+        mappings = {name: {a: [m[a] for m in mappings.values()] for a in arguments}}
+        widths = [{side: [width[side] for width in widths] for side in widths[0]}]
+    for i, ((loss_name, mapping), width) in enumerate(zip(mappings.items(), widths)):
+        width['in_channels'] = of_teacher[i]['shape'][1]
+        classes = width['in_channels'] if transfer['at'] == 'logits' else None
+        loss = fill(transfer['loss'], key, num_classes=classes, **width)
+        weight = transfer.get('growth', 1.0) ** (i + 1 - len(mappings))
         if weight != 1:
             loss['loss_weight'] = loss.get('loss_weight', 1.0) * weight
         written['distill_losses'][loss_name] = loss
         written['loss_forward_mappings'][loss_name] = mapping
+        if transfer.get('warmup', 0):
+            written.setdefault('warmup', {})[loss_name] = transfer['warmup']
 
 
 def _check_mask(key: str, mask: Any, parameters: Mapping, of_teacher: list[dict]):
@@ -245,9 +230,10 @@ def _connector(connector: Any, place: dict, target: torch.Size, key: str) -> Opt
         return None
     found = dict(in_channel=shape[1], in_channels=shape[1], dim_in=shape[1], norm=place.get('norm'))
     found.update(out_channel=target[1], out_channels=target[1])
+    found.update(student_channels=shape[1], teacher_channels=target[1])
     if len(shape) == 4:
         found.update(_resize(shape[2:], target[2:], key))
-    return _fill(connector, key, **found)
+    return fill(connector, key, **found)
 
 
 def _resize(size: torch.Size, target: torch.Size, key: str) -> dict:
@@ -262,33 +248,3 @@ def _resize(size: torch.Size, target: torch.Size, key: str) -> dict:
         f"{key}: no convolution turns the student's {tuple(size)} maps into the "
         f"teacher's {tuple(target)}; pair other taps, or give a connector that does"
     )
-
-
-def _class_of(cfg: Any, key: str) -> type:
-    """Return the class that a config names."""
-    if not isinstance(cfg, Mapping) or 'type' not in cfg:
-        raise ConfigError(f'{key}={cfg!r}: give a dict with a type')
-    cls = MODELS.get(cfg['type']) if isinstance(cfg['type'], str) else cfg['type']
-    if cls is None:
-        raise ConfigError(
-            f'{key}: type={cfg["type"]!r} is not registered; '
-            f'{near_names(cfg["type"], (f"mmrazor.{name}" for name in MODELS.module_dict))}'
-        )
-    return cls
-
-
-def _fill(cfg: Any, key: str, **found) -> dict:
-    """Add known arguments to a config that its class takes and the config leaves out."""
-    cls = _class_of(cfg, key)
-    signature = inspect.signature(cls)
-    missing = {
-        name: value
-        for name, value in found.items()
-        if name in signature.parameters and name not in cfg and value is not None
-    }
-    filled = dict(cfg, **missing)
-    try:
-        signature.bind(**{name: value for name, value in filled.items() if name != 'type'})
-    except TypeError as error:
-        raise ConfigError(f'{key}: {cfg["type"]}: {error}') from None
-    return filled

@@ -1,20 +1,29 @@
 """A configurable distiller whose losses can be computed one by one, as their records arrive."""
 
-import inspect
-from collections.abc import Callable, Collection
-from functools import cache
+from collections.abc import Collection, Mapping
+from functools import partial
 from typing import Any, Optional
 
 import torch
 import torch.nn as nn
+from mmengine.logging import MessageHub
 from mmrazor.models.algorithms.base import LossResults
 from mmrazor.models.distillers import ConfigurableDistiller
 from mmrazor.models.task_modules import RecorderManager
 from mmrazor.registry import MODELS
 
 from ...errors import ConfigError, near_names
-from ..nested import contiguous, map_tensors, tensors_in
+from ..nested import contiguous, map_dicts, tensors_in
 from ..students import GradientDetachStudent
+from .loss_inputs import (
+    each_record,
+    in_full_precision,
+    is_ours,
+    labels_of,
+    least_count,
+    listed,
+    takes,
+)
 
 
 @MODELS.register_module()
@@ -24,16 +33,30 @@ class LocalDistiller(ConfigurableDistiller):
     It takes the same config. Beyond it, connectors with an ``attach`` method get the network whose
     records they convert, a recorder's unknown source is answered with near names, losses can be
     computed as soon as what they need was recorded, and records are dropped as soon as no loss
-    needs them any more.
+    needs them any more. An argument of a loss may be mapped to a list of records; one that is
+    called ``gt_labels`` and mapped to nothing gets the labels of the batch.
+
+    Args:
+        *args: Those of ``ConfigurableDistiller``.
+        warmup (Dict[str, int], optional): By a loss's name, the epochs over which it grows to its
+            weight. Defaults to None, each has its weight from the start.
+        **kwargs: Those of ``ConfigurableDistiller``.
     """
 
-    def __init__(self, *args, **kwargs):
+    def __init__(self, *args, warmup: Optional[dict[str, int]] = None, **kwargs):
         super().__init__(*args, **kwargs)
+        self.warmup = warmup or {}
+        unknown = sorted(self.warmup.keys() - self.loss_forward_mappings.keys())
+        if unknown:
+            raise ConfigError(
+                f'distiller.warmup.{unknown[0]}: there is no such loss; '
+                f'{near_names(unknown[0], self.loss_forward_mappings)}'
+            )
         self._refuse_unused()
         # How many records of which recorder of the student each loss waits for.
         self._awaited = {
             loss: [
-                (r['recorder'], _least_count(r.get('record_idx', 0)))
+                (r['recorder'], least_count(r.get('record_idx', 0)))
                 for r in self._records(loss, from_student=True)
             ]
             for loss in self.loss_forward_mappings
@@ -83,8 +106,8 @@ class LocalDistiller(ConfigurableDistiller):
         record = super().get_record(recorder, from_student, record_idx, data_idx)
         if connector:
             module = self.connectors[connector]
-            labels = {'data_samples': data_samples} if _takes_samples(module) else {}
-            record = module(record if _is_ours(module) else contiguous(record), **labels)
+            labels = {'data_samples': data_samples} if takes(module, 'data_samples') else {}
+            record = module(record if is_ours(module) else contiguous(record), **labels)
         return record if connector_idx is None else record[connector_idx]
 
     def compute_ready_losses(
@@ -112,12 +135,21 @@ class LocalDistiller(ConfigurableDistiller):
 
     def ready_losses(self) -> list[str]:
         """Return the names of the losses whose student records have all arrived."""
+        return [loss for loss in self._awaited if all(self._arrived(loss))]
+
+    def refuse_halves(self, module: int):
+        """Raise a ConfigError if a loss has some of its student's records at a module's end."""
+        for loss in self._awaited:
+            if any(self._arrived(loss)) and not all(self._arrived(loss)):
+                raise ConfigError(
+                    f'{loss} compares features of several modules of the student, and no gradient '
+                    f'joins them; record all of them up to the end of module {module + 1}, or all '
+                    f'behind it, or set detach=False'
+                )
+
+    def _arrived(self, loss: str) -> list[bool]:
         recorders = self.student_recorders.recorders
-        return [
-            loss
-            for loss, records in self._awaited.items()
-            if all(len(recorders[name].data_buffer) >= count for name, count in records)
-        ]
+        return [len(recorders[name].data_buffer) >= n for name, n in self._awaited[loss]]
 
     def teacher_records_of(self, losses: Collection[str]) -> set[str]:
         """Return the names of the teacher's recorders that losses read."""
@@ -135,23 +167,48 @@ class LocalDistiller(ConfigurableDistiller):
         loss, mapping = self.distill_losses[name], self.loss_forward_mappings[name]
         try:
             inputs = {
-                key: self.get_record(**record, data_samples=data_samples)
-                for key, record in mapping.items()
+                key: map_dicts(partial(self._look_up, data_samples), records)
+                for key, records in mapping.items()
             }
-            if not _is_ours(loss):
+            if not is_ours(loss):
                 inputs = contiguous(inputs)
-            if 'data_samples' not in inputs and _takes_samples(loss):
+            if 'data_samples' not in inputs and takes(loss, 'data_samples'):
                 inputs['data_samples'] = data_samples
-            return _in_full_precision(loss, inputs)
+            if 'gt_labels' not in inputs and takes(loss, 'gt_labels'):
+                inputs['gt_labels'] = labels_of(data_samples, next(iter(tensors_in(inputs))))
+            value = in_full_precision(loss, inputs)
+            return value * self._warmth(name) if name in self.warmup else value
         except (ValueError, AssertionError, RuntimeError, TypeError) as error:
             if not explain and not isinstance(error, ValueError):
                 raise
-            sources = ', '.join(f'{k} from {self._describe(r)}' for k, r in mapping.items())
+            sources = ', '.join(
+                f'{k} from {" and ".join(map(self._describe, listed(r)))}'
+                for k, r in mapping.items()
+            )
             raise ConfigError(f'{name} ({sources}): {error}') from None
+
+    def _look_up(self, data_samples: Optional[list], record: dict) -> Any:
+        return self.get_record(**record, data_samples=data_samples)
+
+    def _warmth(self, name: str) -> float:
+        """Return the share of a loss's weight in this epoch, which MMEngine's runner announces."""
+        epoch = MessageHub.get_current_instance().get_info('epoch')
+        return 1.0 if epoch is None else min((epoch + 1) / self.warmup[name], 1.0)
+
+    def _check_loss_forward_mappings(self, losses, mappings, student_recorders, teacher_recorders):
+        """Check each record of an argument that is mapped to several."""
+        check = super()._check_loss_forward_mappings
+        if not isinstance(mappings, Mapping):
+            check(losses, mappings, student_recorders, teacher_recorders)
+        for loss, mapping in mappings.items():
+            several = isinstance(mapping, Mapping)
+            for part in each_record(mapping) if several else [mapping]:
+                check(losses, {loss: part}, student_recorders, teacher_recorders)
 
     def _refuse_unused(self):
         """Raise if something is configured that no loss looks into."""
-        mapped = [r for m in self.loss_forward_mappings.values() for r in m.values()]
+        mappings = self.loss_forward_mappings.values()
+        mapped = [r for m in mappings for records in m.values() for r in listed(records)]
         of_student, of_teacher = (
             {r['recorder'] for r in mapped if r['from_student'] == side} for side in (True, False)
         )
@@ -177,7 +234,8 @@ class LocalDistiller(ConfigurableDistiller):
         return f"the {side}'s {source!r}"
 
     def _records(self, loss: str, from_student: bool):
-        records = self.loss_forward_mappings[loss].values()
+        values = self.loss_forward_mappings[loss].values()
+        records = [record for value in values for record in listed(value)]
         return [record for record in records if record['from_student'] == from_student]
 
     def _prepare(self, model: nn.Module, manager: RecorderManager, from_student: bool):
@@ -201,37 +259,3 @@ class LocalDistiller(ConfigurableDistiller):
                             module.check_record(source, from_student)
                         if hasattr(module, 'attach'):
                             module.attach(model)
-
-
-def _in_full_precision(loss: nn.Module, inputs: dict) -> torch.Tensor:
-    """Compute a loss in float32 where autocast recorded shorter floats, as sums need it."""
-    device = next((t.device.type for t in tensors_in(inputs)), 'cpu')
-    if not torch.is_autocast_enabled(device):
-        return loss(**inputs)
-    if not getattr(loss, 'takes_half', False):
-        inputs = map_tensors(_widen, inputs)
-    with torch.autocast(device, enabled=False):
-        return loss(**inputs)
-
-
-def _widen(tensor: torch.Tensor) -> torch.Tensor:
-    return tensor.float() if tensor.dtype in (torch.float16, torch.bfloat16) else tensor
-
-
-def _least_count(index: int) -> int:
-    """Return how many records there have to be for one of them to have this index."""
-    return index + 1 if index >= 0 else -index
-
-
-def _takes_samples(module: nn.Module) -> bool:
-    return _has_samples(getattr(module.forward, '__func__', module.forward))
-
-
-@cache
-def _has_samples(forward: Callable) -> bool:
-    return 'data_samples' in inspect.signature(forward).parameters
-
-
-def _is_ours(module: nn.Module) -> bool:
-    """Tell whether a module takes channels-last tensors; many of MMRazor's use ``view``."""
-    return type(module).__module__.startswith('lakd_mm.')

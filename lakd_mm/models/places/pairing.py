@@ -13,6 +13,7 @@ from .probe import images_for, run_network, runs_on, sources_of
 from .taps import find_classifier, neck_levels, pre_relu_record, resolve_taps, stage_blocks
 
 PLACES = ('logits', 'pooled', 'cams', 'stages', 'neck')
+_SIDES = ('student', 'teacher')
 
 
 def paired_places(
@@ -27,8 +28,11 @@ def paired_places(
     Raises:
         ConfigError: If a place or a tap is unknown, or the places do not pair up.
     """
-    of_student = _places(student, at, position, 'student', f'{key}.at')
-    of_teacher = _places(teacher, at, position, 'teacher', f'{key}.at')
+    positions = position if isinstance(position, Mapping) else dict.fromkeys(_SIDES, position)
+    of_student, of_teacher = (
+        _places(network, at, positions[side], side, f'{key}.at')
+        for network, side in zip((student, teacher), _SIDES)
+    )
     if len(of_student) != len(of_teacher):
         raise ConfigError(
             f'{key}: the places must pair up, but the student has {len(of_student)} '
@@ -62,10 +66,16 @@ def measure(network: nn.Module, places: Sequence[dict], input_shape: Sequence[in
 
 
 def _places(network: nn.Module, at: Any, position: str, side: str, key: str) -> list[dict]:
-    """Find where to record a network: the recorders, and which of their records to use."""
+    """Find where to record a network: the recorders, and which of their records to use.
+
+    A list with names of places in it is that of each of its parts.
+    """
     output, inputs = 'mmrazor.ModuleOutputs', 'mmrazor.ModuleInputs'
+    if isinstance(at, Sequence) and not isinstance(at, str) and not _are_stages(at):
+        parts = [part if isinstance(part, str) else [part] for part in at]
+        return [place for part in parts for place in _places(network, part, position, side, key)]
     if at == 'logits':
-        source = find_classifier(network)
+        source = getattr(network, 'logits_module', None) or find_classifier(network)
         place = dict(recorder=dict(type=output, source=source), record={})
         return [dict(place, is_output_of=f'{key}={at!r} of the {side}')]
     if at == 'pooled':
@@ -82,6 +92,11 @@ def _places(network: nn.Module, at: Any, position: str, side: str, key: str) -> 
         ]
     taps = resolve_taps(network, _taps(network, at, side, key), key)
     return [_feature(network, tap, position) for tap in taps]
+
+
+def _are_stages(at: Sequence) -> bool:
+    """Tell whether a list has no place with a name in it."""
+    return not any(part in PLACES for part in at if isinstance(part, str))
 
 
 def _taps(network: nn.Module, at: Any, side: str, key: str) -> Sequence:

@@ -1,5 +1,6 @@
 """The frozen teacher: loading it, and running no more of it than distillation needs."""
 
+from .ensemble import TeacherEnsemble, build_teacher
 from .kept_teacher import KeptTeacher
 from .lean_teacher import LeanTeacher, fold_batchnorms
 from .loading import keep_teacher_out, load_teacher
@@ -7,6 +8,8 @@ from .loading import keep_teacher_out, load_teacher
 __all__ = [
     'KeptTeacher',
     'LeanTeacher',
+    'TeacherEnsemble',
+    'build_teacher',
     'fold_batchnorms',
     'keep_teacher_out',
     'load_teacher',

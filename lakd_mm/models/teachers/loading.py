@@ -1,7 +1,9 @@
 """Load a frozen teacher, and keep it out of checkpoints."""
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Union
 
 import torch.nn as nn
 from mmengine.model import BaseModel
@@ -13,18 +15,32 @@ from ...errors import ConfigError, MissingCheckpointError
 _OF_TEACHER = re.compile(r'(module\.)?(members\.\w+\.)?teacher\.')
 
 
-def load_teacher(teacher: BaseModel, checkpoint: str):
+def load_teacher(teacher: BaseModel, checkpoint: Union[str, Sequence[str]]):
     """Load a teacher's checkpoint, which must fit exactly.
 
     Args:
         teacher (BaseModel): The network.
-        checkpoint (str): Path or URL.
+        checkpoint (str | Sequence[str]): Path or URL; of a :class:`TeacherEnsemble` one for each
+            of its teachers.
 
     Raises:
-        ConfigError: If keys are missing or unexpected, or shapes differ; the message names them.
+        ConfigError: If keys are missing or unexpected, or shapes differ; the message names them. If
+            there is not one checkpoint for each teacher.
         MissingCheckpointError: If the file does not exist; for one in ``work_dirs`` the message
             names the command that trains it.
     """
+    others = list(getattr(teacher, 'others', []))
+    if isinstance(checkpoint, (list, tuple)) or others:
+        if not isinstance(checkpoint, (list, tuple)) or len(checkpoint) != 1 + len(others):
+            raise ConfigError(
+                f'teacher_ckpt={checkpoint!r}: give a list of checkpoints, one for each of the '
+                f'{1 + len(others)} teachers in their order'
+            )
+        own = teacher.first() if others else teacher
+        for member, file in zip((own, *others), checkpoint):
+            load_teacher(member, file)
+        teacher._is_init = True
+        return
     try:
         load_checkpoint(teacher, checkpoint, map_location='cpu', strict=True)
     except MissingCheckpointError as error:
