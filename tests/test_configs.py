@@ -24,7 +24,7 @@ FILES = sorted(
     and not path.stem.endswith(('_coco', '_cityscapes'))
 )
 NAME = r'((_240e|_30e)?_(cifar10|cifar100|digits)|(_step)?_imagenet)'
-NETWORK = r'(r\d+(x4)?(cbam)?|wrn\d+_\d|vgg\d+)'
+NETWORK = r'(r\d+(x4)?(cbam)?|wrn\d+_\d|vgg\d+|mv2|shuv[12])'
 METHODS = ('lakd', 'kd', 'cat_kd', 'fitnet', 'at', 'rkd', 'crd', 'ofd', 'cankd')
 PAIRS = (
     'r56_r20_cifar100',
@@ -33,17 +33,33 @@ PAIRS = (
     'wrn40_2_wrn16_2_cifar100',
     'wrn40_2_wrn40_1_cifar100',
     'vgg13_vgg8_cifar100',
+    'r50_mv2_cifar100',
+    'vgg13_mv2_cifar100',
+    'r32x4_shuv1_cifar100',
+    'r32x4_shuv2_cifar100',
+    'wrn40_2_shuv1_cifar100',
     'r56_r20_cifar10',
     'r34_r18_imagenet',
 )
 NAMES = {
-    'teachers': rf'(resnet\d+(x4)?(_cbam)?|wrn\d+_\d|vgg\d+){NAME}',
+    'teachers': rf'(resnet\d+(x4)?(_cbam)?|wrn\d+_\d|vgg\d+|mobilenetv2|shufflenetv[12]){NAME}',
     'ablations': r'table[35]_\w+|kd(_fa)?(_at)?_(no_mask|soft|integrated_gradients|contrast)',
     'causal': r'causal_(baseline|kd(_fa)?(_at)?_r\d+cbam)_r\d+_cifar10',
     'hmat': rf'hmat_{NETWORK}_{NETWORK}{NAME}',
     **{method: rf'(lakd_)?{method}_{NETWORK}_{NETWORK}{NAME}' for method in METHODS},
 }
-SLOW = ('resnet110', '32x4', 'resnet56', 'resnet44', 'wrn40', 'vgg13', 'crd_r34', 'r50cbam')
+SLOW = (
+    'resnet110',
+    'resnet50',
+    'r50',
+    '32x4',
+    'resnet56',
+    'resnet44',
+    'wrn40',
+    'vgg13',
+    'crd_r34',
+    'r50cbam',
+)
 # Of these, the parts take a step together in the group that has both.
 SLOW += ('kd_at_', 'kd_fa_no', 'kd_fa_soft', 'kd_fa_int', 'kd_fa_con')
 
@@ -133,18 +149,22 @@ def test_ablations_are_what_their_names_say(name):
 
 
 @pytest.mark.parametrize(
-    'name, epochs, scheduler',
+    'name, epochs, scheduler, lr',
     [
-        ('lakd/lakd_r56_r20_cifar100.py', 300, 'PolyLR'),
-        ('lakd/lakd_r56_r20_240e_cifar100.py', 240, 'MultiStepLR'),
+        ('lakd/lakd_r56_r20_cifar100.py', 300, 'PolyLR', 0.05),
+        ('lakd/lakd_r56_r20_240e_cifar100.py', 240, 'MultiStepLR', 0.05),
+        ('lakd/lakd_r50_mv2_cifar100.py', 300, 'PolyLR', 0.01),
+        ('kd/kd_r32x4_shuv1_240e_cifar100.py', 240, 'MultiStepLR', 0.01),
+        ('teachers/shufflenetv2_240e_cifar100.py', 240, 'MultiStepLR', 0.01),
+        ('teachers/resnet50_240e_cifar100.py', 240, 'MultiStepLR', 0.05),
     ],
 )
-def test_recipes(name, epochs, scheduler):
+def test_recipes(name, epochs, scheduler, lr):
     cfg = load(name)
     assert cfg.train_cfg.max_epochs == epochs and cfg.train_dataloader.batch_size == 64
     assert cfg.param_scheduler.type == scheduler
     optimizer = cfg.optim_wrapper.optimizer
-    assert optimizer.lr == 0.05 and optimizer.momentum == 0.9 and optimizer.weight_decay == 5e-4
+    assert optimizer.lr == lr and optimizer.momentum == 0.9 and optimizer.weight_decay == 5e-4
     assert optimizer.nesterov == (epochs == 300)
 
 
