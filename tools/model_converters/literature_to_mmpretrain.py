@@ -30,7 +30,7 @@ def main():
     weights = map_literature_keys(dict(weights))
     if before == set(weights):
         raise SystemExit(
-            f'error: {args.source} has no parameters named conv1.weight … fc.weight (linear.weight) '
+            f'error: {args.source} has no parameters named conv1.weight, fc.weight (linear.weight) '
             f'as the CIFAR ResNets and ShuffleNets of the literature have, nor block0.0.weight … '
             f'classifier.weight as its VGGs, nor conv1.0.weight … classifier.0.weight as its '
             f'MobileNetV2, but {", ".join(sorted(before)[:5])} …'
