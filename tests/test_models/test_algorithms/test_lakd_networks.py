@@ -79,7 +79,10 @@ def test_default_taps(build, pair):
     assert model.student.num_cuts == len(taps) - 1 and model.backward == 'local'
 
 
-@pytest.mark.parametrize('pair', PAIRS)
+@pytest.mark.parametrize(
+    'pair',
+    [*TAPS_BY_PAIR, *(pytest.param(p, marks=pytest.mark.slow) for p in TAPS_OF_TWO_FAMILIES)],
+)
 def test_local_backward_gives_the_joint_gradients_to_the_bit(build, batch, pair):
     logs, grads = [], []
     for backward in ('local', 'joint'):
