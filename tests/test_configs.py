@@ -216,6 +216,36 @@ def test_imagenet_has_weights_and_recipes_of_its_own():
     assert cfg.model.transfers.loss_crd.loss.num_data == 1_281_167
 
 
+@pytest.mark.parametrize(
+    'pair, teacher, pool_size, weight',
+    [
+        ('r50_mv2', 'resnet50', 2, 40),
+        ('vgg13_mv2', 'vgg13', 2, 15),
+        ('r32x4_shuv1', 'resnet32x4', 4, 600),
+        ('r32x4_shuv2', 'resnet32x4', 4, 600),
+        ('wrn40_2_shuv1', 'wrn40_2', 4, 80),
+    ],
+)
+def test_pairs_of_two_families(pair, teacher, pool_size, weight):
+    """The teacher is the network of its own config; CAT-KD's weights are the published ones."""
+    cat_kd, lakd = (load(f'{m}/{m}_{pair}_cifar100.py').model for m in ('cat_kd', 'lakd'))
+    for loss in (cat_kd.transfers.loss_cat.loss, lakd.attention_loss):
+        assert dict(loss) == dict(
+            type='mmrazor.CATLoss', normalize=True, loss_weight=weight, **resolution(pool_size)
+        )
+    trained = load(f'teachers/{teacher}_240e_cifar100.py').model
+    networks = [
+        MODELS.build(dict(cfg, data_preprocessor=None)) for cfg in (cat_kd.teacher, trained)
+    ]
+    assert cat_kd.teacher_ckpt == f'work_dirs/{teacher}_240e_cifar100/epoch_240.pth'
+    shapes = [{k: v.shape for k, v in n.state_dict().items()} for n in networks]
+    assert shapes[0] == shapes[1] and str(networks[0].backbone) == str(networks[1].backbone)
+
+
+def resolution(pool_size):
+    return {} if pool_size == 2 else dict(pool_size=pool_size)  # which is the loss's own
+
+
 def test_data_root_from_the_environment(monkeypatch, tmp_path):
     monkeypatch.setenv('CIFAR100_ROOT', str(tmp_path))
     cfg = load('lakd/lakd_r56_r20_cifar100.py')
