@@ -24,7 +24,7 @@ FILES = sorted(
     and not path.stem.endswith(('_coco', '_cityscapes'))
 )
 NAME = r'((_240e|_30e)?_(cifar10|cifar100|digits)|(_step)?_imagenet)'
-NETWORK = r'(r\d+(x4)?(cbam)?|wrn\d+_\d|vgg\d+)'
+NETWORK = r'(r\d+(x4)?(cbam)?|wrn\d+_\d|vgg\d+|mv2|shuv[12])'
 METHODS = ('lakd', 'kd', 'cat_kd', 'fitnet', 'at', 'rkd', 'crd', 'ofd', 'cankd')
 # Of these there are ResNet-56 -> ResNet-20 on CIFAR-100, and pairs with published weights.
 LITERATURE = (
@@ -38,11 +38,16 @@ PAIRS = (
     'wrn40_2_wrn16_2_cifar100',
     'wrn40_2_wrn40_1_cifar100',
     'vgg13_vgg8_cifar100',
+    'r50_mv2_cifar100',
+    'vgg13_mv2_cifar100',
+    'r32x4_shuv1_cifar100',
+    'r32x4_shuv2_cifar100',
+    'wrn40_2_shuv1_cifar100',
     'r56_r20_cifar10',
     'r34_r18_imagenet',
 )
 NAMES = {
-    'teachers': rf'(resnet\d+(x4)?(_cbam)?|wrn\d+_\d|vgg\d+){NAME}',
+    'teachers': rf'(resnet\d+(x4)?(_cbam)?|wrn\d+_\d|vgg\d+|mobilenetv2|shufflenetv[12]){NAME}',
     'ablations': r'table[35]_\w+|kd(_fa)?(_at)?_(no_mask|soft|integrated_gradients|contrast)',
     'causal': r'causal_(baseline|kd(_fa)?(_at)?_r\d+cbam)_r\d+_cifar10',
     'hmat': rf'hmat_{NETWORK}_{NETWORK}{NAME}',
@@ -52,7 +57,18 @@ NAMES = {
         for method in ({*METHODS, *LITERATURE} - {'kd'})
     },
 }
-SLOW = ('resnet110', '32x4', 'resnet56', 'resnet44', 'wrn40', 'vgg13', 'crd_r34', 'r50cbam')
+SLOW = (
+    'resnet110',
+    'resnet50',
+    'r50',
+    '32x4',
+    'resnet56',
+    'resnet44',
+    'wrn40',
+    'vgg13',
+    'crd_r34',
+    'r50cbam',
+)
 # Of these, the parts take a step together in the group that has both.
 SLOW += ('kd_at_', 'kd_fa_no', 'kd_fa_soft', 'kd_fa_int', 'kd_fa_con')
 
@@ -145,18 +161,22 @@ def test_ablations_are_what_their_names_say(name):
 
 
 @pytest.mark.parametrize(
-    'name, epochs, scheduler',
+    'name, epochs, scheduler, lr',
     [
-        ('lakd/lakd_r56_r20_cifar100.py', 300, 'PolyLR'),
-        ('lakd/lakd_r56_r20_240e_cifar100.py', 240, 'MultiStepLR'),
+        ('lakd/lakd_r56_r20_cifar100.py', 300, 'PolyLR', 0.05),
+        ('lakd/lakd_r56_r20_240e_cifar100.py', 240, 'MultiStepLR', 0.05),
+        ('lakd/lakd_r50_mv2_cifar100.py', 300, 'PolyLR', 0.01),
+        ('kd/kd_r32x4_shuv1_240e_cifar100.py', 240, 'MultiStepLR', 0.01),
+        ('teachers/shufflenetv2_240e_cifar100.py', 240, 'MultiStepLR', 0.01),
+        ('teachers/resnet50_240e_cifar100.py', 240, 'MultiStepLR', 0.05),
     ],
 )
-def test_recipes(name, epochs, scheduler):
+def test_recipes(name, epochs, scheduler, lr):
     cfg = load(name)
     assert cfg.train_cfg.max_epochs == epochs and cfg.train_dataloader.batch_size == 64
     assert cfg.param_scheduler.type == scheduler
     optimizer = cfg.optim_wrapper.optimizer
-    assert optimizer.lr == 0.05 and optimizer.momentum == 0.9 and optimizer.weight_decay == 5e-4
+    assert optimizer.lr == lr and optimizer.momentum == 0.9 and optimizer.weight_decay == 5e-4
     assert optimizer.nesterov == (epochs == 300)
 
 
@@ -206,6 +226,36 @@ def test_imagenet_has_weights_and_recipes_of_its_own():
         assert cfg.train_dataloader.batch_size == cfg.auto_scale_lr.base_batch_size == batch
         assert cfg.optim_wrapper.optimizer.lr == lr
     assert cfg.model.transfers.loss_crd.loss.num_data == 1_281_167
+
+
+@pytest.mark.parametrize(
+    'pair, teacher, pool_size, weight',
+    [
+        ('r50_mv2', 'resnet50', 2, 40),
+        ('vgg13_mv2', 'vgg13', 2, 15),
+        ('r32x4_shuv1', 'resnet32x4', 4, 600),
+        ('r32x4_shuv2', 'resnet32x4', 4, 600),
+        ('wrn40_2_shuv1', 'wrn40_2', 4, 80),
+    ],
+)
+def test_pairs_of_two_families(pair, teacher, pool_size, weight):
+    """The teacher is the network of its own config; CAT-KD's weights are the published ones."""
+    cat_kd, lakd = (load(f'{m}/{m}_{pair}_cifar100.py').model for m in ('cat_kd', 'lakd'))
+    for loss in (cat_kd.transfers.loss_cat.loss, lakd.attention_loss):
+        assert dict(loss) == dict(
+            type='mmrazor.CATLoss', normalize=True, loss_weight=weight, **resolution(pool_size)
+        )
+    trained = load(f'teachers/{teacher}_240e_cifar100.py').model
+    networks = [
+        MODELS.build(dict(cfg, data_preprocessor=None)) for cfg in (cat_kd.teacher, trained)
+    ]
+    assert cat_kd.teacher_ckpt == f'work_dirs/{teacher}_240e_cifar100/epoch_240.pth'
+    shapes = [{k: v.shape for k, v in n.state_dict().items()} for n in networks]
+    assert shapes[0] == shapes[1] and str(networks[0].backbone) == str(networks[1].backbone)
+
+
+def resolution(pool_size):
+    return {} if pool_size == 2 else dict(pool_size=pool_size)  # which is the loss's own
 
 
 def test_data_root_from_the_environment(monkeypatch, tmp_path):

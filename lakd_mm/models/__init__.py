@@ -6,7 +6,10 @@ from .backbones import (
     CBAMCIFARResNet,
     CBAMResNet,
     CBAMResNet_CIFAR,
+    CIFARMobileNetV2,
     CIFARResNet,
+    CIFARShuffleNetV1,
+    CIFARShuffleNetV2,
     CIFARWideResNet,
 )
 from .connectors import CAMConnector, MarginConnector, SaliencyMask

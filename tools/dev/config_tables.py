@@ -18,7 +18,23 @@ NETWORKS = {
     'wrn16_2': ('wrn', 'depth=16, widen_factor=2', ''),
     'wrn40_1': ('wrn', 'depth=40, widen_factor=1', 'in_channels=64'),
     'wrn40_2': ('wrn', 'depth=40, widen_factor=2', ''),
+    'mobilenetv2': ('mobile', "type='mmrazor.CIFARMobileNetV2'", ''),
+    'shufflenetv1': (
+        'mobile',
+        "type='mmrazor.CIFARShuffleNetV1'",
+        'in_channels=960, init_cfg=None',
+    ),
+    'shufflenetv2': (
+        'mobile',
+        "type='mmrazor.CIFARShuffleNetV2'",
+        'in_channels=1024, init_cfg=None',
+    ),
     # MMPretrain's own.
+    'resnet50_cifar': (
+        'mmpretrain::_base_/models/resnet50_cifar.py',
+        'zero_init_residual=False',
+        'num_classes=100, init_cfg=None',
+    ),
     'resnet18_cifar': ('mmpretrain::_base_/models/resnet18_cifar.py', '', ''),
     'resnet50_cbam': (
         'mmpretrain::_base_/models/resnet50_cifar.py',
@@ -32,11 +48,13 @@ CIFAR100_NETWORKS = [
     *('resnet8', 'resnet14', 'resnet20', 'resnet32', 'resnet44', 'resnet56', 'resnet110'),
     *('resnet8x4', 'resnet32x4', 'vgg8', 'vgg13', 'wrn16_2', 'wrn40_1', 'wrn40_2'),
 ]
+# Of the literature's pairs of two families.
+MOBILE_AND_RESNET50 = ['mobilenetv2', 'shufflenetv1', 'shufflenetv2', 'resnet50_cifar']
 CBAM_AND_RESNET18 = ['resnet18_cifar', 'resnet50_cbam', 'resnet56_cbam']
 # What is trained without a teacher, by what follows the network in the config's name.
 TRAININGS = {
-    'cifar100': CIFAR100_NETWORKS,
-    '240e_cifar100': CIFAR100_NETWORKS,
+    'cifar100': CIFAR100_NETWORKS + MOBILE_AND_RESNET50,
+    '240e_cifar100': CIFAR100_NETWORKS + MOBILE_AND_RESNET50,
     'cifar10': CIFAR100_NETWORKS + CBAM_AND_RESNET18,
     '240e_cifar10': [
         *('resnet20', 'resnet56', 'vgg8', 'vgg13', 'wrn16_2', 'wrn40_1', 'wrn40_2'),
@@ -63,6 +81,18 @@ RECIPES = {
     'digits': ('digits', 'cifar_300e_linear', ['train_cfg = dict(max_epochs=8)']),
 }
 
+LOW_RATE = 'optim_wrapper = dict(optimizer=dict(lr=0.01))'
+# What a family of networks has besides when it is trained, by recipe.
+OF_FAMILY = {
+    'mobile': {
+        '240e_cifar100': ["# The literature's for MobileNets and ShuffleNets.", LOW_RATE],
+        'cifar100': [
+            "# The literature's for MobileNets and ShuffleNets; under this recipe our reading.",
+            LOW_RATE,
+        ],
+    }
+}
+
 PUBLISHED = 'https://github.com/chenyaofo/pytorch-cifar-models/releases/download/resnet/'
 # Of each pair: teacher, student, data, and the published checkpoint or the training of the teacher.
 # Pairs of MMPretrain's networks have a base of their own.
@@ -74,10 +104,22 @@ PAIRS = {
     'wrn40_2_wrn16_2_cifar100': ('wrn40_2', 'wrn16_2', '240e_cifar100'),
     'wrn40_2_wrn40_1_cifar100': ('wrn40_2', 'wrn40_1', '240e_cifar100'),
     'vgg13_vgg8_cifar100': ('vgg13', 'vgg8', '240e_cifar100'),
+    'r50_mv2_cifar100': ('resnet50_cifar', 'mobilenetv2', '240e_cifar100'),
+    'vgg13_mv2_cifar100': ('vgg13', 'mobilenetv2', '240e_cifar100'),
+    'r32x4_shuv1_cifar100': ('resnet32x4', 'shufflenetv1', '240e_cifar100'),
+    'r32x4_shuv2_cifar100': ('resnet32x4', 'shufflenetv2', '240e_cifar100'),
+    'wrn40_2_shuv1_cifar100': ('wrn40_2', 'shufflenetv1', '240e_cifar100'),
     'r56cbam_r20_cifar10': ('resnet56_cbam', 'resnet20', 'cifar10'),
     'r32_r14_digits': ('resnet32', 'resnet14', 'digits'),
     'r34_r18_imagenet': None,
     'r50cbam_r18_cifar10': None,
+}
+# Of a teacher of another family than the student's: arguments of its backbone and of its head.
+OTHER_FAMILY = {
+    'resnet50_cifar': ("type='mmpretrain.ResNet_CIFAR', depth=50", 'in_channels=2048'),
+    'vgg13': ("type='mmrazor.CIFARVGG', depth=13", 'in_channels=512'),
+    'resnet32x4': ("type='mmrazor.CIFARResNet', depth=32, widen_factor=4", 'in_channels=256'),
+    'wrn40_2': ("type='mmrazor.CIFARWideResNet', depth=40, widen_factor=2", 'in_channels=128'),
 }
 EPOCHS = {'240e_cifar100': 240, 'cifar10': 300, 'digits': 8}
 R56_R20 = ('r56_r20_cifar100', 'r56_r20_cifar10')
@@ -112,6 +154,11 @@ CAT_LOSS = {
     'wrn40_2_wrn16_2': 'loss_weight=12.0',
     'wrn40_2_wrn40_1': 'loss_weight=1.5',
     'vgg13_vgg8': 'loss_weight=4.5',
+    'r50_mv2': 'normalize=True, loss_weight=40.0',
+    'vgg13_mv2': 'normalize=True, loss_weight=15.0',
+    'r32x4_shuv1': 'pool_size=4, normalize=True, loss_weight=600.0',
+    'r32x4_shuv2': 'pool_size=4, normalize=True, loss_weight=600.0',
+    'wrn40_2_shuv1': 'pool_size=4, normalize=True, loss_weight=80.0',
     'r34_r18': 'pool_size=4, loss_weight=0.5',
 }
 # LAKD's taps in the student and in the teacher.
@@ -123,6 +170,12 @@ TAPS = {
     'wrn40_2_wrn16_2': ([1, 3, 6], [6, 12, 18]),
     'wrn40_2_wrn40_1': ([1, 7, 18], [6, 12, 18]),
     'vgg13_vgg8': ([1, 2, 3, 4], [2, 4, 6, 8]),
+    # The last tap is the convolution behind the last stage, which else no feature loss would reach.
+    'r50_mv2': ([1, 4, 7, 'backbone.conv2'], [3, 7, 13, 16]),
+    'vgg13_mv2': ([1, 4, 7, 'backbone.conv2'], [2, 4, 6, 8]),
+    'r32x4_shuv1': ([1, 5, 16], [5, 10, 15]),
+    'r32x4_shuv2': ([1, 5, 'backbone.conv2'], [5, 10, 15]),
+    'wrn40_2_shuv1': ([1, 5, 16], [6, 12, 18]),
     'r34_r18': ([1, 2, 4, 8], [1, 3, 7, 16]),
 }
 LAKD_IMAGENET = [

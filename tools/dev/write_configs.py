@@ -26,12 +26,15 @@ def call(name: str, arguments: list) -> list:
     return [f'{name}(', *(f'    {line}' for line in arguments), ')']
 
 
-def argument(name: str, content: str, indent: int) -> list:
-    """The lines of an argument ``name=dict(content)``, broken as ruff breaks what is too long."""
-    line = f'{name}=dict({content}),'
-    if indent + len(line) <= 100:
-        return [line]
-    return [f'{name}=dict(', f'    {content}', '),']
+def dict_of(start: str, parts: list, end: str, indent: int) -> list:
+    """The lines of ``start dict(parts) end``, broken as ruff breaks what is too long."""
+    inside = ', '.join(parts)
+    lines = [f'{start}dict({inside}){end}']
+    if indent + len(lines[0]) > 100:
+        fits = indent + 4 + len(inside) <= 100
+        inner = [inside] if fits else [f'{part},' for part in parts]
+        lines = [f'{start}dict(', *(f'    {line}' for line in inner), f'){end}']
+    return lines
 
 
 def bases_of(recipe: str, *first: str) -> list:
@@ -41,21 +44,22 @@ def bases_of(recipe: str, *first: str) -> list:
     return [name if '::' in name else f'../_base_/{name}.py' for name in names]
 
 
-def network(name: str, recipe: str) -> str:
+def network(name: str, recipe: str) -> list:
     """The arguments of a model that differ from its base's."""
     base, backbone, head = tables.NETWORKS[name]
     if recipe.endswith(('cifar10', 'digits')) and '::' not in base:
         head = ', '.join(filter(None, ['num_classes=10', head]))
     parts = [('backbone', backbone), ('head', head)]
-    return ', '.join(f'{key}=dict({value})' for key, value in parts if value)
+    return [f'{key}=dict({value})' for key, value in parts if value]
 
 
 def training(name: str, recipe: str) -> str:
     """The config of a network without a teacher."""
     base, changes = tables.NETWORKS[name][0], network(name, recipe)
     bases = bases_of(recipe, base if '::' in base else f'models/{base}_cifar')
-    model = [f'model = dict({changes})'] if changes else []
-    return config(bases, model, tables.RECIPES[recipe][2])
+    model = dict_of('model = ', changes, '', 0) if changes else []
+    own = tables.OF_FAMILY.get(base, {}).get(recipe, [])
+    return config(bases, model, tables.RECIPES[recipe][2], own)
 
 
 def teachers() -> dict:
@@ -71,15 +75,19 @@ def pair_model(pair: str) -> tuple:
     """A comment on the teacher of a pair, and the arguments that name its networks."""
     teacher, student, checkpoint = tables.PAIRS[pair]
     data = pair.rpartition('_')[2]
+    of_teacher = network(teacher, data)
+    if tables.NETWORKS[teacher][0] != tables.NETWORKS[student][0]:
+        backbone, head = tables.OTHER_FAMILY[teacher]
+        of_teacher = [f'backbone=dict({backbone})', f'head=dict({head})']
     if checkpoint.endswith('.pt'):
         path = [f"teacher_ckpt='{tables.PUBLISHED}'", f"'{checkpoint}',"]
         note = []
     else:
-        stem = f'{teacher}_{checkpoint}'
+        stem = f'{teacher.removesuffix("_cifar")}_{checkpoint}'
         path = [f"teacher_ckpt='work_dirs/{stem}/epoch_{tables.EPOCHS[checkpoint]}.pth',"]
         note = [f'# Train the teacher first: teachers/{stem}.py.']
-    architecture = argument('architecture', network(student, data), 4)
-    return note, [*architecture, *argument('teacher', network(teacher, data), 4), *path]
+    architecture = dict_of('architecture=', network(student, data), ',', 4)
+    return note, [*architecture, *dict_of('teacher=', of_teacher, ',', 4), *path]
 
 
 def distillation(method: str, pair: str, recipe: str, base: str, changes: list, own: list) -> str:
@@ -93,6 +101,7 @@ def distillation(method: str, pair: str, recipe: str, base: str, changes: list, 
         changes (list): Lines that change the method, behind its own.
         own (list): Arguments of the model besides its networks.
     """
+    family = None
     if tables.PAIRS[pair] is None:
         first, note, arguments = f'pairs/{pair}', [], []
     else:
@@ -103,7 +112,8 @@ def distillation(method: str, pair: str, recipe: str, base: str, changes: list, 
     if arguments or own:
         model += call('model.update', [*arguments, *own])
     bases = bases_of(recipe, first, f'methods/{base}')
-    return config(bases, model, own_lines(method, recipe))
+    of_family = tables.OF_FAMILY.get(family, {}).get(recipe, [])
+    return config(bases, model, own_lines(method, recipe), of_family)
 
 
 def own_lines(method: str, recipe: str) -> list:
@@ -217,7 +227,7 @@ def detectors() -> dict:
         bases = [f'mmdet::{student}']
         # The trial run's images are large enough for a pooling of the smallest map.
         backbone = f'_base_.model.backbone, {kind}depth=101, init_cfg=None'
-        teacher = call('teacher=dict', ['_base_.model,', *argument('backbone', backbone, 8)])
+        teacher = call('teacher=dict', ['_base_.model,', *dict_of('backbone=', [backbone], ',', 8)])
         teacher[-1] += ','
         common = (teacher, checkpoint, 128)
         heads = '' if parts[1:] == ['bbox_head'] else f'model.inherit = {parts}'

@@ -1,7 +1,7 @@
 """Rename the parameters of the distillation literature's CIFAR networks for MMPretrain.
 
-It knows ResNets, wide ResNets and VGGs. This project's configs read such a checkpoint directly; the
-tool is for use elsewhere.
+It knows ResNets, wide ResNets, VGGs, MobileNetV2 and ShuffleNets. This project's configs read such
+weights directly; the tool is for use elsewhere, and for files that keep them under 'model'.
 """
 
 import argparse
@@ -42,9 +42,10 @@ def convert(source: str, target: Path) -> None:
     weights = map_literature_keys(dict(weights))
     if before == set(weights):
         raise ConfigError(
-            f'{source} has no parameters named conv1.weight … fc.weight as the CIFAR '
-            f'ResNets of the literature have, nor block0.0.weight … classifier.weight as its VGGs, '
-            f'but {", ".join(sorted(before)[:5])} …'
+            f'{source} has no parameters named conv1.weight, fc.weight (linear.weight) as the '
+            f'CIFAR ResNets and ShuffleNets of the literature have, nor block0.0.weight … '
+            f'classifier.weight as its VGGs, nor conv1.0.weight … classifier.0.weight as its '
+            f'MobileNetV2, but {", ".join(sorted(before)[:5])} …'
         )
     target.parent.mkdir(parents=True, exist_ok=True)
     save_checkpoint(dict(meta={}, state_dict=weights), str(target))

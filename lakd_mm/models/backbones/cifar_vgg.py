@@ -1,6 +1,5 @@
 """The CIFAR VGGs of the distillation literature."""
 
-from collections import OrderedDict
 from collections.abc import Sequence
 from typing import Optional, Union
 
@@ -11,6 +10,7 @@ from mmrazor.registry import MODELS
 
 from ...errors import ConfigError
 from .checks import check_out_indices
+from .conv_block import conv_block
 
 _WIDTHS = (64, 128, 256, 512, 512)
 
@@ -73,7 +73,7 @@ class CIFARVGG(BaseBackbone):
             if stage in (1, 2, 3):
                 self.add_module(f'pool{stage}', nn.MaxPool2d(2))
             widths = [in_channels, *[width] * num_blocks]
-            blocks = [_conv_block(*pair) for pair in zip(widths, widths[1:])]
+            blocks = [conv_block(*pair, bias=True) for pair in zip(widths, widths[1:])]
             self.add_module(f'layer{stage}' if stage else 'stem', nn.Sequential(*blocks))
             in_channels = width
 
@@ -85,9 +85,3 @@ class CIFARVGG(BaseBackbone):
             if name.startswith('layer'):
                 stages.append(x)
         return tuple(stages[i] for i in range(len(stages)) if i in self.out_indices)
-
-
-def _conv_block(in_channels: int, out_channels: int) -> nn.Sequential:
-    conv = nn.Conv2d(in_channels, out_channels, 3, padding=1)
-    parts = dict(conv=conv, bn=nn.BatchNorm2d(out_channels), relu=nn.ReLU(inplace=True))
-    return nn.Sequential(OrderedDict(parts))

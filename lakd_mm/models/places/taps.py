@@ -153,7 +153,8 @@ def pre_relu_record(model: nn.Module, tap: str) -> tuple[dict, dict, Optional[st
     """Return how to record the feature of a residual block before the ReLU that ends it.
 
     That ReLU is the block's own ``relu``, or, where a block starts with its normalization and
-    ReLU (``pre_activation = True``), the next block's or that behind the last block.
+    ReLU (``pre_activation = True``), the next block's or that behind the last block. A block that
+    no ReLU ends (``linear_output = True``) is recorded as it is.
 
     Returns:
         Tuple[dict, dict, str | None]: The recorder's config, which of its records, and the name of
@@ -163,6 +164,9 @@ def pre_relu_record(model: nn.Module, tap: str) -> tuple[dict, dict, Optional[st
         ConfigError: If no such ReLU is found.
     """
     modules = dict(model.named_modules())
+    if getattr(modules[tap], 'linear_output', False):
+        norms = [n for n, m in modules[tap].named_modules(prefix=tap) if isinstance(m, _BatchNorm)]
+        return dict(type='mmrazor.ModuleOutputs', source=tap), {}, norms[-1]
     block, index = tap, -1
     if getattr(modules[tap], 'pre_activation', False):
         blocks = [name for stage in stage_blocks(model) for name in stage]

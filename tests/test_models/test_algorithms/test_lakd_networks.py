@@ -1,9 +1,9 @@
-"""LAKD on the wide ResNets and VGGs, whose stages are not those of a ResNet."""
+"""LAKD on the networks of the literature whose stages are not those of a ResNet."""
 
 import pytest
 import torch
 from mmengine.optim import OptimWrapper
-from networks import cifar_vgg_cfg, cifar_wrn_cfg
+from networks import cifar_resnet_cfg, cifar_vgg_cfg, cifar_wrn_cfg, classifier_cfg
 
 # Student, teacher, the student's taps and the teacher's stage ends.
 TAPS_BY_PAIR = {
@@ -20,6 +20,28 @@ TAPS_BY_PAIR = {
         ['layer1.0', 'layer2.1', 'layer3.1', 'layer4.1'],
     ),
 }
+# The same of two families; a convolution behind the last stage is the student's last tap.
+TAPS_OF_TWO_FAMILIES = {
+    'mobilenet': (
+        classifier_cfg(dict(type='mmrazor.CIFARMobileNetV2'), in_channels=1280),
+        cifar_vgg_cfg(8),
+        ['layer1.0', 'layer2.0', 'layer3.0', 'conv2'],
+        ['layer1.0', 'layer2.0', 'layer3.0', 'layer4.0'],
+    ),
+    'shufflenet_v1': (
+        classifier_cfg(dict(type='mmrazor.CIFARShuffleNetV1'), in_channels=960),
+        cifar_wrn_cfg(10),
+        ['layer1.0', 'layer2.0', 'layer3.3'],
+        ['layer1.0', 'layer2.0', 'layer3.0'],
+    ),
+    'shufflenet_v2': (
+        classifier_cfg(dict(type='mmrazor.CIFARShuffleNetV2'), in_channels=1024),
+        cifar_resnet_cfg(8),
+        ['layer1.0', 'layer2.0', 'conv2'],
+        ['layer1.0', 'layer2.0', 'layer3.0'],
+    ),
+}
+PAIRS = {**TAPS_BY_PAIR, **TAPS_OF_TWO_FAMILIES}
 PREPROCESSOR = dict(type='mmpretrain.ClsDataPreprocessor', mean=[0.0] * 3, std=[1.0] * 3)
 
 
@@ -34,7 +56,10 @@ class KeepGrads(OptimWrapper):
 
 
 def lakd_cfg(pair, **kwargs):
-    student, teacher, _, _ = TAPS_BY_PAIR[pair]
+    student, teacher, taps, teacher_taps = PAIRS[pair]
+    if pair in TAPS_OF_TWO_FAMILIES:
+        kwargs['taps'] = [f'backbone.{tap}' for tap in taps]
+        kwargs['teacher_taps'] = [f'backbone.{tap}' for tap in teacher_taps]
     return dict(
         type='mmrazor.LAKD',
         architecture=student,
@@ -54,7 +79,10 @@ def test_default_taps(build, pair):
     assert model.student.num_cuts == len(taps) - 1 and model.backward == 'local'
 
 
-@pytest.mark.parametrize('pair', TAPS_BY_PAIR)
+@pytest.mark.parametrize(
+    'pair',
+    [*TAPS_BY_PAIR, *(pytest.param(p, marks=pytest.mark.slow) for p in TAPS_OF_TWO_FAMILIES)],
+)
 def test_local_backward_gives_the_joint_gradients_to_the_bit(build, batch, pair):
     logs, grads = [], []
     for backward in ('local', 'joint'):
@@ -71,7 +99,7 @@ def test_local_backward_gives_the_joint_gradients_to_the_bit(build, batch, pair)
     assert all(torch.equal(logs[0][k].detach(), logs[1][k].detach()) for k in logs[0])
 
 
-@pytest.mark.parametrize('pair', TAPS_BY_PAIR)
+@pytest.mark.parametrize('pair', PAIRS)
 def test_each_loss_stays_in_its_module(build, batch, pair):
     model = build(lakd_cfg(pair, backward='joint'))
     taps = model.student.tap_names

@@ -1,0 +1,25 @@
+_base_ = [
+    '../_base_/models/mobile_pair.py',
+    '../_base_/methods/lakd.py',
+    '../_base_/datasets/cifar100.py',
+    '../_base_/schedules/cifar_240e_step.py',
+    '../_base_/default_runtime.py',
+]
+
+# Train the teacher first: teachers/resnet32x4_240e_cifar100.py.
+model = _base_.pop('methods').lakd
+model.attention_loss.update(pool_size=4, normalize=True, loss_weight=600.0)
+model.update(
+    architecture=dict(
+        backbone=dict(type='mmrazor.CIFARShuffleNetV2'), head=dict(in_channels=1024, init_cfg=None)
+    ),
+    teacher=dict(
+        backbone=dict(type='mmrazor.CIFARResNet', depth=32, widen_factor=4),
+        head=dict(in_channels=256),
+    ),
+    teacher_ckpt='work_dirs/resnet32x4_240e_cifar100/epoch_240.pth',
+    taps=[1, 5, 'backbone.conv2'],
+    teacher_taps=[5, 10, 15],
+)
+# The literature's for MobileNets and ShuffleNets.
+optim_wrapper = dict(optimizer=dict(lr=0.01))

@@ -1,0 +1,12 @@
+_base_ = [
+    '../_base_/models/mobile_cifar.py',
+    '../_base_/datasets/cifar100.py',
+    '../_base_/schedules/cifar_300e_linear.py',
+    '../_base_/default_runtime.py',
+]
+
+model = dict(
+    backbone=dict(type='mmrazor.CIFARShuffleNetV2'), head=dict(in_channels=1024, init_cfg=None)
+)
+# The literature's for MobileNets and ShuffleNets; under this recipe our reading.
+optim_wrapper = dict(optimizer=dict(lr=0.01))
