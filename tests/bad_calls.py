@@ -121,7 +121,7 @@ REFUSED = {
         (['tiny.py', 'nan.pth'], 'nan.pth.*not a number'),
         (
             ['tiny.py', 'weights.pth', '--images', '0'],
-            '0: give a whole number',
+            '--images 0: a picture has room for 1 to',
         ),
         (['tiny.py', 'weights.pth', '--vis-backends', 'X'], 'X is not in the .* registry'),
         (
@@ -134,7 +134,7 @@ REFUSED = {
     'analysis_tools/cka.py': [
         (
             ['tiny.py', 'weights.pth', *STUDENT, '--images', '0'],
-            '--images 0: a picture has room for 1 to',
+            '0 images in batches of 250: both must be positive',
         ),
         (['tiny.py', 'weights.pth', *STUDENT, '--batch-size', '0'], 'batches of 0.*positive'),
         (['tiny.py', 'weights.pth', *STUDENT, '--batch-size', '3'], '4'),

@@ -15,6 +15,8 @@ from mmengine.runner.checkpoint import save_checkpoint
 from mmrazor.registry import MODELS
 from networks import cifar_resnet_cfg
 
+import lakd_mm  # noqa: F401
+
 
 @pytest.fixture(scope='module')
 def things(tmp_path_factory):
@@ -136,9 +138,9 @@ train_dataloader = dict(
 @pytest.mark.parametrize(
     'config, sizes, broken, message',
     [
-        (IN_MEMORY, [8, 8, 9], False, r'image 2 is uint8 of shape \(9, 9, 3\).*one size'),
-        (IN_MEMORY, [8, 8], True, 'image .*broken.png cannot be read: it is no image'),
-        (WITH_WORKERS, [8, 8], True, 'image .*broken.png cannot be read: it is no image'),
+        (IN_MEMORY, [8, 8, 9], False, r'image 1 is uint8 of shape \(9, 9, 3\).*one size'),
+        (IN_MEMORY, [8, 8], True, 'image .*broken.png cannot be read: it is damaged'),
+        (WITH_WORKERS, [8, 8], True, 'image .*broken.png cannot be read: it is damaged'),
     ],
 )
 def test_images(refuse, tmp_path, config, sizes, broken, message):
