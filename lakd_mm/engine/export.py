@@ -1,4 +1,4 @@
-"""Export of a distillation's student: checkpoint, config and ONNX."""
+"""Export of a distillation's student: checkpoint and config."""
 
 import io
 import os.path as osp
@@ -36,6 +36,7 @@ class Export(NamedTuple):
     classes: tuple[str, ...]  # Names of its classes; empty if the checkpoint does not hold them.
     files: list[Path]  # The written files: the checkpoint and the config.
     note: Optional[str]  # What users of image files must know.
+    config: Config  # The distillation's.
 
 
 def export_student(
@@ -96,7 +97,7 @@ def export_student(
     torch.save(dict(meta=dict(cfg=text, **kept), state_dict=weights), saved)
     fileio.put(saved.getvalue(), out)
     fileio.put_text(''.join(f'# {line}\n' for line in lines) + text, files[1])
-    return Export(source, averaged, network.eval(), image_shape(cfg), classes, files, note)
+    return Export(source, averaged, network.eval(), image_shape(cfg), classes, files, note, cfg)
 
 
 def check_outputs(source: str, files: list[Path], force: bool):
@@ -109,7 +110,8 @@ def check_outputs(source: str, files: list[Path], force: bool):
         if file.exists() and not force:
             raise ConfigError(f'{file} exists; name another file, or replace it with --force')
     if len(set(files)) < len(files):
-        raise ConfigError(f'{files[0]} cannot be all of checkpoint, config and ONNX; name a .pth')
+        twice = next(file for file in files if files.count(file) > 1)
+        raise ConfigError(f'{twice} cannot be two of the files to write; name a .pth, .onnx, .pt2')
 
 
 def _weights(checkpoint: dict, averaged: Optional[bool], source: str) -> tuple[dict, bool]:
