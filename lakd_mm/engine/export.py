@@ -36,7 +36,6 @@ class Export(NamedTuple):
     classes: tuple[str, ...]  # Names of its classes; empty if the checkpoint does not hold them.
     files: list[Path]  # The written files: the checkpoint and the config.
     note: Optional[str]  # What users of image files must know.
-    config: Config  # The distillation's.
 
 
 def export_student(
@@ -97,7 +96,7 @@ def export_student(
     torch.save(dict(meta=dict(cfg=text, **kept), state_dict=weights), saved)
     fileio.put(saved.getvalue(), out)
     fileio.put_text(''.join(f'# {line}\n' for line in lines) + text, files[1])
-    return Export(source, averaged, network.eval(), image_shape(cfg), classes, files, note, cfg)
+    return Export(source, averaged, network.eval(), image_shape(cfg), classes, files, note)
 
 
 def check_outputs(source: str, files: list[Path], force: bool):

@@ -58,3 +58,18 @@ def test_input_speed(run_tool, tmp_path):
     rows = json.loads(out.read_text())['rows']
     assert [row['input'] for row in rows] == ['per image', 'in memory']
     assert all(row['images / s'] > 0 for row in rows)
+
+
+def test_latency(run_tool, tmp_path):
+    out = tmp_path / 'latency.json'
+    config = 'lakd_mm::lakd/lakd_r32_r14_digits.py'
+    options = ['--calls', '1', '--batch-sizes', '1', '2', '--out', out]
+    done = run_tool('benchmarks/latency.py', config, *options)
+    assert done.returncode == 0, done.stdout
+    rows = {row['network']: row for row in json.loads(out.read_text())['rows']}
+    assert list(rows) == ['teacher', 'student', 'student, ONNX', 'student, ONNX int8']
+    for batch in (1, 2):
+        assert rows['teacher'][f'x teacher, batch {batch}'] == 1
+        assert all(row[f'ms / image, batch {batch}'] > 0 for row in rows.values())
+    assert rows['student, ONNX int8']['kB'] < 0.5 * rows['student, ONNX']['kB']
+    assert rows['student']['kB'] < rows['student, ONNX']['kB'] < 1.3 * rows['student']['kB']

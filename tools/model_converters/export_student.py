@@ -16,6 +16,9 @@ import lakd_mm  # noqa: F401  (first: it repairs what the lines below import)
 # isort: split
 import torch
 from mmengine.config import Config
+from mmengine.runner.checkpoint import CheckpointLoader
+from torch import nn
+from torch.utils.data import DataLoader
 
 from lakd_mm.engine import (
     ConfigError,
@@ -24,9 +27,10 @@ from lakd_mm.engine import (
     export_student,
     refuse_ignored_options,
 )
-from lakd_mm.engine.export import Export, check_outputs
+from lakd_mm.engine.dumped_config import config_in_checkpoint
+from lakd_mm.engine.export import check_outputs
 from lakd_mm.engine.hardware import hardware
-from lakd_mm.engine.networks import choose_checkpoint
+from lakd_mm.engine.networks import choose_checkpoint, read_config
 from lakd_mm.engine.onnx_export import (
     OnnxClassifier,
     check_onnx_packages,
@@ -118,7 +122,11 @@ def main() -> None:
         check_outputs(source, [file for file in files if file], args.force)
         if args.onnx or args.int8:
             check_onnx_packages()
-        made = export_student(source, args.out, args.config, args.ema, args.force)
+        config = args.config
+        if args.int8:
+            config = read_config(config or stored_config(source))
+            loaders = calibration_and_test(config, args.calibration)
+        made = export_student(source, args.out, config, args.ema, args.force)
         number = sum(parameter.numel() for parameter in made.network.parameters())
         averages = ', moving averages' if made.averaged else ''
         print(f'{made.source}: the student, {number:,} parameters{averages}')
@@ -141,7 +149,7 @@ def main() -> None:
             if args.onnx:
                 print_export(onnx, shape, difference)
             if args.int8:
-                write_int8(made, onnx, args.int8, args.calibration)
+                write_int8(made.network.data_preprocessor, onnx, args.int8, *loaders)
 
 
 def print_export(file: Path, shape: tuple, difference: float) -> None:
@@ -157,22 +165,32 @@ def size_of(file: Path) -> str:
     return f'{file.stat().st_size / 1e3:,.0f} kB'
 
 
-def write_int8(made: Export, onnx: Path, out: Path, count: int) -> None:
-    """Write the student in int8, and its accuracy before and after.
+def stored_config(source: str) -> Config:
+    """Return the config in a checkpoint."""
+    checkpoint = CheckpointLoader.load_checkpoint(source, 'cpu', logger='silent')
+    return config_in_checkpoint(checkpoint, source)
+
+
+def calibration_and_test(cfg: Config, count: int) -> tuple[DataLoader, DataLoader]:
+    """Load ``count`` training images, prepared as test images are, and all test images.
 
     Raises:
-        ConfigError: If the config has no images for calibration and testing.
+        ConfigError: If the config lacks one of the two, or they are absent.
     """
-    cfg = made.config
     if not cfg.get('test_dataloader'):
         # Many trainings have validation images only.
         cfg = Config(dict(cfg.to_dict(), test_dataloader=cfg.get('val_dataloader')))
     check_data_folders(cfg, splits=['train', 'test'])
-    preprocessor = made.network.data_preprocessor
     training = sample_images(cfg, count, BATCH, split='train')
+    return training, sample_images(cfg, sys.maxsize, BATCH)
+
+
+def write_int8(
+    preprocessor: nn.Module, onnx: Path, out: Path, training: DataLoader, test: DataLoader
+) -> None:
+    """Write the student in int8, and its accuracy before and after."""
     out.parent.mkdir(parents=True, exist_ok=True)
     quantize_onnx(onnx, out, (inputs_of(batch, preprocessor) for batch in training))
-    test = sample_images(cfg, sys.maxsize, BATCH)
     classifiers = dict(float32=OnnxClassifier(onnx), int8=OnnxClassifier(out))
     top1 = accuracies(classifiers, prepared(test, preprocessor))
     print(
@@ -191,7 +209,9 @@ def write_int8(made: Export, onnx: Path, out: Path, count: int) -> None:
     print(f'-> {out.with_suffix(".json")}')
 
 
-def prepared(loader, preprocessor) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+def prepared(
+    loader: DataLoader, preprocessor: nn.Module
+) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
     """Yield prepared images (N, C, H, W) and their classes (N,).
 
     Raises:
