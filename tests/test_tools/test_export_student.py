@@ -132,6 +132,7 @@ def test_int8(tool, root, tmp_path):
     model = onnx.load(tmp_path / 'out/int8.onnx')
     kinds = {tensor.data_type for tensor in model.graph.initializer}
     assert onnx.TensorProto.INT8 in kinds
+    assert {prop.key for prop in model.metadata_props} >= {'classes', 'mean', 'std'}
     session = onnxruntime.InferenceSession(model.SerializeToString())
     (logits,) = session.run(None, {'images': images['test'].numpy()})
     found = (torch.from_numpy(logits).argmax(dim=1) == labels['test']).float().mean().item()
