@@ -112,6 +112,7 @@ def test_what_cannot_be_traced_is_refused(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.slow
 def test_an_opset_that_is_too_old_is_refused(tmp_path):
     with pytest.raises(ConfigError, match=r'ONNX: opset 7 is too old for .* operators; take \d\d'):
         export_onnx(Mean(), tmp_path / 'a.onnx', (3, 4, 4), opset=7)

@@ -1,7 +1,8 @@
 """Measure the time to classify images on the CPU: teacher, student, the student as ONNX, in int8.
 
 The config's networks have random weights, on which the time does not depend. All of them take
-turns, so that other work on the machine slows all equally. Results are medians.
+turns, and results are medians. Measure on an idle machine: other work interrupts long calls, but
+not those of a millisecond.
 """
 
 import argparse
