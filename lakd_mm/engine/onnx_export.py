@@ -85,7 +85,8 @@ def quantize_onnx(
         batches (Iterable[Tensor]): Prepared images (N, C, H, W) for calibration.
 
     Raises:
-        ConfigError: If a package is missing, or ONNX Runtime cannot quantise the file.
+        ConfigError: If a package is missing, or ONNX Runtime cannot quantise the file
+            or run the result.
     """
     check_onnx_packages()
     from onnxruntime.quantization import quantize_static
@@ -101,7 +102,9 @@ def quantize_onnx(
             quantize_static(str(prepared), str(made), reader, per_channel=True)
         except ValueError as error:
             raise ConfigError(f'int8: ONNX Runtime cannot quantise {source}: {error}') from error
-        fileio.put(made.read_bytes(), out)
+        written = made.read_bytes()
+        OnnxClassifier(written)  # it must run
+        fileio.put(written, out)
 
 
 class OnnxClassifier:
