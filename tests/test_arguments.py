@@ -565,7 +565,19 @@ REFUSED = {
     ],
     'demo.py': [(['--epochs', '0'], '--epochs 0: give a whole number of at least 1')],
     'model_converters/export_student.py': [
-        (['a.pth', 'b.pth', '--shape', '8'], '--shape would be ignored without --onnx')
+        (['a.pth', 'b.pth', '--shape', '8'], '--shape would be ignored without --onnx'),
+        (
+            ['a.pth', 'b.pth', '--int8', 'c.onnx', '--shape', '8'],
+            '--shape would be ignored with --int8',
+        ),
+        (
+            ['a.pth', 'b.pth', '--exported', 'c.pt2', '--opset', '18'],
+            '--opset would be ignored without --onnx or --int8',
+        ),
+        (
+            ['a.pth', 'b.pth', '--onnx', 'c.onnx', '--calibration', '8'],
+            '--calibration would be ignored without --int8',
+        ),
     ],
     'analysis_tools/cka.py': [
         ([*STUDENT, '--linear', '--batch-size', '9'], '--batch-size would be ignored with --linear')
@@ -590,6 +602,7 @@ REFUSED = {
         (['--deadline', '0'], '--deadline 0: give a positive number of seconds'),
     ],
     'benchmarks/input_speed.py': [],
+    'benchmarks/latency.py': [(['a.py', '--calls', '0'], '--calls .*: give whole numbers')],
     'benchmarks/memory.py': [(['--batch-size', '0'], '--batch-size: 0: give a whole number')],
     'benchmarks/step_time.py': [
         (['--compile', '--rows', 'KD'], '--compile would be ignored: add .*compiled.* to --rows')

@@ -1,11 +1,14 @@
 """Repairs of MMPretrain's networks."""
 
 import functools
+import inspect
 from collections.abc import Iterator
 from typing import Callable
 
-import mmpretrain.models  # noqa: F401  (the classes to repair)
+import torch
 from mmengine.model import BaseModule
+from mmpretrain.models.backbones.mixmim import MixMIMBlock
+from mmpretrain.models.utils import ShiftWindowMSA
 from torch import nn
 
 
@@ -38,6 +41,23 @@ def repair_train(package: str) -> None:
             cls.train = return_self(cls.train)
 
 
+def window_reverse(windows: torch.Tensor, height: int, width: int, size: int) -> torch.Tensor:
+    """Put windows (N * windows, size, size, C) together to maps (N, height, width, C)."""
+    windows = windows.unflatten(0, (-1, height // size, width // size))
+    return windows.transpose(2, 3).flatten(3, 4).flatten(1, 2)
+
+
+def repair_windows() -> None:
+    """Let ``torch.export`` trace Swin and its relatives for any number of images.
+
+    MMPretrain 1.2 computes that number as a float, which ties the trace to one number.
+    """
+    for cls in (ShiftWindowMSA, MixMIMBlock):
+        if 'int(windows.shape[0] /' in inspect.getsource(cls.window_reverse):
+            cls.window_reverse = staticmethod(window_reverse)
+
+
 def apply() -> None:
     """Apply every repair of this module."""
     repair_train('mmpretrain')
+    repair_windows()

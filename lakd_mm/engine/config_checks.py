@@ -49,7 +49,7 @@ def check_options(cfg: Config, options: dict) -> None:
         keys = [
             f'{key}.data_root'
             for split, loader in loaders
-            for key, _ in _plain_datasets(loader.get('dataset'), f'{split}_dataloader.dataset')
+            for key, _ in plain_datasets(loader.get('dataset'), f'{split}_dataloader.dataset')
         ]
         raise ConfigError(
             '--cfg-options data_root: the data sets have copied it already, so it would have no '
@@ -91,7 +91,7 @@ def check_data_folders(cfg: Config, splits: Sequence[str] = ('train', 'val')) ->
     for split in splits:
         dataloader = cfg.get(f'{split}_dataloader') or {}
         key = f'{split}_dataloader.dataset'
-        for dataset_key, dataset in _plain_datasets(dataloader.get('dataset'), key):
+        for dataset_key, dataset in plain_datasets(dataloader.get('dataset'), key):
             _check_dataset(dataset_key, dataset)
 
 
@@ -218,15 +218,15 @@ def _check_kind(old: Any, key: str, new: Any) -> None:
     )
 
 
-def _plain_datasets(dataset: Any, key: str) -> Iterator[tuple[str, dict]]:
+def plain_datasets(dataset: Any, key: str) -> Iterator[tuple[str, dict]]:
     """Yield the data sets inside wrappers (``RepeatDataset``, ``ConcatDataset``…), with keys."""
     if not isinstance(dataset, dict):
         return
     if 'dataset' in dataset:
-        yield from _plain_datasets(dataset['dataset'], f'{key}.dataset')
+        yield from plain_datasets(dataset['dataset'], f'{key}.dataset')
     elif 'datasets' in dataset:
         for index, part in enumerate(dataset['datasets']):
-            yield from _plain_datasets(part, f'{key}.datasets.{index}')
+            yield from plain_datasets(part, f'{key}.datasets.{index}')
     else:
         yield key, dataset
 

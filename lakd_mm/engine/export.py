@@ -1,4 +1,4 @@
-"""Export of a distillation's student: checkpoint, config and ONNX."""
+"""Export of a distillation's student: checkpoint and config."""
 
 import io
 import os.path as osp
@@ -110,7 +110,8 @@ def check_outputs(source: str, files: list[Path], force: bool):
         if file.exists() and not force:
             raise ConfigError(f'{file} exists; name another file, or replace it with --force')
     if len(set(files)) < len(files):
-        raise ConfigError(f'{files[0]} cannot be all of checkpoint, config and ONNX; name a .pth')
+        twice = next(file for file in files if files.count(file) > 1)
+        raise ConfigError(f'{twice} cannot be two of the files to write; name a .pth, .onnx, .pt2')
 
 
 def _weights(checkpoint: dict, averaged: Optional[bool], source: str) -> tuple[dict, bool]:

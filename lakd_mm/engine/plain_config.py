@@ -10,8 +10,6 @@ from ..errors import ConfigError
 from ..models.data_preprocessor import without_crop_flip
 from ..models.nested import map_dicts
 
-# Keys that only training needs.
-_TRAINING_KEYS = {'train_cfg', 'pretrained'}
 # Ours read folders too.
 _CIFAR = {f'mmrazor.{name}': f'mmpretrain.{name}' for name in ('CIFAR10', 'CIFAR100')}
 
@@ -92,7 +90,7 @@ def _student(cfg: dict) -> dict:
         model = {**defaults, **base['model']}
         if base.get('data_preprocessor'):
             model['data_preprocessor'] = base['data_preprocessor']
-    model = {key: value for key, value in model.items() if key not in _TRAINING_KEYS}
+    model = {key: value for key, value in model.items() if key != 'train_cfg'}
     model = _without_pretrained(model)
     candidates = (cfg['model'].get('data_preprocessor'), cfg.get('data_preprocessor'))
     preprocessor = next(filter(None, (*candidates, model.get('data_preprocessor'))), None)
@@ -143,7 +141,9 @@ def _without_pretrained(value: Any) -> Any:
     """Drop the checkpoints from which training started, wherever they are in the config."""
 
     def change(part: dict) -> dict:
-        return {k: v for k, v in part.items() if k != 'init_cfg' or 'Pretrained' not in str(v)}
+        part = {k: v for k, v in part.items() if k != 'init_cfg' or 'Pretrained' not in str(v)}
+        # TIMMBackbone and others would download them.
+        return {k: v for k, v in part.items() if k != 'pretrained' or 'type' not in part}
 
     return map_dicts(change, value)
 

@@ -3,7 +3,7 @@
 import io
 import logging
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 import torch
@@ -48,13 +48,13 @@ def cost(network: BaseModel, image_shape: Sequence[int]) -> dict[str, int]:
 
 @torch.inference_mode()
 def latencies(
-    networks: Mapping[str, BaseModel], images: torch.Tensor, calls: int = CALLS
+    networks: Mapping[str, Callable], images: torch.Tensor, calls: int = CALLS
 ) -> dict[str, dict[str, float]]:
     """Time networks on a batch, in turns, so that a busy machine slows all of them equally.
 
     Args:
-        networks (Mapping[str, BaseModel]): Classifiers by name, in eval mode, on the images'
-            device.
+        networks (Mapping[str, Callable]): Classifiers by name, in eval mode, on the images'
+            device; or what is called like them.
         images (torch.Tensor): Prepared, shape (N, C, H, W).
         calls (int): Measured calls of each network, after 10 that are not measured. Defaults to
             100.

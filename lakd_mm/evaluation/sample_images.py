@@ -11,26 +11,35 @@ from mmengine.runner import Runner
 from torch import nn
 from torch.utils.data import DataLoader, Subset
 
+from ..engine.config_checks import plain_datasets
 from ..errors import ConfigError
+from ..models.nested import map_dicts
 
 
-def sample_images(cfg: Config, count: int, batch_size: int = 250, seed: int = 0) -> DataLoader:
-    """Load images of a config's test set, drawn with a seed, in the order of the set.
+def sample_images(
+    cfg: Config, count: int, batch_size: int = 250, seed: int = 0, split: str = 'test'
+) -> DataLoader:
+    """Load images of a config's data set, drawn with a seed, in the order of the set.
 
     Args:
         cfg (Config): A config with a ``test_dataloader``.
         count (int): Number of images; all of them, if there are fewer.
         batch_size (int): Images in a batch. Defaults to 250.
         seed (int): Seed of the drawing. Defaults to 0.
+        split (str): 'test', or 'train' for training images that are not augmented but prepared as
+            test images are. Defaults to 'test'.
 
     Raises:
-        ConfigError: If the config has no test images, or a number is not positive.
+        ConfigError: If the config has no such images, or a number is not positive.
     """
-    if not cfg.get('test_dataloader'):
-        raise ConfigError(f'config {cfg.filename}: it has no test_dataloader to take images from')
+    for name in {'test_dataloader', f'{split}_dataloader'}:
+        if not cfg.get(name):
+            raise ConfigError(f'config {cfg.filename}: it has no {name} to take images from')
     if count < 1 or batch_size < 1:
         raise ConfigError(f'{count} images in batches of {batch_size}: both must be positive')
-    options = copy.deepcopy(cfg.test_dataloader)
+    options = copy.deepcopy(cfg[f'{split}_dataloader'])
+    if split == 'train':
+        options.dataset = _training_data(cfg)
     dataset = DATASETS.build(options.pop('dataset'))
     chosen = draw_indices(len(dataset), count, seed)
     options.pop('batch_sampler', None)
@@ -43,6 +52,22 @@ def sample_images(cfg: Config, count: int, batch_size: int = 250, seed: int = 0)
     )
     options.setdefault('collate_fn', dict(type='default_collate'))
     return Runner.build_dataloader(options)
+
+
+def _training_data(cfg: Config) -> dict:
+    """Return the training data's config with the test data's pipeline."""
+    test, train = cfg.test_dataloader.dataset, cfg.train_dataloader.dataset
+    if train.type != 'mmrazor.InMemory':  # whose pipeline only loads
+        pipelines = [part.get('pipeline', []) for _, part in plain_datasets(test, '')]
+        pipeline = [*pipelines[0]]
+        if test.type == 'mmrazor.InMemory':
+            pipeline.append(dict(type='PackInputs'))
+        train = map_dicts(
+            lambda part: dict(part, pipeline=pipeline) if 'pipeline' in part else part, train
+        )
+    if train == test:
+        raise ConfigError(f'config {cfg.filename}: its training images are its test images')
+    return train
 
 
 def draw_indices(size: int, count: int, seed: int = 0) -> torch.Tensor:

@@ -1,9 +1,12 @@
 import mmrazor.models  # noqa: F401  (its classes)
 import pytest
+import torch
 from mmengine.model import BaseModule
 from mmpretrain.models import MobileNetV2, ResNet_CIFAR
+from mmpretrain.models.backbones.mixmim import MixMIMBlock
+from mmpretrain.models.utils import ShiftWindowMSA
 
-from lakd_mm.compat.mmpretrain import return_self, subclasses
+from lakd_mm.compat.mmpretrain import return_self, subclasses, window_reverse
 
 
 def test_train_and_eval_return_the_network(run_code):
@@ -43,3 +46,10 @@ def test_what_upstream_does_in_train_is_kept():
 def test_returned_value_of_healthy_train_is_kept():
     assert return_self(lambda self, mode: 'healthy')(None, True) == 'healthy'
     assert return_self(lambda self, mode: None)('net', True) == 'net'
+
+
+def test_windows_become_the_map_again():
+    maps = torch.arange(2 * 8 * 12 * 3).view(2, 8, 12, 3)
+    for cls in (ShiftWindowMSA, MixMIMBlock):
+        assert cls.window_reverse is window_reverse
+        assert torch.equal(cls.window_reverse(cls.window_partition(maps, 4), 8, 12, 4), maps)

@@ -19,6 +19,7 @@ from networks import cifar_resnet_cfg, classifier_cfg
 from lakd_mm.engine import ConfigError, ExportStudentHook, export_student
 from lakd_mm.engine.networks import choose_checkpoint, load_network
 from lakd_mm.engine.onnx_export import check_onnx_packages, export_onnx
+from lakd_mm.engine.plain_config import plain_config
 
 PREPROCESSOR = dict(
     type='mmpretrain.ClsDataPreprocessor',
@@ -267,6 +268,14 @@ def test_data_of_ours_become_those_of_mmpretrain(tmp_path):
     dataset = plain.test_dataloader.dataset
     assert (dataset.type, dataset.data_root) == ('mmpretrain.CIFAR10', 'data')
     assert dataset.pipeline == [dict(type='PackInputs')] and 'custom_imports' not in plain
+
+
+def test_published_weights_are_not_downloaded_again():
+    backbone = dict(type='mmpretrain.TIMMBackbone', model_name='resnet18', pretrained=True)
+    network = dict(classifier_cfg(backbone), pretrained='somewhere.pth')
+    found = plain_config(config(dict(KD, architecture=network))).model
+    assert found.backbone == dict(type='mmpretrain.TIMMBackbone', model_name='resnet18')
+    assert 'pretrained' not in found
 
 
 def test_image_shapes(tmp_path):

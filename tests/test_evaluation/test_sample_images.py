@@ -1,10 +1,17 @@
+import numpy as np
 import pytest
 import torch
 from mmengine.config import Config
 from mmrazor.registry import MODELS
 
+from lakd_mm.datasets import Digits
 from lakd_mm.errors import ConfigError
-from lakd_mm.evaluation.sample_images import check_normalization, inputs_of, sample_images
+from lakd_mm.evaluation.sample_images import (
+    check_normalization,
+    draw_indices,
+    inputs_of,
+    sample_images,
+)
 
 PLAIN = dict(type='mmrazor.Digits', split='test', pipeline=[dict(type='mmpretrain.PackInputs')])
 IN_MEMORY = dict(type='mmrazor.InMemory', dataset=dict(PLAIN, pipeline=[]), device='cpu')
@@ -35,6 +42,34 @@ def test_drawn_once_in_order():
     # The same ones out of memory.
     in_memory = drawn(config(IN_MEMORY, collate_fn=dict(type='whole_batch')), 25, 10, 0)
     assert in_memory[0] == indices and torch.equal(in_memory[1], images)
+
+
+TRAIN = dict(
+    type='mmrazor.Digits',
+    split='train',
+    pipeline=[
+        dict(type='mmpretrain.RandomCrop', crop_size=32, padding=4),
+        dict(type='mmpretrain.PackInputs'),
+    ],
+)
+HELD = dict(type='mmrazor.InMemory', dataset=dict(TRAIN, pipeline=[]), device='cpu')
+
+
+@pytest.mark.parametrize('test', [PLAIN, IN_MEMORY])
+@pytest.mark.parametrize('train', [TRAIN, HELD])
+def test_training_images_without_augmentation(train, test):
+    cfg = config(test)
+    with pytest.raises(ConfigError, match='it has no train_dataloader'):
+        sample_images(cfg, 5, split='train')
+    collate = 'default_collate' if train is TRAIN else 'whole_batch'
+    cfg.train_dataloader = dict(dataset=train, num_workers=0, collate_fn=dict(type=collate))
+    images = [batch['inputs'] for batch in sample_images(cfg, 25, 10, split='train')]
+    digits = Digits(split='train')
+    expected = [digits[int(i)]['img'] for i in draw_indices(len(digits), 25)]
+    assert torch.equal(torch.cat(images).permute(0, 2, 3, 1), torch.from_numpy(np.stack(expected)))
+    cfg.train_dataloader.dataset = test
+    with pytest.raises(ConfigError, match='its training images are its test images'):
+        sample_images(cfg, 5, split='train')
 
 
 def test_inputs_are_normalised_without_touching_the_batch():

@@ -153,3 +153,18 @@ def test_a_check_that_breaks_is_a_row(benchmark, monkeypatch):
     monkeypatch.setattr(module.Checks, 'bf16', lambda self, config: 1 / 0)
     (row,) = module.run(module.Checks('cpu', 2, 1), 'bf16', 'kd', 'kd.py')
     assert row['verdict'] == 'FAILED' and row['values'] == dict(error='division by zero')
+
+
+def test_latency(run_tool, tmp_path):
+    out = tmp_path / 'latency.json'
+    config = 'lakd_mm::lakd/lakd_r32_r14_digits.py'
+    options = ['--calls', '1', '--batch-sizes', '1', '2', '--out', out]
+    done = run_tool('benchmarks/latency.py', config, *options)
+    assert done.returncode == 0, done.stdout
+    rows = {row['network']: row for row in json.loads(out.read_text())['rows']}
+    assert list(rows) == ['teacher', 'student', 'student, ONNX', 'student, ONNX int8']
+    for batch in (1, 2):
+        assert rows['teacher'][f'x teacher, batch {batch}'] == 1
+        assert all(row[f'ms / image, batch {batch}'] > 0 for row in rows.values())
+    assert rows['student, ONNX int8']['kB'] < 0.5 * rows['student, ONNX']['kB']
+    assert rows['student']['kB'] < rows['student, ONNX']['kB'] < 1.3 * rows['student']['kB']

@@ -1,12 +1,17 @@
+import json
 import re
 import sys
 from pathlib import Path
 
 import mmpretrain
+import onnx
+import onnxruntime
 import pytest
 import torch
+from mmengine.config import Config
 
-import lakd_mm  # noqa: F401  (the whole checkpoint holds more than tensors)
+from lakd_mm.engine.networks import build_network
+from lakd_mm.evaluation.sample_images import inputs_of, sample_images
 
 pytestmark = pytest.mark.slow
 
@@ -81,3 +86,70 @@ def test_export(run, run_tool, root, tmp_path):
     assert refused.returncode == 1
     assert 'error: out/student.onnx exists; name another file' in refused.stdout
     assert 'Traceback' not in refused.stdout and not (tmp_path / 'out' / 'new.pth').exists()
+
+
+def test_int8(tool, root, tmp_path):
+    """Random features with a head fitted in closed form: right for most digits, in int8 too."""
+    cfg = Config.fromfile(root / 'configs/lakd/lakd_r32_r14_digits.py')
+    cfg.model.architecture.backbone.depth = 8
+    cfg.dump(tmp_path / 'pair.py')
+    torch.manual_seed(0)
+    network = build_network(cfg)
+    batches = {
+        split: next(iter(sample_images(cfg, 2000, 2000, split=split)))
+        for split in ('train', 'test')
+    }
+    images, labels = {}, {}
+    for split, batch in batches.items():
+        images[split] = inputs_of(batch, network.data_preprocessor)
+        labels[split] = torch.cat([sample.gt_label for sample in batch['data_samples']])
+    for module in network.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            module.momentum = None  # statistics of the one batch
+    with torch.no_grad():
+        network.train()(images['train'][:256])
+        features = network.eval().extract_feat(images['train'])[-1]
+        targets = torch.nn.functional.one_hot(labels['train']).float() - 0.1
+        fitted = torch.linalg.lstsq(features, targets).solution
+        network.head.fc.weight.copy_(fitted.T)
+        network.head.fc.bias.zero_()
+        predicted = network(images['test']).argmax(dim=1)
+    right = (predicted == labels['test']).float().mean().item()
+    assert right > 0.85
+    state = {f'architecture.{name}': value for name, value in network.state_dict().items()}
+    torch.save(dict(state_dict=state), tmp_path / 'epoch_1.pth')
+
+    files = ('--config', 'pair.py', '--int8', 'out/int8.onnx', '--exported', 'out/student.pt2')
+    options = ('--calibration', 64)
+    assert tool('export_student', 'epoch_1.pth', 'out/student.pth', *files, *options) is None
+    facts = json.loads((tmp_path / 'out/int8.json').read_text())
+    assert (facts['test_images'], facts['calibration_images']) == (355, 64)
+    assert facts['top1']['float32'] == pytest.approx(100 * right, abs=0.3)
+    assert facts['top1']['int8'] == pytest.approx(facts['top1']['float32'], abs=3)
+    assert facts['bytes']['int8'] < 0.5 * facts['bytes']['float32']
+
+    # ONNX Runtime has integers in the file, and gets the accuracy that is written.
+    model = onnx.load(tmp_path / 'out/int8.onnx')
+    kinds = {tensor.data_type for tensor in model.graph.initializer}
+    assert onnx.TensorProto.INT8 in kinds
+    assert {prop.key for prop in model.metadata_props} >= {'classes', 'mean', 'std'}
+    session = onnxruntime.InferenceSession(model.SerializeToString())
+    (logits,) = session.run(None, {'images': images['test'].numpy()})
+    found = (torch.from_numpy(logits).argmax(dim=1) == labels['test']).float().mean().item()
+    assert 100 * found == pytest.approx(facts['top1']['int8'], abs=0.3)
+    program = torch.export.load(tmp_path / 'out/student.pt2').module()
+    assert torch.equal(program(images['test']).argmax(dim=1), predicted)
+    written = sorted(file.name for file in (tmp_path / 'out').iterdir())
+    assert written == ['int8.json', 'int8.onnx', 'student.pt2', 'student.pth', 'student.py']
+
+
+def test_int8_needs_training_images(tool, root, tmp_path):
+    cfg = Config.fromfile(root / 'configs/lakd/lakd_r32_r14_digits.py')
+    cfg.pop('train_dataloader')
+    cfg.dump(tmp_path / 'pair.py')
+    state = {f'architecture.{k}': v for k, v in build_network(cfg).state_dict().items()}
+    torch.save(dict(state_dict=state), tmp_path / 'epoch_1.pth')
+    options = ('--config', 'pair.py', '--int8', 'int8.onnx')
+    found = tool('export_student', 'epoch_1.pth', 'student.pth', *options)
+    assert re.search('error: .*it has no train_dataloader', found)
+    assert not (tmp_path / 'int8.onnx').exists() and not (tmp_path / 'student.pth').exists()
