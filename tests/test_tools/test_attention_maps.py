@@ -85,7 +85,10 @@ def test_figure(tool, drawn, tmp_path, options, columns):
         (('--kind', 'cam', '--teacher-taps', 1), "of the backbone's output"),
         (('--max-weight', 1), 'belong to --kind ndam'),
         (('--teacher-taps', 7), '--teacher-taps=[7]: there is no residual block 7'),
-        (('--student', 'a', 'other.py', 'other.pth'), 'a has 3 classes, but the test images'),
+        (
+            ('--kind', 'cam', '--student', 'a', 'other.py', 'other.pth'),
+            'a has 3 classes, but the test images',
+        ),
         (('--student', 'a', 'small.py', 'teacher.pth'), 'checkpoint teacher.pth does not fit'),
     ],
 )
