@@ -15,7 +15,7 @@ from mmengine.logging import MMLogger
 from mmengine.registry import init_default_scope
 
 from lakd_mm.engine import ConfigError, clear_errors, refuse_ignored_options
-from lakd_mm.engine.command_line import at_least
+from lakd_mm.engine.command_line import at_least, public_path
 from lakd_mm.visualization.markdown import markdown_table
 from own_images import folder, methods, networks, pairing, recipe, writing
 
@@ -94,7 +94,7 @@ def run(args: argparse.Namespace) -> None:
     MMLogger.get_instance('new_config', log_level='ERROR')
     init_default_scope('mmpretrain')
     images = folder.look_at(args.data)
-    print(f'{images.train}: {images.summary()}.')
+    print(f'{public_path(str(images.train))}: {images.summary()}.')
     teacher = networks.find_network('--teacher', args.teacher)
     student = networks.find_network('--student', args.student)
     checkpoint, classes = weights_of_teacher(teacher, args.teacher_ckpt)
@@ -102,14 +102,37 @@ def run(args: argparse.Namespace) -> None:
     if not args.dry_run and not trained:
         check_out([of_teacher], args.force)
 
+    epochs = writing.epochs_of(checkpoint)
+    later = f'work_dirs/{of_teacher.stem}/epoch_{epochs}.pth'
+    plan = make_plan(args, images, teacher, student, checkpoint if trained else later)
+    print(_of_weights(checkpoint, classes, len(images.classes)))
+    texts = {out: writing.pair_text(plan)}
+    if not trained:
+        text = writing.teacher_text(out, teacher, checkpoint, plan.batch_size)
+        texts = {of_teacher: text, **texts}
+    if args.dry_run:
+        print(f'Nothing is written (--dry-run); else: {", ".join(map(str, texts))}')
+        return
+    print('Train:')
+    for path, text in texts.items():
+        path.write_text(text, encoding='utf-8')
+        print(f'  python {public_path(str(Path(__file__).parent))}/train.py {path}')
+
+
+def make_plan(
+    args: argparse.Namespace,
+    images: folder.Images,
+    teacher: networks.Network,
+    student: networks.Network,
+    teacher_ckpt: str,
+) -> writing.Plan:
+    """Build both networks and the method, print what they compare, and choose sizes."""
     size = args.size or recipe.choose_size(images.side, [teacher.image_size, student.image_size])
-    shape = (3, size, size)
+    shape, classes = (3, size, size), len(images.classes)
     pair = dict(
-        architecture=student.model(len(images.classes)),
-        teacher=teacher.model(len(images.classes)),
-        input_shape=shape,
+        architecture=student.model(classes), teacher=teacher.model(classes), input_shape=shape
     )
-    base, key, method, lines = methods.find_method(
+    base, key, method, changes = methods.find_method(
         args.method, images.n_train, lambda: pairing.count_stages(pair)
     )
     names = f'{args.method} from {teacher.name} to {student.name}'
@@ -118,47 +141,28 @@ def run(args: argparse.Namespace) -> None:
     memory = recipe.free_memory()
     of_image, fixed = pairing.bytes_of_a_step(model, shape, names)
     batch_size = recipe.choose_batch(images.n_train, of_image, fixed, memory)
-    held = recipe.in_memory(images.side, size, images.n_train + images.n_val, memory)
     print(f'{names}, {size}x{size} images in batches of {batch_size}:\n')
     print(markdown_table(rows, aligned=True), end='\n\n')
-    print(_of_weights(checkpoint, classes, len(images.classes)))
-
-    epochs = writing.epochs_of(checkpoint)
-    pair['teacher_ckpt'] = f'work_dirs/{of_teacher.stem}/epoch_{epochs}.pth'
-    if trained:
-        pair['teacher_ckpt'] = checkpoint
+    side = pairing.smallest_side(rows)
+    if side and side < 4:
+        print(f'The smallest maps have {side} positions a side; --size {size * 2} doubles that.')
+    pair['teacher_ckpt'] = teacher_ckpt
     if hasattr(model, 'teacher_tap_names'):
         pair.update(taps=list(model.student.tap_names), teacher_taps=list(model.teacher_tap_names))
-    title = f'{names}, written by tools/new_config.py'
-    optimizer = student.optim_wrapper(batch_size)
-    workers = recipe.workers()
-    texts = {
-        out: writing.pair_text(
-            title,
-            base,
-            key,
-            images,
-            size,
-            held,
-            batch_size,
-            workers,
-            pair,
-            lines,
-            optimizer,
-            student,
-        )
-    }
-    if not trained:
-        factor = writing.TUNING if checkpoint else 1.0
-        text = writing.teacher_text(out, teacher, checkpoint, batch_size, factor)
-        texts = {of_teacher: text, **texts}
-    if args.dry_run:
-        print(f'Nothing is written (--dry-run); else: {", ".join(map(str, texts))}')
-        return
-    print('Train:')
-    for path, text in texts.items():
-        path.write_text(text, encoding='utf-8')
-        print(f'  python {Path(__file__).parent / "train.py"} {path}')
+    n = images.n_train + images.n_val
+    return writing.Plan(
+        title=f'{names}, written by tools/new_config.py',
+        base=base,
+        key=key,
+        changes=changes,
+        networks=pair,
+        images=images,
+        size=size,
+        in_memory=recipe.in_memory(images.side, size, n, memory),
+        batch_size=batch_size,
+        workers=recipe.workers(),
+        student=student,
+    )
 
 
 def _of_weights(checkpoint: Optional[str], classes: Optional[int], of_data: int) -> str:

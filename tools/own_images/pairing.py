@@ -1,6 +1,7 @@
 """A teacher and a student, built and run once: what is compared where, and the memory it takes."""
 
 import copy
+import re
 from collections.abc import Iterator, Sequence
 from typing import Any, Optional
 
@@ -11,6 +12,7 @@ from mmrazor.registry import MODELS
 from lakd_mm.engine import ConfigError
 from lakd_mm.engine.config_file import first_line
 from lakd_mm.models import Distill
+from lakd_mm.models.distillers import LocalDistiller
 
 # Arguments of losses that say where to look, not what to compare.
 SIDE = ('mask', 'attention')
@@ -59,28 +61,18 @@ def pairing(model: Distill, shape: Sequence[int]) -> list[tuple[str, ...]]:
         model.teacher(images, mode='tensor')
     rows = [('loss', 'student', 'its shape', 'made to fit by', 'teacher', 'its shape')]
     for loss, mapping in distiller.loss_forward_mappings.items():
-        pairs = zip(_records(mapping, True), _records(mapping, False))
-        for of_student, of_teacher in pairs:
-            sides = []
-            for record, recorders in (
-                (of_student, distiller.student_recorders),
-                (of_teacher, distiller.teacher_recorders),
-            ):
-                connector = record.get('connector')
-                raw = {k: v for k, v in record.items() if k != 'connector'}
-                with torch.no_grad():
-                    shapes = [_shape(distiller.get_record(**raw))]
-                    if connector:
-                        made = distiller.get_record(**record, data_samples=samples)
-                        shapes.append(_shape(made))
-                name = recorders.get_recorder(record['recorder']).source
-                kind = type(distiller.connectors[connector]).__name__ if connector else ''
-                sides.append((name, ' to '.join(dict.fromkeys(shapes)), kind))
-            (s_name, s_shape, s_kind), (t_name, t_shape, t_kind) = sides
-            fit = s_kind if s_kind == t_kind else ' and '.join(filter(None, (s_kind, t_kind)))
-            rows.append((loss, s_name, s_shape, fit or '-', t_name, t_shape))
+        for records in zip(_records(mapping, True), _records(mapping, False)):
+            student, teacher = (_side(distiller, record, samples) for record in records)
+            fit = ' and '.join(dict.fromkeys(k for *_, k in (student, teacher) if k)) or '-'
+            rows.append((loss, *student[:2], fit, *teacher[:2]))
     distiller.drop_records()
     return rows
+
+
+def smallest_side(rows: Sequence[Sequence[str]]) -> Optional[int]:
+    """Return the positions of a side of the smallest map in a pairing; None without maps."""
+    shapes = ' '.join(cell for row in rows[1:] for cell in (row[2], row[5]))
+    return min((int(n) for n in re.findall(r'\b\d+x\d+x(\d+)\b', shapes)), default=None)
 
 
 def bytes_of_a_step(model: Distill, shape: Sequence[int], names: str) -> tuple[int, int]:
@@ -130,6 +122,20 @@ def _records(mapping: dict, from_student: bool) -> Iterator[dict]:
         for record in [records] if isinstance(records, dict) else records:
             if argument not in SIDE and record['from_student'] == from_student:
                 yield record
+
+
+def _side(distiller: LocalDistiller, record: dict, samples: Sequence) -> tuple[str, str, str]:
+    """Return a record's module, its shapes without and with its connector, and that one's type."""
+    manager = distiller.student_recorders if record['from_student'] else distiller.teacher_recorders
+    name = manager.get_recorder(record['recorder']).source
+    connector = record.get('connector')
+    with torch.no_grad():
+        plain = {key: value for key, value in record.items() if key != 'connector'}
+        shapes = [_shape(distiller.get_record(**plain))]
+        if connector:
+            shapes.append(_shape(distiller.get_record(**record, data_samples=samples)))
+    kind = type(distiller.connectors[connector]).__name__ if connector else ''
+    return name, ' to '.join(dict.fromkeys(shapes)), kind
 
 
 def _shape(record: Any) -> str:

@@ -1,6 +1,7 @@
 """Texts of the configs that new_config.py writes."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Optional
 
@@ -48,76 +49,64 @@ def assign(name: str, value: Any) -> str:
     return f'{name} = {source(value, 0, len(name) + 3)}'
 
 
-def pair_text(
-    title: str,
-    base: str,
-    key: str,
-    images: Images,
-    size: int,
-    held: bool,
-    batch_size: int,
-    workers: int,
-    networks: dict,
-    lines: Sequence[str],
-    optimizer: Optional[dict],
-    student: Network,
-) -> str:
-    """Write the config of a distillation.
+@dataclass(frozen=True)
+class Plan:
+    """What a distillation's config says."""
 
-    Args:
-        title (str): What it is, for its first line.
-        base (str): The base of its method.
-        key (str): The method's name there.
-        images (Images): The data.
-        size (int): Side of the images.
-        held (bool): Whether the images are held in memory.
-        batch_size (int): Images of a batch.
-        workers (int): Processes that load images, where they are not held.
-        networks (dict): What the model has beside its method.
-        lines (Sequence[str]): Changes of the method.
-        optimizer (dict, optional): Keys of ``optim_wrapper``; None for those of the base.
-        student (Network): Whose optimizer it is.
-    """
-    data = 'folder_in_memory' if held else 'folder'
+    title: str  # For its first line.
+    base: str  # That of its method.
+    key: str  # The method's name there.
+    changes: Sequence[str]  # Lines that change the method.
+    networks: dict  # What the model has beside the method.
+    images: Images
+    size: int  # Side of the images.
+    in_memory: bool  # Whether they are held there.
+    batch_size: int
+    workers: int  # Processes that load images, where they are not held.
+    student: Network
+
+
+def pair_text(plan: Plan) -> str:
+    """Write the config of a distillation."""
     bases = [
         f'lakd_mm::_base_/{part}.py'
         for part in (
-            f'methods/{base}',
-            f'datasets/{data}',
+            f'methods/{plan.base}',
+            f'datasets/{"folder_in_memory" if plan.in_memory else "folder"}',
             'schedules/imagenet_100e_linear',
             'default_runtime',
         )
     ]
-    blocks = [
-        f'# {title}.\n{assign("_base_", bases)}',
-        (_held_data if held else _read_data)(images, size, batch_size, workers),
-        '\n'.join(
-            [
-                '# Losses weigh what they do on CIFAR-100; tools/tune.py searches other weights.',
-                f"model = _base_.pop('methods').{key}",
-                f'model.update({source(networks)[5:-1]})',
-                *lines,
-            ]
-        ),
-        _training(batch_size, optimizer, student, EPOCHS),
+    model = [
+        '# Losses weigh what they do on CIFAR-100; tools/tune.py searches other weights.',
+        f"model = _base_.pop('methods').{plan.key}",
+        f'model.update({source(plan.networks)[5:-1]})',
+        *plan.changes,
     ]
-    return '\n\n'.join(blocks) + '\n'
+    blocks = [
+        [f'# {plan.title}.', assign('_base_', bases)],
+        [f'# {plan.images.summary()}.', *_roots(plan.images), *_data(plan)],
+        model,
+        _training(plan.student, plan.batch_size, 1.0, EPOCHS),
+    ]
+    return _joined(blocks)
 
 
-def teacher_text(
-    out: Path, teacher: Network, checkpoint: Optional[str], batch_size: int, factor: float
-) -> str:
+def teacher_text(out: Path, teacher: Network, checkpoint: Optional[str], batch_size: int) -> str:
     """Write the config that trains the teacher of the config ``out``."""
-    start, load = '# It starts from random weights.', ''
+    start, load = '# It starts from random weights.', []
     if checkpoint:
         start = '# It starts from weights for other classes: all but those of the classifier fit.'
-        load = f'load_from = {checkpoint!r}\nload_strict = False\n'
-    optimizer = teacher.optim_wrapper(batch_size, factor)
-    head = f'# Trains the teacher of {out.name} on the same data, before it.\n'
-    return (
-        f'{head}{start}\n_base_ = {out.name!r}\n'
-        f'model = dict(_delete_=True, **_base_.model.teacher)\n{load}\n{_training(batch_size, optimizer, teacher, epochs_of(checkpoint))}\n'
-    )
+        load = [f'load_from = {checkpoint!r}', 'load_strict = False']
+    model = [
+        f'# Trains the teacher of {out.name} on the same data, before it.',
+        start,
+        f'_base_ = {out.name!r}',
+        'model = dict(_delete_=True, **_base_.model.teacher)',
+        *load,
+    ]
+    factor = TUNING if checkpoint else 1.0
+    return _joined([model, _training(teacher, batch_size, factor, epochs_of(checkpoint))])
 
 
 def epochs_of(checkpoint: Optional[str]) -> int:
@@ -125,79 +114,58 @@ def epochs_of(checkpoint: Optional[str]) -> int:
     return TUNING_EPOCHS if checkpoint else EPOCHS
 
 
-def _training(batch_size: int, optimizer: Optional[dict], network: Network, epochs: int) -> str:
-    if optimizer is None:
-        rate = float(f'{0.1 * batch_size / 128:.2g}')
-        whose, written = "ImageNet's", dict(optimizer=dict(lr=rate))
+def _joined(blocks: Sequence[Sequence[str]]) -> str:
+    return '\n\n'.join('\n'.join(lines) for lines in blocks) + '\n'
+
+
+def _training(network: Network, batch_size: int, factor: float, epochs: int) -> list[str]:
+    """Write the optimizer and the epochs."""
+    wrapper = network.optim_wrapper(batch_size, factor)
+    if wrapper is None:
+        rate = float(f'{0.1 * batch_size / 128 * factor:.2g}')
+        whose, written = "LAKD's for ImageNet", dict(optimizer=dict(lr=rate))
     else:
-        whose, written = f'that of {network.name}', dict(_delete_=True, **optimizer)
-    return '\n'.join(
-        [
-            f'# The optimizer is {whose}, its rate in proportion to the batch; it falls to 0.',
-            assign('optim_wrapper', written),
-            assign('auto_scale_lr', dict(base_batch_size=batch_size)),
-            assign('train_cfg', dict(max_epochs=epochs)),
-        ]
-    )
-
-
-def _held_data(images: Images, size: int, batch_size: int, workers: int) -> str:
-    """Write the data keys for small images."""
-    load = [
-        dict(type='LoadImageFromFile'),
-        dict(type='ResizeEdge', scale=size),
-        dict(type='CenterCrop', crop_size=size),
+        whose, written = f'that of {network.name}', dict(_delete_=True, **wrapper)
+    return [
+        f'# The optimizer is {whose}, its rate in proportion to the batch; it falls to 0.',
+        assign('optim_wrapper', written),
+        assign('auto_scale_lr', dict(base_batch_size=batch_size)),
+        assign('train_cfg', dict(max_epochs=epochs)),
     ]
-    border = max(size // 8, 1)
-    train, val = _sets(images)
-    return '\n'.join(
-        [
-            f'# {images.summary()}.',
-            *_roots(images),
-            assign('load', load),
+
+
+def _data(plan: Plan) -> list[str]:
+    """Write the data sets and their augmentation."""
+    size, batch = plan.size, f'batch_size={plan.batch_size}'
+    read, cut = dict(type='LoadImageFromFile'), dict(type='CenterCrop', crop_size=size)
+    if plan.in_memory:
+        train, val = _sets(plan.images)
+        return [
+            assign('load', [read, dict(type='ResizeEdge', scale=size), cut]),
             "dataset = dict(type='mmpretrain.CustomDataset', pipeline=load)",
             f'train = {train}',
             f'val = {val}',
-            f'train_dataloader = dict(batch_size={batch_size}, dataset=dict(dataset=train))',
-            'val_dataloader = dict(dataset=dict(dataset=val))',
+            f'train_dataloader = dict({batch}, dataset=dict(dataset=train))',
+            f'val_dataloader = dict({batch}, dataset=dict(dataset=val))',
             'test_dataloader = val_dataloader',
-            '# Each is cropped behind a border and may be flipped; flip_prob=0 for text and signs.',
-            f'data_preprocessor = dict(padding={border}, flip_prob=0.5)',
+            '# Cropped behind a border, and flipped at random; flip_prob=0 for text and signs.',
+            f'data_preprocessor = dict(padding={max(size // 8, 1)}, flip_prob=0.5)',
         ]
-    )
-
-
-def _read_data(images: Images, size: int, batch_size: int, workers: int) -> str:
-    """Write the data keys for images of a size that does not fit into memory."""
-    train_pipeline = [
-        dict(type='LoadImageFromFile'),
-        dict(type='RandomResizedCrop', scale=size),
-        dict(type='RandomFlip', prob=0.5),
-        dict(type='PackInputs'),
+    larger = dict(type='ResizeEdge', scale=size * 8 // 7)
+    change = [dict(type='RandomResizedCrop', scale=size), dict(type='RandomFlip', prob=0.5)]
+    train, val = _sets(plan.images, 'train_pipeline', 'test_pipeline')
+    batch += f', num_workers={plan.workers}'
+    return [
+        '# A part of each is cut out, resized, and flipped at random; prob=0 for text and signs.',
+        assign('train_pipeline', [read, *change, dict(type='PackInputs')]),
+        assign('test_pipeline', [read, larger, cut, dict(type='PackInputs')]),
+        "dataset = dict(type='mmpretrain.CustomDataset')",
+        f'train = {train}',
+        f'val = {val}',
+        f'train_dataloader = dict({batch}, dataset=train)',
+        f'val_dataloader = dict({batch}, dataset=val)',
+        'test_dataloader = val_dataloader',
     ]
-    test_pipeline = [
-        dict(type='LoadImageFromFile'),
-        dict(type='ResizeEdge', scale=size * 8 // 7),
-        dict(type='CenterCrop', crop_size=size),
-        dict(type='PackInputs'),
-    ]
-    train, val = _sets(images, 'train_pipeline', 'test_pipeline')
-    options = f'batch_size={batch_size}, num_workers={workers}'
-    return '\n'.join(
-        [
-            f'# {images.summary()}.',
-            *_roots(images),
-            '# A part of each is cut out, resized, and may be flipped; prob=0 for text and signs.',
-            assign('train_pipeline', train_pipeline),
-            assign('test_pipeline', test_pipeline),
-            "dataset = dict(type='mmpretrain.CustomDataset')",
-            f'train = {train}',
-            f'val = {val}',
-            f'train_dataloader = dict({options}, dataset=train)',
-            f'val_dataloader = dict({options}, dataset=val)',
-            'test_dataloader = val_dataloader',
-        ]
-    )
 
 
 def _roots(images: Images) -> list[str]:
