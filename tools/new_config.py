@@ -2,6 +2,8 @@
 
 import argparse
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Optional
 
@@ -90,8 +92,6 @@ def run(args: argparse.Namespace) -> None:
     of_teacher = out.with_name(f'{out.stem}_teacher.py')
     if not args.dry_run:
         check_out([out], args.force)
-    # Connectors are shown in a table.
-    MMLogger.get_instance('new_config', log_level='ERROR')
     init_default_scope('mmpretrain')
     images = folder.look_at(args.data)
     print(f'{public_path(str(images.train))}: {images.summary()}.')
@@ -132,11 +132,13 @@ def make_plan(
     pair = dict(
         architecture=student.model(classes), teacher=teacher.model(classes), input_shape=shape
     )
-    base, key, method, changes = methods.find_method(
-        args.method, images.n_train, lambda: pairing.count_stages(pair)
-    )
+    with _quiet():
+        base, key, method, changes = methods.find_method(
+            args.method, images.n_train, lambda: pairing.count_stages(pair)
+        )
     names = f'{args.method} from {teacher.name} to {student.name}'
-    model = pairing.build_pair({**method, **pair}, names)
+    with _quiet():
+        model = pairing.build_pair({**method, **pair}, names)
     rows = pairing.pairing(model, shape)
     memory = recipe.free_memory()
     of_image, fixed = pairing.bytes_of_a_step(model, shape, names)
@@ -163,6 +165,18 @@ def make_plan(
         workers=recipe.workers(),
         student=student,
     )
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Log errors only: a table shows the connectors."""
+    logger = MMLogger.get_current_instance()
+    level = logger.level
+    logger.setLevel('ERROR')
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
 
 
 def _of_weights(checkpoint: Optional[str], classes: Optional[int], of_data: int) -> str:
