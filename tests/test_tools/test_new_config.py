@@ -90,7 +90,7 @@ def test_the_configs_hold_what_was_found(new_config, tmp_path, capsys, data, nam
 
 @pytest.mark.slow
 def test_both_commands_train(new_config, run_tool, tmp_path, capsys):
-    assert new_config('--out', 'my.py') is None
+    assert new_config('--out', 'my.py', teacher=STUDENT) is None
     commands = re.findall(r'train.py (my\w*\.py)', capsys.readouterr().out)
     assert commands == ['my_teacher.py', 'my.py']
     short, trained = 'train_cfg.max_epochs=1', 'model.teacher_ckpt=work_dirs/my_teacher/epoch_1.pth'
