@@ -94,10 +94,11 @@ def run(args: argparse.Namespace) -> None:
         check_out([out], args.force)
     init_default_scope('mmpretrain')
     images = folder.look_at(args.data)
-    print(f'{public_path(str(images.train))}: {images.summary()}.')
+    print(f'{args.data}: {images.summary()}.')
     teacher = networks.find_network('--teacher', args.teacher)
     student = networks.find_network('--student', args.student)
-    checkpoint, classes = weights_of_teacher(teacher, args.teacher_ckpt)
+    with _quiet():
+        checkpoint, classes = weights_of_teacher(teacher, args.teacher_ckpt)
     trained = checkpoint is not None and classes == len(images.classes)
     if not args.dry_run and not trained:
         check_out([of_teacher], args.force)
@@ -138,13 +139,16 @@ def make_plan(
         )
     names = f'{args.method} from {teacher.name} to {student.name}'
     with _quiet():
-        model = pairing.build_pair({**method, **pair}, names)
+        model, left_out = pairing.build_pair({**method, **pair}, names)
     rows = pairing.pairing(model, shape)
     memory = recipe.free_memory()
     of_image, fixed = pairing.bytes_of_a_step(model, shape, names)
     batch_size = recipe.choose_batch(images.n_train, of_image, fixed, memory)
     print(f'{names}, {size}x{size} images in batches of {batch_size}:\n')
     print(markdown_table(rows, aligned=True), end='\n\n')
+    if left_out:
+        print(f'Without class attention (attention_loss=None): {left_out}.')
+        changes = [*changes, 'model.attention_loss = None  # there are no class activation maps']
     side = pairing.smallest_side(rows)
     if side and side < 4:
         print(f'The smallest maps have {side} positions a side; --size {size * 2} doubles that.')

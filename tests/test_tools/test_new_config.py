@@ -362,6 +362,19 @@ def test_a_network_that_a_method_cannot_be_used_on(new_config, tmp_path):
     assert not (tmp_path / 'my.py').exists()
 
 
+def test_lakd_without_class_activation_maps(new_config, tmp_path, capsys):
+    """A head with a hidden layer has none; LAKD's features stay."""
+    head = "dict(_delete_=True, type='StackedLinearClsHead', num_classes=10, in_channels=64, "
+    text = f'_base_ = {STUDENT!r}\nmodel = dict(head={head}mid_channels=[32]))\n'
+    (tmp_path / 'hidden.py').write_text(text)
+    assert new_config('--out', 'my.py', student='hidden.py') is None
+    shown = capsys.readouterr().out
+    assert 'Without class attention (attention_loss=None): ' in shown and '| loss_cat' not in shown
+    model = Config.fromfile(tmp_path / 'my.py').model
+    assert model.attention_loss is None and len(model.taps) == 3
+    assert len(MODELS.build(dict(model, teacher_ckpt=None)).distiller.distill_losses) == 3
+
+
 FOLDERS = sorted(
     path.parent.name
     for path in methods.CONFIGS.glob('*/metafile.yml')
@@ -390,7 +403,8 @@ def test_every_method(name, stages):
     changed = cfg.methods[key]
     exec('\n'.join(lines), dict(model=changed))
     assert changed.to_dict() == model
-    built = pairing.build_pair({**model, **pair}, name)
+    built, left_out = pairing.build_pair({**model, **pair}, name)
+    assert not left_out
     rows = pairing.pairing(built, (3, 64, 64))
     assert {row[0] for row in rows[1:]} == set(built.distiller.loss_forward_mappings)
     if key in methods.LAST_STAGE:
@@ -404,7 +418,7 @@ def test_what_a_step_keeps():
     network = networks.find_network('--student', STUDENT).model(3)
     _, model = methods.read_methods()['kd']
     pair = dict(architecture=network, teacher=network, input_shape=(3, 32, 32))
-    small = pairing.build_pair({**model, **pair}, 'kd')
+    small, _ = pairing.build_pair({**model, **pair}, 'kd')
     of_image, fixed = pairing.bytes_of_a_step(small, (3, 32, 32), 'kd')
     trained = sum(p.numel() for p in small.student.parameters())
     frozen = sum(p.numel() for p in small.teacher.parameters())

@@ -18,20 +18,31 @@ from lakd_mm.models.distillers import LocalDistiller
 SIDE = ('mask', 'attention')
 
 
-def build_pair(model: dict, names: str) -> Distill:
-    """Build a distillation on this machine's CPU.
+def build_pair(model: dict, names: str) -> tuple[Distill, str]:
+    """Build a distillation on this machine's CPU, LAKD without class attention if need be.
 
     Args:
         model (dict): Its config.
         names (str): The method and the networks, for messages.
 
+    Returns:
+        Tuple[Distill, str]: The distillation, and why there is no class attention in it; nothing if
+        there is, or the method has none.
+
     Raises:
         ConfigError: If the method cannot be used on these networks; the message says where.
     """
     try:
-        return MODELS.build(copy.deepcopy(model))
+        return MODELS.build(copy.deepcopy(model)), ''
     except (ConfigError, RuntimeError) as error:
-        raise _unfit(names, model, error) from None
+        first = error
+    if 'attention_loss' in model:
+        try:
+            built = MODELS.build(copy.deepcopy(dict(model, attention_loss=None)))
+            return built, first_line(first).rstrip('.')
+        except (ConfigError, RuntimeError):
+            pass
+    raise _unfit(names, model, first) from None
 
 
 def count_stages(model: dict) -> Optional[int]:
