@@ -105,7 +105,10 @@ def run(args: argparse.Namespace) -> None:
 
     epochs = writing.epochs_of(checkpoint)
     later = f'work_dirs/{of_teacher.stem}/epoch_{epochs}.pth'
-    plan = make_plan(args, images, teacher, student, checkpoint if trained else later)
+    # Weights go with the images that they have learned from.
+    normalization = teacher.normalization if checkpoint else {}
+    weights = checkpoint if trained else later
+    plan = make_plan(args, images, teacher, student, weights, normalization)
     print(_of_weights(checkpoint, classes, len(images.classes)))
     texts = {out: writing.pair_text(plan)}
     if not trained:
@@ -126,6 +129,7 @@ def make_plan(
     teacher: networks.Network,
     student: networks.Network,
     teacher_ckpt: str,
+    normalization: dict,
 ) -> writing.Plan:
     """Build both networks and the method, print what they compare, and choose sizes."""
     size = args.size or recipe.choose_size(images.side, [teacher.image_size, student.image_size])
@@ -168,6 +172,7 @@ def make_plan(
         batch_size=batch_size,
         workers=recipe.workers(),
         student=student,
+        normalization=normalization,
     )
 
 

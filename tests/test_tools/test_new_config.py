@@ -126,7 +126,15 @@ def plan_of(images, **changes):
     pair = dict(architecture=network.model(2), teacher=network.model(2), input_shape=(3, 64, 64))
     pair['teacher_ckpt'] = 'a.pth'
     given = dict(title='a', base='classification', key='kd', changes=[], networks=pair)
-    given.update(images=images, size=64, batch_size=8, workers=0, student=network, in_memory=True)
+    given.update(
+        images=images,
+        size=64,
+        normalization={},
+        batch_size=8,
+        workers=0,
+        student=network,
+        in_memory=True,
+    )
     return writing.Plan(**{**given, **changes})
 
 
@@ -277,6 +285,30 @@ def test_an_optimizer_for_a_batch_size():
     assert 'optim_wrapper = dict(optimizer=dict(lr=0.025))' in writing._training(plain, 32, 1, 9)
 
 
+@pytest.mark.parametrize(
+    'name, expected',
+    [
+        (RESNET18, {}),
+        # Arrays: their order of colours says nothing about files.
+        (STUDENT, dict(mean=[77.822] * 3, std=[95.878] * 3)),
+        (
+            'mmpretrain::efficientnet/efficientnet-b0_8xb32-01norm_in1k.py',
+            dict(mean=[127.5] * 3, std=[127.5] * 3),
+        ),
+    ],
+)
+def test_weights_keep_their_normalization(tmp_path, data, name, expected):
+    found = networks.find_network('--teacher', name).normalization
+    assert found == expected
+    images = folder.look_at(str(data))
+    for held in (True, False):
+        text = writing.pair_text(plan_of(images, in_memory=held, normalization=found))
+        (tmp_path / 'a.py').write_text(text)
+        written = Config.fromfile(tmp_path / 'a.py').data_preprocessor
+        wanted = {**networks.NORMALIZATION, **expected}
+        assert {key: written[key] for key in wanted} == wanted
+
+
 def save_teacher(path, classes):
     network = MODELS.build(networks.find_network('--teacher', TEACHER).model(classes))
     save_checkpoint(dict(state_dict=network.state_dict()), str(path))
@@ -289,6 +321,7 @@ def test_a_teacher_with_the_classes_of_the_data_teaches_at_once(new_config, tmp_
     assert not (tmp_path / 'my_teacher.py').exists()
     cfg = Config.fromfile(tmp_path / 'my.py')
     assert cfg.model.teacher_ckpt == str(tmp_path / 't.pth')
+    assert cfg.data_preprocessor.mean == [77.822] * 3  # what its config has
     MODELS.build(dict(cfg.model, data_preprocessor=cfg.data_preprocessor))
 
 

@@ -15,6 +15,8 @@ from lakd_mm.engine.networks import fit_weights, part_of_state
 from lakd_mm.errors import near_names
 from lakd_mm.models.nested import map_dicts
 
+# That of configs/_base_/datasets/folder.py.
+NORMALIZATION = dict(mean=[123.675, 116.28, 103.53], std=[58.395, 57.12, 57.375], to_rgb=True)
 # Of a classifier's config, what only its own training needs.
 TRAINING_KEYS = ('train_cfg', 'pretrained', 'data_preprocessor')
 
@@ -52,6 +54,16 @@ class Network:
         """The only size that its backbone is made for, if it names one."""
         size = self.config.model.get('backbone', {}).get('img_size')
         return max(size) if isinstance(size, (list, tuple)) else size
+
+    @property
+    def normalization(self) -> dict:
+        """How its images are normalised, as far as that differs from our base."""
+        given = self.config.get('data_preprocessor') or self.config.model.get('data_preprocessor')
+        found = {key: list(given[key]) for key in ('mean', 'std') if given and given.get(key)}
+        # Data sets of arrays have another order of colours than files.
+        if found and 'LoadImageFromFile' in str(self.config.get('train_dataloader')):
+            found['to_rgb'] = bool(given.get('to_rgb'))
+        return {key: value for key, value in found.items() if value != NORMALIZATION[key]}
 
     def optim_wrapper(self, batch_size: int, factor: float = 1.0) -> Optional[dict]:
         """Return the optimizer of its config with the learning rate for a batch size.

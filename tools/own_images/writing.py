@@ -64,6 +64,7 @@ class Plan:
     batch_size: int
     workers: int  # Processes that load images, where they are not held.
     student: Network
+    normalization: dict  # What a teacher's weights want otherwise than our base.
 
 
 def pair_text(plan: Plan) -> str:
@@ -139,6 +140,7 @@ def _data(plan: Plan) -> list[str]:
     size, batch = plan.size, f'batch_size={plan.batch_size}'
     read, cut = dict(type='LoadImageFromFile'), dict(type='CenterCrop', crop_size=size)
     if plan.in_memory:
+        crop = dict(padding=max(size // 8, 1), flip_prob=0.5)
         train, val = _sets(plan.images)
         return [
             assign('load', [read, dict(type='ResizeEdge', scale=size), cut]),
@@ -149,11 +151,12 @@ def _data(plan: Plan) -> list[str]:
             f'val_dataloader = dict({batch}, dataset=dict(dataset=val))',
             'test_dataloader = val_dataloader',
             '# Cropped behind a border, and flipped at random; flip_prob=0 for text and signs.',
-            f'data_preprocessor = dict(padding={max(size // 8, 1)}, flip_prob=0.5)',
+            assign('data_preprocessor', dict(crop, **plan.normalization)),
         ]
     larger = dict(type='ResizeEdge', scale=size * 8 // 7)
     change = [dict(type='RandomResizedCrop', scale=size), dict(type='RandomFlip', prob=0.5)]
     train, val = _sets(plan.images, 'train_pipeline', 'test_pipeline')
+    wanted = [assign('data_preprocessor', plan.normalization)] if plan.normalization else []
     batch += f', num_workers={plan.workers}'
     return [
         '# A part of each is cut out, resized, and flipped at random; prob=0 for text and signs.',
@@ -165,6 +168,7 @@ def _data(plan: Plan) -> list[str]:
         f'train_dataloader = dict({batch}, dataset=train)',
         f'val_dataloader = dict({batch}, dataset=val)',
         'test_dataloader = val_dataloader',
+        *wanted,
     ]
 
 
