@@ -26,3 +26,17 @@ def small_runner(work_dir, epochs=1, batches=None, checkpoint=(), **kwargs):
         experiment_name=f'{work_dir.parent.name}_{work_dir.name}',
     )
     return Runner(work_dir=str(work_dir), **{**defaults, **kwargs})
+
+
+def validation():
+    """Options of :func:`small_runner` that validate on 16 digits."""
+    dataset = dict(type='mmrazor.Digits', indices=16)
+    loader = dict(
+        batch_size=16,
+        num_workers=0,
+        dataset=dict(type='mmrazor.InMemory', dataset=dataset),
+        collate_fn=dict(type='whole_batch'),
+        sampler=dict(type='DefaultSampler', shuffle=False),
+    )
+    evaluator = dict(type='mmpretrain.Accuracy')
+    return dict(val_dataloader=loader, val_evaluator=evaluator, val_cfg=dict())

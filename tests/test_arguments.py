@@ -681,7 +681,8 @@ def test_measured_distances_are_not_taken_from_the_log(tool, tmp_path, capsys):
 
 @pytest.mark.parametrize('checkpoint', [None, 'epoch_1.pth'])
 def test_resuming_nothing_starts_from_what_the_config_loads(tool, tmp_path, checkpoint):
-    (tmp_path / 'a.py').write_text("model = dict()\noptim_wrapper = dict()\nload_from = 'b.pth'\n")
+    text = "model = dict(type='M')\noptim_wrapper = dict()\nload_from = 'b.pth'\n"
+    (tmp_path / 'a.py').write_text(text)
     module = tool('train.py', ['a.py', '--work-dir', 'w', '--resume'])
     if checkpoint:
         (tmp_path / 'w').mkdir()

@@ -22,7 +22,7 @@ from hypothesis import strategies as st
 from mmengine.runner.checkpoint import CheckpointLoader
 from mmrazor.registry import DATASETS
 from networks import cifar_resnet_cfg
-from small_run import small_runner
+from small_run import small_runner, validation
 
 from lakd_mm.compat.mmengine_whole import EMPTY_END, LENGTH, SEALED_END, fault
 from lakd_mm.engine import ConfigError, export_student
@@ -209,22 +209,13 @@ def test_a_resumed_checkpoint_runs_no_text_and_deletes_nothing_elsewhere(checkpo
     saved['message_hub']['resumed_keys'].update(dict.fromkeys(info, True))
     (tmp_path / 'run').mkdir()
     torch.save(saved, tmp_path / 'run' / 'epoch_1.pth')
-    held = dict(type='mmrazor.InMemory', dataset=dict(type='mmrazor.Digits', indices=16))
     runner = small_runner(
         tmp_path / 'run',
         epochs=2,
         resume=True,
         load_from=str(tmp_path / 'run' / 'epoch_1.pth'),
         checkpoint=dict(save_best='accuracy/top1', max_keep_ckpts=1),
-        val_dataloader=dict(
-            batch_size=16,
-            num_workers=0,
-            dataset=held,
-            collate_fn=dict(type='whole_batch'),
-            sampler=dict(type='DefaultSampler', shuffle=False),
-        ),
-        val_evaluator=dict(type='mmpretrain.Accuracy'),
-        val_cfg=dict(),
+        **validation(),
         custom_hooks=[dict(type='EMAHook')],
         param_scheduler=[dict(type='LinearLR', by_epoch=False, end=2)],
     )

@@ -14,7 +14,6 @@ import torch
 from mmengine.runner import CheckpointLoader
 
 from ..errors import (
-    ConfigError,
     DamagedCheckpointError,
     DivergedError,
     MissingCheckpointError,
@@ -163,11 +162,8 @@ def explain_errors() -> None:
             raise damaged(filename, why)
         try:
             checkpoint = load(cls, filename, map_location, logger)
-            refuse_nan(filename, checkpoint)
         except FileNotFoundError:
             raise missing(filename) from None
-        except ConfigError:
-            raise
         except DAMAGE as error:
             refusal = isinstance(error, UnpicklingError) and REFUSAL.search(str(error))
             if refusal:
@@ -183,7 +179,9 @@ def explain_errors() -> None:
             if error.errno == errno.EINVAL:  # a seek before the start of a short file
                 raise damaged(filename, error) from None
             raise
-        return checked(filename, checkpoint)
+        checkpoint = checked(filename, checkpoint)
+        refuse_nan(filename, checkpoint)
+        return checkpoint
 
     CheckpointLoader.load_checkpoint = classmethod(load_or_explain)
 

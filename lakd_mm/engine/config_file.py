@@ -41,7 +41,9 @@ def check_model(cfg: Config, path: str) -> None:
     """Raise a ConfigError for a config without a model."""
     if not isinstance(cfg.get('model'), Mapping) or not cfg.model:
         holds = f'its keys are {", ".join(list(cfg)[:8])}' if len(cfg) else 'it is empty'
-        raise ConfigError(f'config {path}: it has no model ({holds}); write model = dict(type=…)')
+        raise ConfigError(
+            f'config {path}: it has no model, or an empty one ({holds}); write model = dict(type=…)'
+        )
 
 
 def import_customs(cfg: Config) -> None:

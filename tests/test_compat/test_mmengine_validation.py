@@ -4,7 +4,7 @@ import contextlib
 
 import pytest
 from mmengine.hooks import EarlyStoppingHook, Hook
-from small_run import small_runner
+from small_run import small_runner, validation
 
 from lakd_mm.compat.mmengine_validation import VALIDATED
 
@@ -33,18 +33,9 @@ class Count(Hook):
 
 
 def train(folder, *hooks, **kwargs):
-    held = dict(type='mmrazor.InMemory', dataset=dict(type='mmrazor.Digits', indices=16))
     count = Count()
     defaults = dict(
-        val_dataloader=dict(
-            batch_size=16,
-            num_workers=0,
-            dataset=held,
-            collate_fn=dict(type='whole_batch'),
-            sampler=dict(type='DefaultSampler', shuffle=False),
-        ),
-        val_evaluator=dict(type='mmpretrain.Accuracy'),
-        val_cfg=dict(),
+        **validation(),
         custom_hooks=[count, *hooks],
     )
     runner = small_runner(folder, **{**defaults, **kwargs})

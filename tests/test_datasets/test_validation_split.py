@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from mmengine.config import Config
+from mmengine.logging import MessageHub
 from mmengine.registry import HOOKS, init_default_scope
 from mmrazor.registry import DATASETS
 
@@ -117,7 +118,9 @@ def test_training_stops_where_validation_gains_no_more(accuracies, epochs):
     assert cfg.default_hooks.checkpoint.save_best == 'accuracy/top1'
     (hook,) = [HOOKS.build(hook) for hook in cfg.custom_hooks]
     logger = SimpleNamespace(info=lambda message: None)
-    runner = SimpleNamespace(train_loop=SimpleNamespace(stop_training=False), logger=logger)
+    loop = SimpleNamespace(stop_training=False)
+    hub = MessageHub.get_instance(f'stops_after_{epochs}')
+    runner = SimpleNamespace(train_loop=loop, logger=logger, message_hub=hub)
     ran = 0
     while ran < 30 and not runner.train_loop.stop_training:
         hook.after_val_epoch(runner, {'accuracy/top1': float(accuracies[ran])})

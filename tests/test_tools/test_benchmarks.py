@@ -11,7 +11,7 @@ pytestmark = pytest.mark.slow
 def test_memory_of_lakds_table_4(run_tool, tmp_path):
     """Local backward takes less than training from scratch, other distillation more."""
     out = tmp_path / 'memory.json'
-    done = run_tool('benchmarks/memory.py', '--batch-size', '32', '--out', out)
+    done = run_tool('benchmarks/memory.py', '--batch-size', '32', '--amp', 'bf16', '--out', out)
     assert done.returncode == 0, done.stdout
     rows = json.loads(out.read_text())['rows']
     ratio = {row['training']: row['live / scratch'] for row in rows}
@@ -20,6 +20,7 @@ def test_memory_of_lakds_table_4(run_tool, tmp_path):
     assert ratio['LAKD local [1,4,9]'] == ratio['LAKD local [2,5,9]'] < ratio['LAKD local [3,6,9]']
     assert ratio['LAKD local [3,6,9]'] < 1 < ratio['CAT-KD'] < ratio['FitNet, 3 taps']
     assert ratio['LAKD joint [1,4,9]'] > 1
+    assert ratio['LAKD local [1,4,9], bf16'] < ratio['LAKD local [1,4,9]']
     assert all(row['training'] in done.stdout for row in rows)
 
 

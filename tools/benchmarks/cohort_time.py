@@ -8,12 +8,12 @@ import statistics
 from pathlib import Path
 
 import torch
-from common import CONFIGS, Training, report  # noqa: I001  (it imports lakd_mm first)
+from common import BF16, CONFIGS, Training, report  # noqa: I001  (it imports lakd_mm first)
 from mmengine.config import Config
 from mmengine.device import get_device
 from mmengine.optim import build_optim_wrapper
 from mmrazor.registry import MODELS
-from step_time import BF16, measure
+from step_time import measure
 
 from lakd_mm.engine import cohort_config
 from lakd_mm.engine.command_line import at_least

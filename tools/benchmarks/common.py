@@ -21,6 +21,7 @@ from lakd_mm.visualization.markdown import markdown_table
 
 CONFIGS = Path(__file__).parents[2] / 'configs'
 LAKD = 'lakd/lakd_r56_r20_cifar100.py'
+BF16 = {'optim_wrapper.type': 'AmpOptimWrapper', 'optim_wrapper.dtype': 'bfloat16'}
 # LAKD does this by default; it is not a key of a config.
 CHANNELS_LAST = {'channels_last': True}
 # MMRazor's own algorithm and distiller for a plain teacher; not a key of a config either.
@@ -124,6 +125,17 @@ def _as_released(model: dict) -> dict:
             loss_forward_mappings=dict(loss_kd=inputs),
         ),
     )
+
+
+def in_precisions(rows: dict, amp: Optional[str]) -> dict:
+    """Return the rows, with ``amp`` each in mixed precision too, under a name of its own."""
+    if not amp:
+        return rows
+    mixed = {
+        name: {name: row, f'{name}, {amp}': (row[0], {**row[1], **BF16})}
+        for name, row in rows.items()
+    }
+    return {name: row for both in mixed.values() for name, row in both.items()}
 
 
 class Training:

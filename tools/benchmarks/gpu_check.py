@@ -27,6 +27,7 @@ START = time.monotonic()
 
 import torch  # noqa: E402
 from common import (  # noqa: E402, I001  (it imports lakd_mm first)
+    BF16,
     CAUSAL,
     CHANNELS_LAST,
     COMPARISONS,
@@ -37,7 +38,7 @@ from common import (  # noqa: E402, I001  (it imports lakd_mm first)
 )
 from memory import peak_of_step  # noqa: E402
 from one_step import LIMITS, compare, fgd_step, in_float32, one_step  # noqa: E402
-from step_time import BF16, measure  # noqa: E402
+from step_time import measure  # noqa: E402
 
 PAIR = '_r56_r20_cifar100'
 FIRST = ('lakd', 'scratch', 'kd', 'cat_kd')

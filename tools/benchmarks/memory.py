@@ -10,7 +10,7 @@ import gc
 from pathlib import Path
 
 import torch
-from common import COMPARISONS, Training, report  # noqa: I001  (it imports lakd_mm first)
+from common import COMPARISONS, Training, in_precisions, report  # noqa: I001  (it imports lakd_mm first)
 from torch.profiler import ProfilerActivity, profile
 
 from lakd_mm.engine.command_line import at_least
@@ -42,12 +42,13 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument('--pair', choices=COMPARISONS, default='r56_r20')
     parser.add_argument('--batch-size', type=at_least(1), help="default: the paper's, 1024 or 128")
+    parser.add_argument('--amp', choices=['bf16'], help='also each row in mixed precision')
     parser.add_argument('--out', type=Path, help='JSON file to write')
     args = parser.parse_args()
     pair = COMPARISONS[args.pair]
     batch_size = args.batch_size or pair['batch_size']
     rows, scratch = [], None
-    for name, (config, options) in pair['rows'].items():
+    for name, (config, options) in in_precisions(pair['rows'], args.amp).items():
         training = Training(config, options, batch_size, pair['size'])
         peaks = peak_of_step(training)
         del training

@@ -10,11 +10,9 @@ import time
 from pathlib import Path
 
 import torch
-from common import COMPARISONS, Training, report  # noqa: I001  (it imports lakd_mm first)
+from common import COMPARISONS, Training, in_precisions, report  # noqa: I001  (it imports lakd_mm first)
 
 from lakd_mm.engine.command_line import at_least
-
-BF16 = {'optim_wrapper.type': 'AmpOptimWrapper', 'optim_wrapper.dtype': 'bfloat16'}
 
 
 def timed(training: Training) -> float:
@@ -60,12 +58,10 @@ def main():
     unknown = set(args.rows or ()) - set(pair['rows'])
     if unknown:
         parser.error(f'no rows {sorted(unknown)}; there are {list(pair["rows"])}')
-    chosen = {}
-    for name, (config, options) in pair['rows'].items():
-        if not args.rows or name in args.rows:
-            chosen[name] = config, options
-            if args.amp:
-                chosen[f'{name}, {args.amp}'] = config, {**options, **BF16}
+    chosen = {
+        name: row for name, row in pair['rows'].items() if name in (args.rows or pair['rows'])
+    }
+    chosen = in_precisions(chosen, args.amp)
     trainings = {
         name: Training(config, options, args.batch_size, pair['size'])
         for name, (config, options) in chosen.items()
