@@ -14,6 +14,7 @@ from . import catalog, doctor
 
 # Tools that start from here too, with their own options.
 TOOLS = {
+    'new': ('new_config.py', "write a config for one's own images and any networks"),
     'train': ('train.py', 'train the model of a config'),
     'test': ('test.py', 'test a checkpoint'),
     'tune': ('tune.py', 'search weights, or any other key of a config'),

@@ -8,6 +8,7 @@ deeper network, ``distilled.pth`` those of a student and a teacher; ``half.pth``
 STUDENT = ['--student', 's', 'tiny.py', 'weights.pth']
 SPACE = ['--space', 'optim_wrapper.optimizer.lr=log:0.01:0.1', '--trials', '1']
 MODEL = ['--model', 'm', 'tiny.py', 'weights.pth']
+NETWORKS = ['--teacher', 'tiny.py', '--student', 'tiny.py', '--out', 'a.py']
 LR = 'optim_wrapper.optimizer.lr'
 
 # By tool: arguments, message; exit status 1.
@@ -104,6 +105,13 @@ REFUSED = {
         (['distilled.pth', 'a.pth', '--config', 'absent.py'], 'config absent.py'),
         (['distilled.pth', 'a.pth', '--config', 'tiny.py', '--ema'], 'distilled.pth.*averages'),
         (['weights.pth', 'a.py', '--config', 'tiny.py'], 'name a .pth'),
+    ],
+    'new_config.py': [
+        (['--data', 'absent', *NETWORKS], '--data absent: .*absent does not exist; name a folder'),
+        (['--data', 'file', *NETWORKS], '--data file: .*file is a file; name a folder'),
+        (['--data', 'folder', *NETWORKS], 'at least 2 classes, and has none'),
+        (['--data', 'folder', *NETWORKS[:-1], 'file/a.py'], '--out: there is no folder file'),
+        (['--data', 'folder', *NETWORKS[:-1], 'tiny.py'], '--out: tiny.py exists; .*--force'),
     ],
     'model_converters/literature_to_mmpretrain.py': [
         (['absent.pth', 'a.pth'], "checkpoint 'absent.pth' does not exist"),
@@ -220,6 +228,11 @@ USAGE = {
         )
     ],
     'demo.py': [(['--epochs', '0'], '--epochs 0')],
+    'new_config.py': [
+        (NETWORKS, '--data'),
+        (['--data', 'folder', *NETWORKS, '--size', '7'], '7: give a whole number of at least 8'),
+        (['--data', 'folder', *NETWORKS[:-1], 'a.txt'], '--out a.txt: the name of a config ends'),
+    ],
 }
 
 # Shell scripts: exit status 2.

@@ -535,6 +535,7 @@ TOOLS = {
 }
 STUDENT = ['a.py', 'a.pth', '--student', 'b', 'b.py', 'b.pth']
 RUN = ['--run', 'a', '.', '--source', 'log']
+NEW = ['--data', 'a', '--teacher', 'a.py', '--student', 'b.py']
 OPTION = '--cfg-options'
 REFUSED = {
     'train.py': [
@@ -564,6 +565,10 @@ REFUSED = {
         (['a.py', '--space', 'a=int:1:2', '--trials', '0'], '--trials 0: give a whole number'),
     ],
     'demo.py': [(['--epochs', '0'], '--epochs 0: give a whole number of at least 1')],
+    'new_config.py': [
+        ([*NEW, '--dry-run', '--force'], '--force would be ignored with --dry-run'),
+        (NEW, '--out: name the config to write, as my.py, or add --dry-run'),
+    ],
     'model_converters/export_student.py': [
         (['a.pth', 'b.pth', '--shape', '8'], '--shape would be ignored without --onnx'),
         (
