@@ -249,9 +249,11 @@ def test_a_network_that_needs_contiguous_features(build):
     flat = cifar_resnet_cfg(8)
     flat = dict(flat, neck=dict(type=ViewNeck), head=dict(flat['head'], in_channels=64 * 64))
     cfg = dict(distill_cfg(), **method('kd'), teacher=flat)
-    with pytest.raises(ValueError, match='set channels_last=False'):
-        build(cfg)
-    build(dict(cfg, channels_last=False))
+    with pytest.raises(ValueError, match='channels_last=True: one .* leave it out'):
+        build(dict(cfg, channels_last=True))
+    model = build(cfg)
+    assert not model.run_teacher.channels_last
+    assert all(weight.is_contiguous() for weight in model.student.parameters())
 
 
 @pytest.mark.parametrize(
