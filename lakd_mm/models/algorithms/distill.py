@@ -21,7 +21,7 @@ from ..places.probe import images_for
 from ..students import GradientDetachStudent
 from ..teachers import LeanTeacher, keep_teacher_out, load_teacher
 from .inherit import check_inherited, inherit_parts
-from .memory_format import choose_memory_format
+from .memory_format import in_memory_format
 from .parts import (
     build_networks,
     check_keys,
@@ -163,24 +163,12 @@ class Distill(SingleTeacherDistill):
         self, channels_last: Optional[bool], lean_teacher: dict, compile: Optional[dict]
     ):
         """Choose the memory format, make the lean teacher, try all losses, compile blocks."""
-        chosen = choose_memory_format(channels_last, self.student, self.teacher)
-        try:
-            self._try_all(chosen, lean_teacher, compile)
-        except RuntimeError as error:
-            if not chosen or 'view size is not compatible' not in str(error):
-                raise
-            if channels_last:
-                raise ConfigError(
-                    'channels_last=True: one of the networks does not run in channels-last memory '
-                    'format; leave it out'
-                ) from error
-            print_log(
-                'One of the networks does not run in channels-last memory format, so both compute '
-                'in contiguous memory.',
-                logger='current',
-            )
-            self.student.to(memory_format=torch.contiguous_format)
-            self._try_all(False, lean_teacher, compile)
+        in_memory_format(
+            channels_last,
+            self.student,
+            self.teacher,
+            partial(self._try_all, lean_teacher=lean_teacher, compile=compile),
+        )
         if compile is not None:
             compile_student(self.student, compile)
 

@@ -1,5 +1,6 @@
 """The memory format in which networks compute, where it is safe."""
 
+from collections.abc import Callable
 from typing import Optional
 
 import torch
@@ -14,21 +15,23 @@ from ..places.probe import reads_memory_as_contiguous
 _SAFE_CHANNELS = 16
 
 
-def choose_memory_format(
-    channels_last: Optional[bool], student: BaseModel, teacher: BaseModel
-) -> bool:
+def in_memory_format(
+    channels_last: Optional[bool],
+    student: BaseModel,
+    teacher: BaseModel,
+    prepare: Callable[[bool], object],
+):
     """Put the student into channels-last memory format where that is wanted and safe.
 
     Args:
         channels_last (bool, optional): None to choose it where it is safe.
         student (BaseModel): The student; its weights are changed in place.
         teacher (BaseModel): The teacher; it is not changed.
-
-    Returns:
-        bool: Whether both networks compute in channels-last memory format.
+        prepare (Callable[[bool], object]): Runs both networks; gets whether they compute in
+            channels-last memory format. Called again without it if they do not run in it.
 
     Raises:
-        ConfigError: If it is wanted and not safe.
+        ConfigError: If it is wanted and not safe, or the networks do not run in it.
     """
     contiguous = reads_memory_as_contiguous(student, teacher)
     if channels_last and contiguous:
@@ -36,13 +39,28 @@ def choose_memory_format(
             'channels_last=True: compiled ops of MMCV (RoIAlign, deformable convolutions) in '
             'these networks would read such memory wrongly; leave it out'
         )
-    if channels_last is None:
-        channels_last = not contiguous
-    if channels_last:
+    chosen = not contiguous if channels_last is None else channels_last
+    if chosen:
         student.to(memory_format=torch.channels_last)
     # Images may be in channels-last format although the networks are not.
     keep_contiguous(student)
-    return channels_last
+    try:
+        prepare(chosen)
+    except RuntimeError as error:
+        if not chosen or 'view size is not compatible' not in str(error):
+            raise
+        if channels_last:
+            raise ConfigError(
+                'channels_last=True: one of the networks does not run in channels-last memory '
+                'format; leave it out'
+            ) from error
+        print_log(
+            'One of the networks does not run in channels-last memory format, so both compute in '
+            'contiguous memory.',
+            logger='current',
+        )
+        student.to(memory_format=torch.contiguous_format)
+        prepare(False)
 
 
 def keep_contiguous(network: nn.Module) -> list[str]:

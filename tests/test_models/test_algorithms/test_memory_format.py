@@ -13,7 +13,8 @@ BACKWARDS = """
 import torch
 from torch import nn
 from lakd_mm.models.algorithms.memory_format import keep_contiguous
-network = nn.Sequential(nn.Conv2d({channels}, 32, 1, stride=2)).to(memory_format=torch.channels_last)
+network = nn.Sequential(nn.Conv2d({channels}, 32, 1, stride=2))
+network.to(memory_format=torch.channels_last)
 print(keep_contiguous(network))
 for _ in range(3):
     images = torch.rand(16, {channels}, 224, 224).contiguous(memory_format=torch.channels_last)

@@ -1,0 +1,245 @@
+"""Stages and blocks of any network, found by running it once on noise."""
+
+from collections import Counter
+from collections.abc import Sequence
+from contextlib import ExitStack
+from itertools import combinations, groupby
+from math import log2
+from typing import Any, NamedTuple, Optional
+
+import torch
+import torch.nn as nn
+
+from ..nested import tensors_in
+from .probe import images_for, runs_on
+from .taps import find_backbone, stage_blocks
+
+# How many parts of equal depth a network of one resolution has, where nothing says another number.
+_PARTS = 4
+
+
+class Layout(NamedTuple):
+    """How a record holds a map.
+
+    Attributes:
+        size (Tuple[int, int]): Height and width of the map.
+        channels (int): Its channels.
+        kind (str): 'map', (N, C, H, W); 'tokens', (N, L + H * W, C), with L other tokens in front;
+            or 'channels_last', (N, H, W, C).
+    """
+
+    size: tuple[int, int]
+    channels: int
+    kind: str
+
+
+class Block(NamedTuple):
+    """A module that all of a network's later part depends on, and on nothing before it.
+
+    Attributes:
+        name (str): The module's name.
+        layout (Layout): Of its output.
+        index (int | None): Which part of a tuple its output is, None where it is a tensor.
+    """
+
+    name: str
+    layout: Layout
+    index: Optional[int]
+
+
+def layout_of(shape: Sequence[int], input_shape: Sequence[int]) -> Optional[Layout]:
+    """Find how a tensor of some shape holds a map of images of shape (C, H, W), None if not."""
+    height, width = input_shape[-2:]
+
+    def fits(h, w):
+        # Strides round up, so sides are equal to one position.
+        return h <= 2 * height and abs(h * width - w * height) <= max(height, width)
+
+    if len(shape) == 4:
+        square = height == width
+        if shape[1] == shape[2] != shape[3] and square and shape[2] <= height:
+            return Layout((shape[1], shape[2]), shape[3], 'channels_last')
+        return Layout((shape[2], shape[3]), shape[1], 'map')
+    if len(shape) == 3:
+        # At most a class token and one of distillation are in front.
+        for extra in (0, 1, 2):
+            for h in range(1, shape[1] - extra + 1):
+                w, rest = divmod(shape[1] - extra, h)
+                if not rest and h * width == w * height and fits(h, w):
+                    return Layout((h, w), shape[2], 'tokens')
+    return None
+
+
+def only_tensor(output: Any) -> tuple[Optional[int], Optional[torch.Tensor]]:
+    """Return the tensor that a module gives, alone or beside other things, and its index there."""
+    if isinstance(output, torch.Tensor):
+        return None, output
+    if isinstance(output, (tuple, list)):
+        found = [i for i, value in enumerate(output) if isinstance(value, torch.Tensor)]
+        if len(found) == 1 and len(tensors_in(output)) == 1:
+            return found[0], output[found[0]]
+    return None, None
+
+
+def find_stages(
+    model: nn.Module, input_shape: Sequence[int], parts: int = _PARTS
+) -> list[list[Block]]:
+    """Find a network's stages and their blocks in the order in which they run.
+
+    It runs once on noise. A block is the outermost module of the backbone that holds other layers,
+    gives a map or a sequence of tokens, runs once, and that everything behind it depends on, and
+    on nothing before it: gradients can be cut there exactly. Containers are no blocks but what is
+    in them. A network without such blocks has single layers for blocks.
+
+    Stages are those of :func:`stage_blocks` if all of them are such blocks; else blocks of one
+    resolution. A network of one resolution, as a vision transformer, is divided by depth into
+    ``parts`` of (nearly) equal length.
+
+    Args:
+        model (nn.Module): A classifier (blocks are searched in its ``backbone``) or a bare network.
+        input_shape (Sequence[int]): Shape (C, H, W) of an image.
+        parts (int): Defaults to 4.
+
+    Returns:
+        List[List[Block]]: Empty if the network gives no map that all of it passes.
+
+    Raises:
+        ConfigError: If the network does not run on such images.
+    """
+    passed = _passed(model, input_shape)
+    named = stage_blocks(model)
+    if named and all(name in passed for stage in named for name in stage):
+        stages = [[passed[name][1] for name in stage] for stage in named]
+    else:
+        prefix, backbone = find_backbone(model)
+        found = _outermost(backbone, prefix, passed, leaves=False)
+        found = found or _outermost(backbone, prefix, passed, leaves=True)
+        # Bottlenecks come from the end.
+        blocks = [block for _, block in sorted(found, key=lambda item: -item[0])]
+        stages = [list(group) for _, group in groupby(blocks, key=lambda b: b.layout.size)]
+    if len(stages) == 1:
+        (blocks,) = stages
+        parts = min(parts, len(blocks))
+        bounds = [round(i * len(blocks) / parts) for i in range(parts + 1)]
+        stages = [blocks[a:b] for a, b in zip(bounds, bounds[1:])]
+    return stages
+
+
+def _passed(model: nn.Module, input_shape: Sequence[int]) -> dict[str, tuple[int, Block]]:
+    """Find the modules that all gradients to the images pass; with their place from the end."""
+    prefix, backbone = find_backbone(model)
+    calls: Counter[str] = Counter()
+    given: dict[str, tuple] = {}
+
+    def note(name):
+        def hook(module, args, output):
+            calls[name] += 1
+            index, tensor = only_tensor(output)
+            if tensor is not None and tensor.grad_fn is not None:
+                layout = layout_of(tensor.shape, input_shape)
+                if layout is not None:
+                    # The node, since an operation in place would give the tensor another one.
+                    given[name] = (tensor.grad_fn, Block(name, layout, index))
+
+        return hook
+
+    training = {module: module.training for module in model.modules()}
+    model.eval()
+    try:
+        with ExitStack() as stack, torch.enable_grad(), runs_on(model, input_shape):
+            for name, module in backbone.named_modules(prefix=prefix[:-1]):
+                if module is not backbone:
+                    stack.enter_context(module.register_forward_hook(note(name)))
+            images = images_for(model, input_shape).requires_grad_()
+            result = logits_of(model, images)
+    finally:
+        for module, mode in training.items():
+            module.training = mode
+    order = {node: i for i, node in enumerate(_bottlenecks(tensors_in(result)[-1].grad_fn, images))}
+    return {
+        name: (order[node], block)
+        for name, (node, block) in given.items()
+        if node in order and calls[name] == 1
+    }
+
+
+def logits_of(model: nn.Module, images: torch.Tensor) -> Any:
+    """Run a network on images only, whether it is one of OpenMMLab or any other."""
+    return model(images, mode='tensor') if hasattr(model, 'data_preprocessor') else model(images)
+
+
+def paired_stages(
+    student: nn.Module, teacher: nn.Module, input_shape: Sequence[int]
+) -> tuple[list[list[Block]], list[list[Block]]]:
+    """Pair the stages of two networks: one by one, or by resolution where numbers differ.
+
+    Where numbers differ, each stage of the network with fewer gets the one of the other whose
+    resolution is nearest, in order. A network of one resolution has as many parts as the other has
+    stages.
+    """
+    of_both = [find_stages(network, input_shape) for network in (student, teacher)]
+    uniform = [len({b.layout.size for s in stages for b in s}) == 1 for stages in of_both]
+    for i, network in enumerate((student, teacher)):
+        if uniform[i] and of_both[1 - i] and not uniform[1 - i]:
+            of_both[i] = find_stages(network, input_shape, len(of_both[1 - i]))
+    fewer, more = sorted(of_both, key=len)
+    if len(fewer) == len(more) or not fewer:
+        return of_both[0], of_both[1]
+
+    def distance(chosen):
+        return sum(abs(log2(_area(a) / _area(b))) for a, b in zip(fewer, chosen))
+
+    # The last of equally near choices, for later stages know more of the classes.
+    nearest = min(reversed(list(combinations(more, len(fewer)))), key=distance)
+    pairs = fewer, list(nearest)
+    return pairs if fewer is of_both[0] else pairs[::-1]
+
+
+def _area(stage: Sequence[Block]) -> int:
+    height, width = stage[-1].layout.size
+    return height * width
+
+
+def _outermost(
+    module: nn.Module, prefix: str, passed: dict[str, tuple[int, Block]], leaves: bool
+) -> list[tuple[int, Block]]:
+    """Collect the outermost modules that are blocks."""
+    found = []
+    for key, child in module.named_children():
+        name = f'{prefix}{key}'
+        is_leaf = next(child.children(), None) is None
+        container = isinstance(child, (nn.ModuleList, nn.Sequential)) and any(
+            next(layer.children(), None) is not None for layer in child.children()
+        )
+        if name in passed and not container and (leaves or not is_leaf):
+            found.append(passed[name])
+        elif not is_leaf:
+            found += _outermost(child, f'{name}.', passed, leaves)
+    return found
+
+
+def _bottlenecks(last: Any, images: torch.Tensor) -> list:
+    """List the nodes that every gradient from the last one to the images passes, from the end."""
+    # In an order in which each node comes behind all that use it.
+    order, stack, seen = [], [(last, False)], set()
+    reaches: dict[Any, bool] = {}
+    while stack:
+        node, done = stack.pop()
+        parents = [parent for parent, _ in node.next_functions if parent is not None]
+        if done:
+            order.append(node)
+            own = getattr(node, 'variable', None) is images
+            reaches[node] = own or any(reaches[parent] for parent in parents)
+        elif node not in seen:
+            seen.add(node)
+            stack.append((node, True))
+            stack.extend((parent, False) for parent in parents if parent not in seen)
+    found, ahead = [], {last}
+    for node in reversed(order):
+        if not reaches[node]:
+            continue
+        if ahead == {node}:
+            found.append(node)
+        ahead.discard(node)
+        ahead.update(p for p, _ in node.next_functions if p is not None and reaches[p])
+    return found
