@@ -9,7 +9,14 @@ from .backbones import (
     CIFARResNet,
     CIFARWideResNet,
 )
-from .connectors import CAMConnector, MarginConnector, SaliencyMask
+from .classifiers import ModuleClassifier
+from .connectors import (
+    CAMConnector,
+    HeadCAMConnector,
+    MapConnector,
+    MarginConnector,
+    SaliencyMask,
+)
 from .data_preprocessor import CropFlipDataPreprocessor
 from .distillers import LocalDistiller
 from .losses import (

@@ -7,10 +7,11 @@ from mmengine.model import BaseModel
 from mmrazor.registry import MODELS
 
 from ...errors import ConfigError, refuse_ignored
-from ..places.taps import Tap, forward_shifted_taps, resolve_taps, stage_end_taps
+from ..places.taps import Tap, resolve_taps
+from ..places.trace import find_stages
 from ..students import GradientDetachStudent
 from .distill import Distill
-from .lakd_distiller import lakd_distiller
+from .lakd_distiller import default_taps, lakd_distiller, shifted_taps
 
 
 @MODELS.register_module()
@@ -100,8 +101,12 @@ class LAKD(Distill):
         if isinstance(teacher, dict):
             teacher = MODELS.build(teacher)
         if not isinstance(architecture, GradientDetachStudent):
-            if taps is None:
-                taps = forward_shifted_taps(architecture)
+            if distiller is None:
+                taps, teacher_taps = default_taps(
+                    architecture, teacher, taps, teacher_taps, input_shape
+                )
+            elif taps is None:
+                taps = shifted_taps(find_stages(architecture, input_shape))
             architecture = GradientDetachStudent(architecture, taps, detach, input_shape)
         else:
             own_shape = tuple(input_shape) == architecture.input_shape
@@ -140,7 +145,8 @@ class LAKD(Distill):
         teacher_tap_names = None
         if distiller is None:
             if teacher_taps is None:
-                teacher_taps = stage_end_taps(teacher)
+                stages = find_stages(teacher, architecture.input_shape)
+                teacher_taps = [stage[-1].name for stage in stages]
             if feature_loss is None:
                 feature_loss = dict(type='mmrazor.NDAMFeatureLoss')
             teacher_tap_names = resolve_taps(teacher, teacher_taps, 'teacher_taps')

@@ -2,15 +2,13 @@
 
 import inspect
 from collections.abc import Mapping, Sequence
-from typing import Any, Optional
+from typing import Any
 
-import torch
 import torch.nn as nn
-from mmengine.logging import print_log
-from mmrazor.registry import MODELS
 
 from ...errors import ConfigError, check_positive, near_names
 from ..places.pairing import measure, paired_places
+from .adapters import channels_of, class_of, connectors_of, fill
 
 _KEYS = ('loss', 'at', 'position', 'connector', 'teacher_connector', 'growth', 'mask')
 
@@ -77,7 +75,9 @@ def write_distiller(
     for name, transfer in transfers.items():
         _check_transfer(f'transfers.{name}', name, transfer)
         at, position = transfer['at'], transfer.get('position', 'post_relu')
-        places[name] = paired_places(student, teacher, at, position, f'transfers.{name}')
+        places[name] = paired_places(
+            student, teacher, at, position, f'transfers.{name}', input_shape
+        )
         mask = transfer.get('mask')
         of_label = isinstance(mask, Mapping) and mask.get('target', 'label') == 'label'
         if of_label and mask.get('method') != 'none':
@@ -133,7 +133,7 @@ def _write_transfer(
     """Add one transfer's parts to the distiller's config."""
     key = f'transfers.{name}.loss'
     short = name.removeprefix('loss_')
-    parameters = inspect.signature(_class_of(transfer['loss'], key).forward).parameters
+    parameters = inspect.signature(class_of(transfer['loss'], key).forward).parameters
     arguments = list(parameters)[1:3]
     mask = transfer.get('mask')
     if len(of_student) == 1 and transfer.get('growth', 1.0) != 1:
@@ -151,18 +151,17 @@ def _write_transfer(
                 f'choose another name'
             )
         mapping = {}
+        s_connector, t_connector = connectors_of(transfer, s_place, t_place, f'transfers.{name}')
         for argument, place, side in zip(arguments, (s_place, t_place), ('student', 'teacher')):
             record = dict(recorder=part, from_student=side == 'student', **place['record'])
-            option = 'connector' if side == 'student' else 'teacher_connector'
-            given = transfer.get(option, 'auto' if side == 'student' else None)
-            connector = _connector(given, place, t_place['shape'], f'transfers.{name}.{option}')
+            connector = s_connector if side == 'student' else t_connector
             if connector is not None:
                 written['connectors'][f'{side}_{part}'] = connector
                 record['connector'] = f'{side}_{part}'
             written[f'{side}_recorders'][part] = place['recorder']
             mapping[argument] = record
         if mask is not None:
-            connector = _fill(
+            connector = fill(
                 dict(dict(type='mmrazor.SaliencyMask'), **mask),
                 f'transfers.{name}.mask',
                 tap=t_place['recorder']['source'],
@@ -170,7 +169,7 @@ def _write_transfer(
             )
             mapping['mask'] = dict(recorder=part, from_student=False, **t_place['record'])
             mapping['mask']['connector'] = _shared(written['connectors'], connector)
-        loss = _fill(transfer['loss'], key, in_channels=t_place['shape'][1])
+        loss = fill(transfer['loss'], key, in_channels=channels_of(t_place))
         weight = transfer.get('growth', 1.0) ** (i + 1 - len(of_student))
         if weight != 1:
             loss['loss_weight'] = loss.get('loss_weight', 1.0) * weight
@@ -225,70 +224,3 @@ def _shared(connectors: dict, connector: dict) -> str:
     name = f'mask{len(connectors)}'
     connectors[name] = connector
     return name
-
-
-def _connector(connector: Any, place: dict, target: torch.Size, key: str) -> Optional[dict]:
-    """Complete a connector's config, or return None if there is none."""
-    shape = place['shape']
-    if 'connector' in place:
-        return place['connector']
-    if connector == 'auto':
-        if len(shape) != 4 or shape == target:
-            return None
-        print_log(
-            f"{key}: a convolution and BatchNorm turn the student's {tuple(shape[1:])} feature "
-            f"into one of the teacher's shape {tuple(target[1:])}.",
-            logger='current',
-        )
-        connector = dict(type='mmrazor.ConvModuleConnector', norm_cfg=dict(type='BN'), act_cfg=None)
-    if connector is None:
-        return None
-    found = dict(in_channel=shape[1], in_channels=shape[1], dim_in=shape[1], norm=place.get('norm'))
-    found.update(out_channel=target[1], out_channels=target[1])
-    if len(shape) == 4:
-        found.update(_resize(shape[2:], target[2:], key))
-    return _fill(connector, key, **found)
-
-
-def _resize(size: torch.Size, target: torch.Size, key: str) -> dict:
-    """Return the arguments of FitNet's regressor, a convolution between two sizes of map."""
-    if size == target:
-        return {}
-    if all(s in (2 * t, 2 * t - 1) for s, t in zip(size, target)):
-        return dict(kernel_size=3, stride=2, padding=1)
-    if all(2 * s == t for s, t in zip(size, target)):
-        return dict(kernel_size=4, stride=2, padding=1, conv_cfg=dict(type='deconv'))
-    raise ConfigError(
-        f"{key}: no convolution turns the student's {tuple(size)} maps into the "
-        f"teacher's {tuple(target)}; pair other taps, or give a connector that does"
-    )
-
-
-def _class_of(cfg: Any, key: str) -> type:
-    """Return the class that a config names."""
-    if not isinstance(cfg, Mapping) or 'type' not in cfg:
-        raise ConfigError(f'{key}={cfg!r}: give a dict with a type')
-    cls = MODELS.get(cfg['type']) if isinstance(cfg['type'], str) else cfg['type']
-    if cls is None:
-        raise ConfigError(
-            f'{key}: type={cfg["type"]!r} is not registered; '
-            f'{near_names(cfg["type"], (f"mmrazor.{name}" for name in MODELS.module_dict))}'
-        )
-    return cls
-
-
-def _fill(cfg: Any, key: str, **found) -> dict:
-    """Add known arguments to a config that its class takes and the config leaves out."""
-    cls = _class_of(cfg, key)
-    signature = inspect.signature(cls)
-    missing = {
-        name: value
-        for name, value in found.items()
-        if name in signature.parameters and name not in cfg and value is not None
-    }
-    filled = dict(cfg, **missing)
-    try:
-        signature.bind(**{name: value for name, value in filled.items() if name != 'type'})
-    except TypeError as error:
-        raise ConfigError(f'{key}: {cfg["type"]}: {error}') from None
-    return filled

@@ -24,7 +24,7 @@ def runs_on(network: nn.Module, input_shape: Sequence[int]) -> Iterator[None]:
     """Raise a ConfigError if the network does not run on images of shape (C, H, W) inside."""
     try:
         yield
-    except RuntimeError as error:
+    except (RuntimeError, AssertionError) as error:
         raise ConfigError(
             f'{type(network).__name__} does not run on images of shape {tuple(input_shape)}: '
             f'{error}; set input_shape to what it takes'

@@ -1,5 +1,6 @@
 """Stages and blocks of any network, found by running it once on noise."""
 
+import copy
 from collections import Counter
 from collections.abc import Sequence
 from contextlib import ExitStack
@@ -9,10 +10,12 @@ from typing import Any, NamedTuple, Optional
 
 import torch
 import torch.nn as nn
+from mmengine.logging import print_log
+from mmengine.model import BaseModel
 
 from ..nested import tensors_in
 from .probe import images_for, runs_on
-from .taps import find_backbone, stage_blocks
+from .taps import find_backbone, find_classifier, stage_blocks
 
 # How many parts of equal depth a network of one resolution has, where nothing says another number.
 _PARTS = 4
@@ -106,7 +109,7 @@ def find_stages(
     Raises:
         ConfigError: If the network does not run on such images.
     """
-    passed = _passed(model, input_shape)
+    passed = modules_passed(model, input_shape)
     named = stage_blocks(model)
     if named and all(name in passed for stage in named for name in stage):
         stages = [[passed[name][1] for name in stage] for stage in named]
@@ -125,7 +128,7 @@ def find_stages(
     return stages
 
 
-def _passed(model: nn.Module, input_shape: Sequence[int]) -> dict[str, tuple[int, Block]]:
+def modules_passed(model: nn.Module, input_shape: Sequence[int]) -> dict[str, tuple[int, Block]]:
     """Find the modules that all gradients to the images pass; with their place from the end."""
     prefix, backbone = find_backbone(model)
     calls: Counter[str] = Counter()
@@ -163,9 +166,51 @@ def _passed(model: nn.Module, input_shape: Sequence[int]) -> dict[str, tuple[int
     }
 
 
+def find_logits(model: nn.Module, input_shape: Sequence[int]) -> str:
+    """Find the module whose output is what a network predicts; ``find_classifier``'s if it is.
+
+    Args:
+        model (nn.Module): A classifier.
+        input_shape (Sequence[int]): Shape (C, H, W) of an image, for one run on noise.
+
+    Returns:
+        str: The innermost module; the last linear layer if none gives it as it is.
+
+    Raises:
+        ConfigError: If the network has no linear layer, or does not run on such images.
+    """
+    found = []
+
+    def note(name):
+        def hook(module, args, output):
+            found.append((name, output))
+
+        return hook
+
+    copied = copy.deepcopy(model).eval()
+    with ExitStack() as stack, torch.no_grad(), runs_on(model, input_shape):
+        for name, module in copied.named_modules():
+            if name:
+                stack.enter_context(module.register_forward_hook(note(name)))
+        result = logits_of(copied, images_for(copied, input_shape))
+    # Inner modules end first.
+    given = [name for name, output in found if output is result]
+    return given[0] if given else find_classifier(model)
+
+
 def logits_of(model: nn.Module, images: torch.Tensor) -> Any:
     """Run a network on images only, whether it is one of OpenMMLab or any other."""
-    return model(images, mode='tensor') if hasattr(model, 'data_preprocessor') else model(images)
+    return model(images, mode='tensor') if isinstance(model, BaseModel) else model(images)
+
+
+def last_map(model: nn.Module, input_shape: Sequence[int]) -> Optional[Block]:
+    """Return the last module, of any kind, that gives a map that all of the backbone passes."""
+    maps = [
+        (order, block)
+        for order, block in modules_passed(model, input_shape).values()
+        if block.layout.size != (1, 1)
+    ]
+    return min(maps, key=lambda item: item[0])[1] if maps else None
 
 
 def paired_stages(
@@ -183,16 +228,25 @@ def paired_stages(
         if uniform[i] and of_both[1 - i] and not uniform[1 - i]:
             of_both[i] = find_stages(network, input_shape, len(of_both[1 - i]))
     fewer, more = sorted(of_both, key=len)
-    if len(fewer) == len(more) or not fewer:
+    if not fewer or (len(fewer) == len(more) and not any(uniform)):
         return of_both[0], of_both[1]
 
     def distance(chosen):
         return sum(abs(log2(_area(a) / _area(b))) for a, b in zip(fewer, chosen))
 
     # The last of equally near choices, for later stages know more of the classes.
-    nearest = min(reversed(list(combinations(more, len(fewer)))), key=distance)
-    pairs = fewer, list(nearest)
-    return pairs if fewer is of_both[0] else pairs[::-1]
+    nearest = list(min(reversed(list(combinations(more, len(fewer)))), key=distance))
+    pairs = (fewer, nearest) if fewer is of_both[0] else (nearest, fewer)
+    text = (
+        f'{a[-1].name} {a[-1].layout.size} - {b[-1].name} {b[-1].layout.size}'
+        for a, b in zip(*pairs)
+    )
+    print_log(
+        f'The student has {len(of_both[0])} stages and the teacher {len(of_both[1])}; these are '
+        f'paired: {"; ".join(text)}.',
+        logger='current',
+    )
+    return pairs
 
 
 def _area(stage: Sequence[Block]) -> int:

@@ -5,8 +5,9 @@ import sys
 
 import pytest
 import torch
-from lakd_mm.models.algorithms.memory_format import keep_contiguous
 from torch import nn
+
+from lakd_mm.models.algorithms.memory_format import keep_contiguous
 
 # Without the hook and the weight's format this ends in a segmentation fault.
 BACKWARDS = """
