@@ -150,19 +150,20 @@ class LAKD(Distill):
             if feature_loss is None:
                 feature_loss = dict(type='mmrazor.NDAMFeatureLoss')
             teacher_tap_names = resolve_taps(teacher, teacher_taps, 'teacher_taps')
-            distiller = lakd_distiller(
-                architecture.architecture,
-                teacher,
-                student_taps=architecture.tap_names,
-                teacher_taps=teacher_tap_names,
-                feature_loss=feature_loss,
-                attention_loss=attention_loss,
-                connectors=connectors or {},
-                feature_at_last=feature_at_last,
-                tap_position=tap_position,
-                ndam_source=ndam_source,
-                input_shape=architecture.input_shape,
-            )
+            with architecture.uncut():
+                distiller = lakd_distiller(
+                    architecture.architecture,
+                    teacher,
+                    student_taps=architecture.tap_names,
+                    teacher_taps=teacher_tap_names,
+                    feature_loss=feature_loss,
+                    attention_loss=attention_loss,
+                    connectors=connectors or {},
+                    feature_at_last=feature_at_last,
+                    tap_position=tap_position,
+                    ndam_source=ndam_source,
+                    input_shape=architecture.input_shape,
+                )
         super().__init__(
             architecture=architecture,
             teacher=teacher,

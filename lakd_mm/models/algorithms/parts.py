@@ -151,6 +151,8 @@ def complete_distiller(
     if isinstance(architecture, GradientDetachStudent):
         student = architecture.architecture
         _refuse_records_past_cuts(student, transfers)
+        with architecture.uncut():
+            return write_distiller(student, teacher, transfers, input_shape)
     return write_distiller(student, teacher, transfers, input_shape)
 
 

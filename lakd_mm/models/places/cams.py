@@ -93,16 +93,23 @@ def _map_and_head(
             f'{whose}: no map that all of the network passes, so there are no class activation '
             f'maps; leave them out (LAKD: attention_loss=None)'
         )
-    part = upper_part(network, block.name, input_shape)
     found: list = []
     handle = network.get_submodule(block.name).register_forward_hook(
         lambda module, args, output: found.append(output)
     )
     try:
-        network(images, mode='tensor')
+        with torch.enable_grad():
+            logits = network(images.requires_grad_(), mode='tensor')
+            (gradient,) = torch.autograd.grad(logits.square().sum(), found[0])
     finally:
         handle.remove()
-    (record,) = found
+    if not _as_map(gradient, block.layout).any():
+        raise ConfigError(
+            f'{whose}: it predicts from a class token, not from its maps, so there are no class '
+            f'activation maps; leave them out (LAKD: attention_loss=None)'
+        )
+    part = upper_part(network, block.name, input_shape)
+    record = found[0].detach()
     place = dict(recorder=dict(type=_OUTPUT, source=block.name), record={})
     layout = block.layout
     if layout.kind != 'map':
@@ -133,8 +140,6 @@ def _check_linear(feature: torch.Tensor, head: Callable, constant: torch.Tensor,
     generator = torch.Generator().manual_seed(1)
     other = torch.randn(feature.shape, generator=generator).to(feature)
     logits, others = head(feature), head(other)
-    if _close(others, logits):
-        raise ConfigError(f'{whose}: it predicts from a class token, not from its maps, {remedy}')
     mean = other.mean((2, 3), keepdim=True).expand_as(other)
     if not _close(head(mean), others):
         raise ConfigError(

@@ -14,7 +14,7 @@ from mmengine.logging import print_log
 from mmengine.model import BaseModel
 
 from ..nested import tensors_in
-from .probe import images_for, runs_on
+from .probe import images_for, noise_samples, runs_on
 from .taps import find_backbone, find_classifier, stage_blocks
 
 # How many parts of equal depth a network of one resolution has, where nothing says another number.
@@ -193,9 +193,15 @@ def find_logits(model: nn.Module, input_shape: Sequence[int]) -> str:
             if name:
                 stack.enter_context(module.register_forward_hook(note(name)))
         result = logits_of(copied, images_for(copied, input_shape))
-    # Inner modules end first.
-    given = [name for name, output in found if output is result]
-    return given[0] if given else find_classifier(model)
+        # Inner modules end first.
+        given = [name for name, output in found if output is result]
+        classifier = find_classifier(model)
+        if not given or given[0] == classifier or not hasattr(model, 'head'):
+            return given[0] if given else classifier
+        # A head may train by other outputs, with a margin.
+        found.clear()
+        copied(images_for(copied, input_shape), noise_samples(2, input_shape), mode='loss')
+    return given[0] if given[0] in dict(found) else classifier
 
 
 def logits_of(model: nn.Module, images: torch.Tensor) -> Any:

@@ -115,6 +115,15 @@ class GradientDetachStudent(BaseModel):
         return self.architecture(inputs, data_samples, mode=mode)
 
     @contextmanager
+    def uncut(self) -> Iterator[None]:
+        """Run as a whole inside, so that gradients pass the cuts."""
+        detach, self.detach = self.detach, False
+        try:
+            yield
+        finally:
+            self.detach = detach
+
+    @contextmanager
     def at_module_ends(self, call: Callable[[int], None]) -> Iterator[None]:
         """Call a function when a module is complete and the next one is about to start.
 
