@@ -4,7 +4,7 @@ Each family is the student of a small ResNet-34 for one step, forward and backwa
 its own, so that one that crashes takes no other with it. LAKD's gradients are also checked: none
 crosses a cut.
 
-Usage: python tools/dev/families.py [FAMILY …] [--table docs/families.md] [--json docs/families.json]
+Usage: python tools/dev/families.py [FAMILY …] [--table FILE.md] [--json FILE.json]
 """
 
 import argparse
@@ -325,7 +325,7 @@ def table(rows):
     lines = [f'| family | {" | ".join(CELLS)} |', '|---' * (len(CELLS) + 1) + '|']
     for family, cells in rows.items():
         marks = []
-        for method, found in cells.items():
+        for found in cells.values():
             if found == 'runs' or re.fullmatch(r'runs in \d+ modules?', found):
                 marks.append(found)
                 continue

@@ -26,7 +26,7 @@ class MapConnector(BaseConnector):
         connector (dict, optional): Config of the connector that gets the map. Defaults to None.
 
     Raises:
-        ConfigError: If ``kind`` is unknown, or is 'tokens' without a ``grid``.
+        ConfigError: If ``kind`` is unknown, is 'tokens' without a ``grid``, or another one with it.
 
     Examples:
         >>> connector = dict(type='mmrazor.MapConnector', kind='tokens', grid=(14, 14))
@@ -46,6 +46,10 @@ class MapConnector(BaseConnector):
             )
         if kind == 'tokens' and grid is None:
             raise ConfigError("MapConnector: kind='tokens' needs grid=(H, W); give it")
+        if kind != 'tokens' and grid is not None:
+            raise ConfigError(
+                f'MapConnector: grid={tuple(grid)} would be ignored with kind={kind!r}; leave it out'
+            )
         self.kind = kind
         self.grid = None if grid is None else tuple(grid)
         self.size = None if size is None else tuple(size)

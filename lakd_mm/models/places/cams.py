@@ -113,9 +113,8 @@ def _map_and_head(
     place = dict(recorder=dict(type=_OUTPUT, source=block.name), record={})
     layout = block.layout
     if layout.kind != 'map':
-        place['connector'] = dict(
-            type='mmrazor.MapConnector', kind=layout.kind, grid=tuple(layout.size)
-        )
+        grid = tuple(layout.size) if layout.kind == 'tokens' else None
+        place['connector'] = dict(type='mmrazor.MapConnector', kind=layout.kind, grid=grid)
     return place, _as_map(record, layout), lambda feature: part(_as_record(feature, record, layout))
 
 
