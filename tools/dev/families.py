@@ -342,7 +342,8 @@ def table(rows):
         '# Backbone families', '',
         'Each as the student of a small ResNet-34: one step, forward and backward, two images; '
         'LAKD with an exact check that no gradient crosses a cut. Written by '
-        '`python tools/dev/families.py`.', '', f'Cells: {counts}.', '', *lines, '', '## Reasons', '',
+        '`python tools/dev/families.py`.', '', f'Cells: {counts}.', '', *lines, '',
+        '## Reasons', '',
         *notes, '',
     ])  # fmt: skip
 

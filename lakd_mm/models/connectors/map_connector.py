@@ -48,7 +48,8 @@ class MapConnector(BaseConnector):
             raise ConfigError("MapConnector: kind='tokens' needs grid=(H, W); give it")
         if kind != 'tokens' and grid is not None:
             raise ConfigError(
-                f'MapConnector: grid={tuple(grid)} would be ignored with kind={kind!r}; leave it out'
+                f'MapConnector: grid={tuple(grid)} would be ignored with kind={kind!r}; leave '
+                f'it out'
             )
         self.kind = kind
         self.grid = None if grid is None else tuple(grid)

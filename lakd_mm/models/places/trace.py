@@ -121,7 +121,10 @@ def find_stages(
         blocks = [block for _, block in sorted(found, key=lambda item: -item[0])]
         stages = [list(group) for _, group in groupby(blocks, key=lambda b: b.layout.size)]
     if len(stages) == 1:
-        (blocks,) = stages
+        # Not the layer that embeds patches, but all the equal ones behind it.
+        kinds = [type(model.get_submodule(block.name)) for block in stages[0]]
+        most = Counter(kinds).most_common(1)[0][0]
+        blocks = [block for block, kind in zip(stages[0], kinds) if kind is most]
         parts = min(parts, len(blocks))
         bounds = [round(i * len(blocks) / parts) for i in range(parts + 1)]
         stages = [blocks[a:b] for a, b in zip(bounds, bounds[1:])]
