@@ -7,9 +7,10 @@ import torch.nn as nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from ...errors import ConfigError
+from .layouts import Layout
 from .probe import images_for, runs_on
 from .taps import find_classifier
-from .trace import Layout, last_map
+from .trace import last_map
 from .upper_part import upper_part
 
 _OUTPUT = 'mmrazor.ModuleOutputs'

@@ -9,9 +9,10 @@ import torch.nn as nn
 
 from ...errors import ConfigError
 from ..nested import detached, tensors_in
+from .layouts import only_tensor
 from .probe import images_for, runs_on
 from .taps import find_backbone
-from .trace import modules_passed, only_tensor
+from .trace import modules_passed
 
 
 def find_followers(

@@ -10,9 +10,10 @@ from mmrazor.models.task_modules import RecorderManager
 
 from ...errors import ConfigError
 from .cams import cam_place
+from .layouts import layout_of, only_tensor
 from .probe import images_for, run_network, runs_on, sources_of
 from .taps import find_classifier, neck_levels, pre_relu_record, resolve_taps
-from .trace import find_logits, layout_of, only_tensor, paired_stages
+from .trace import find_logits, paired_stages
 
 PLACES = ('logits', 'pooled', 'cams', 'stages', 'neck')
 

@@ -8,12 +8,11 @@ from networks import cifar_resnet_cfg, cifar_vgg_cfg, cifar_wrn_cfg, classifier_
 from torch import nn
 
 from lakd_mm.models.places.cams import cam_place
+from lakd_mm.models.places.layouts import Layout, layout_of
 from lakd_mm.models.places.taps import stage_blocks
 from lakd_mm.models.places.trace import (
-    Layout,
     _outermost,
     find_stages,
-    layout_of,
     modules_passed,
     paired_stages,
 )
