@@ -191,22 +191,11 @@ def student_cfg(family):
             width *= 2 ** (len(widths['depths']) - 1)
         if width and isinstance(head.get('in_channels'), int):
             head['in_channels'] = width
-    types = {key: model[key] for key in ('type',)}
-    return _scoped(dict(model, **types)), side
-
-
-def _scoped(values):
-    """Put MMPretrain's scope before all types without one."""
-    if isinstance(values, dict):
-        values = {key: _scoped(value) for key, value in values.items()}
-        return (
-            dict(values, _scope_='mmpretrain')
-            if isinstance(values.get('type'), str) and ('.' not in values['type'])
-            else values
-        )
-    if isinstance(values, (list, tuple)):
-        return type(values)(_scoped(value) for value in values)
-    return values
+    for part in (head, (head or {}).get('loss'), model.get('neck'), model.get('backbone'), model):
+        for config in part if isinstance(part, list) else [part]:
+            if config and '.' not in config['type']:
+                config['_scope_'] = 'mmpretrain'
+    return model, side
 
 
 def run_cell(method, cfg, side, **options):

@@ -138,7 +138,9 @@ def _check_linear(feature: torch.Tensor, head: Callable, constant: torch.Tensor,
     """Raise unless the logits are affine in the map's mean over positions."""
     remedy = 'so there are no class activation maps; leave them out (LAKD: attention_loss=None)'
     generator = torch.Generator().manual_seed(1)
-    other = torch.randn(feature.shape, generator=generator).to(feature)
+    # Large, for with the small weights of an untrained network a curve is nearly straight.
+    other = 1000 * torch.randn(feature.shape, generator=generator).to(feature)
+    feature = 1000 * feature / feature.norm() * feature.numel() ** 0.5
     logits, others = head(feature), head(other)
     mean = other.mean((2, 3), keepdim=True).expand_as(other)
     if not _close(head(mean), others):

@@ -12,6 +12,7 @@ from lakd_mm.models.places.layouts import Layout, layout_of
 from lakd_mm.models.places.taps import stage_blocks
 from lakd_mm.models.places.trace import (
     _outermost,
+    find_logits,
     find_stages,
     modules_passed,
     paired_stages,
@@ -193,11 +194,21 @@ HIDDEN = dict(
 )
 
 
+def untrained_hidden():
+    """With so small weights the hidden layer is nearly linear."""
+    head = dict(HIDDEN, act_cfg=dict(type='HSwish'))
+    network = MODELS.build(dict(cifar_resnet_cfg(8), head=head))
+    for parameter in network.head.parameters():
+        torch.nn.init.normal_(parameter, std=0.01)
+    return network
+
+
 @pytest.mark.parametrize(
     'make, reason',
     [
         (vit, 'predicts from a class token'),
         (lambda: MODELS.build(dict(cifar_resnet_cfg(8), head=HIDDEN)), 'hidden layer behind the'),
+        (untrained_hidden, 'hidden layer behind the pooling'),
         (lambda: module_classifier(True), 'a normalization or hidden layer behind the pooling'),
         (
             lambda: MODELS.build(
@@ -210,6 +221,13 @@ HIDDEN = dict(
 def test_why_there_are_no_class_maps(make, reason):
     with pytest.raises(ValueError, match=f'it: .*{reason}.*attention_loss=None'):
         cam_place(make(), IMAGE, 'it', trained=True)
+
+
+def test_logits_of_a_head_with_a_margin():
+    head = dict(type='mmpretrain.ArcFaceClsHead', num_classes=10, in_channels=64)
+    network = MODELS.build(dict(cifar_resnet_cfg(8), head=head))
+    assert find_logits(network, IMAGE) == 'head'
+    assert find_logits(MODELS.build(cifar_resnet_cfg(8)), IMAGE) == 'head.fc'
 
 
 class Branches(BaseModel):
