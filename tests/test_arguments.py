@@ -275,6 +275,7 @@ CASES = {
         ),
     ],
     'GradientDetachStudent': [],
+    'HeadCAMConnector': [],
     'InMemory': [],
     'LAKD': [
         (dict(compile=dict(backend='eager')), 'compile would be ignored', {}),
@@ -359,7 +360,15 @@ CASES = {
         )
     ]
     + [(dict(bucket_cap_mb=1), 'bucket_cap_mb=1 would be ignored with backward', {})],
+    'MapConnector': [
+        (
+            dict(grid=(2, 2)),
+            "grid=(2, 2) would be ignored with kind='map'",
+            dict(kind='tokens', grid=(2, 2)),
+        )
+    ],
     'MarginConnector': [],
+    'ModuleClassifier': [],
     'NDAMFeatureLoss': [
         (dict(PLAIN, kernel_size=5), 'kernel_size=5 would be ignored', dict(kernel_size=5)),
         (dict(PLAIN, use_abs=False), 'use_abs=False would be ignored', dict(use_abs=False)),
