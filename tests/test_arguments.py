@@ -112,6 +112,7 @@ NEEDED = {
     'LAKD': dict(PAIR),
     'LocalDistributedDataParallel': lambda: dict(module=local_model()),
     'MarginConnector': dict(norm='backbone.bn1'),
+    'ModuleClassifier': dict(factory='torchvision.models.resnet18', num_classes=10),
     'PictureVisBackend': dict(save_dir='.'),
     'ReviewKDLoss': dict(student_channels=[4, 4], teacher_channels=[4, 4]),
     'SaliencyMask': dict(tap='backbone.layer3'),
@@ -275,7 +276,6 @@ CASES = {
         ),
     ],
     'GradientDetachStudent': [],
-    'HeadCAMConnector': [],
     'InMemory': [],
     'LAKD': [
         (dict(compile=dict(backend='eager')), 'compile would be ignored', {}),
@@ -363,7 +363,7 @@ CASES = {
     'MapConnector': [
         (
             dict(grid=(2, 2)),
-            "grid=(2, 2) would be ignored with kind='map'",
+            r"grid=\(2, 2\) would be ignored with kind='map'",
             dict(kind='tokens', grid=(2, 2)),
         )
     ],
@@ -672,7 +672,9 @@ def test_measured_distances_are_not_taken_from_the_log(tool, tmp_path, capsys):
 
 @pytest.mark.parametrize('checkpoint', [None, 'epoch_1.pth'])
 def test_resuming_nothing_starts_from_what_the_config_loads(tool, tmp_path, checkpoint):
-    (tmp_path / 'a.py').write_text("model = dict()\noptim_wrapper = dict()\nload_from = 'b.pth'\n")
+    (tmp_path / 'a.py').write_text(
+        "model = dict(type='A')\noptim_wrapper = dict()\nload_from = 'b.pth'\n"
+    )
     module = tool('train.py', ['a.py', '--work-dir', 'w', '--resume'])
     if checkpoint:
         (tmp_path / 'w').mkdir()

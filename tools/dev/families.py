@@ -4,7 +4,7 @@ Each family is the student of a small ResNet-34 for one step, forward and backwa
 its own, so that one that crashes takes no other with it. LAKD's gradients are also checked: none
 crosses a cut.
 
-Usage: python tools/dev/families.py [FAMILY …] [--table FILE.md] [--json FILE.json]
+Usage: python tools/dev/families.py [FAMILY …] [--seconds 600] [--table FILE.md] [--json FILE.json]
 """
 
 import argparse
@@ -13,6 +13,7 @@ import logging
 import multiprocessing
 import re
 import signal
+import time
 import warnings
 from collections import Counter
 from pathlib import Path
@@ -286,14 +287,18 @@ def cell(method, cfg, side):
     return refused
 
 
-def row(family):
-    """Run a family in a process of its own."""
+def row(family, seconds=600.0):
+    """Run a family in a process of its own; None if it is not done in time, and is ended."""
+    end = time.monotonic() + seconds
     context = multiprocessing.get_context('fork')
     queue = context.Queue()
     process = context.Process(target=run_family, args=(family, queue))
     process.start()
     cells = {}
     while len(cells) < len(CELLS):
+        if time.monotonic() > end:
+            process.kill()
+            return None
         try:
             method, found = queue.get(timeout=2 if process.is_alive() else 0.2)
             cells[method] = ' '.join(found.split())
@@ -342,14 +347,18 @@ def main():
     parser.add_argument('families', nargs='*', help='defaults to all; others keep their rows')
     parser.add_argument('--table', default=ROOT / 'docs/families.md', type=Path)
     parser.add_argument('--json', default=ROOT / 'docs/families.json', type=Path)
+    parser.add_argument(
+        '--seconds', default=600.0, type=float, help='limit for a family; then its row is kept'
+    )
     args = parser.parse_args()
     unknown = set(args.families) - set(FAMILIES)
     if unknown:
         parser.error(f'no family {min(unknown)!r}; there are {", ".join(FAMILIES)}')
     known = json.loads(args.json.read_text()) if args.json.exists() else {}
     for family in args.families or FAMILIES:
-        known[family] = row(family)
-        print(family, known[family], flush=True)
+        found = row(family, args.seconds)
+        print(family, found or f'not done in {args.seconds:g} s, left as it was', flush=True)
+        known.update({family: found} if found else {})
         rows = {name: known[name] for name in FAMILIES if name in known}
         args.json.write_text(json.dumps(rows, indent=2) + '\n')
         args.table.write_text(table(rows))

@@ -42,14 +42,17 @@ def cam_place(network: nn.Module, input_shape: Sequence[int], whose: str, traine
         with runs_on(network, input_shape), torch.no_grad():
             place, feature, head = _map_and_head(network, input_shape, whose)
             constant = head(torch.zeros_like(feature))
-            _check_linear(feature, head, constant, whose)
+            # Large, for with the small weights of an untrained network a curve is nearly straight.
+            generator = torch.Generator().manual_seed(1)
+            maps = 1000 * torch.randn(2, *feature.shape, generator=generator).to(feature)
+            _check_linear(*maps, head, constant, whose)
             if 'connector' in place and place['connector']['type'] != 'mmrazor.MapConnector':
                 return place
             name = find_classifier(network)
             weight = network.get_submodule(name).weight
-            pooled = feature.mean((2, 3))
+            pooled = maps[0].mean((2, 3))
             plain = weight.shape[1] == pooled.shape[1]
-            plain = plain and _close(pooled @ weight.T, head(feature) - constant)
+            plain = plain and _close(pooled @ weight.T, head(maps[0]) - constant)
     finally:
         for module, mode in training.items():
             module.training = mode
@@ -135,13 +138,15 @@ def _as_record(feature: torch.Tensor, record: torch.Tensor, layout: Layout) -> t
     return feature.permute(0, 2, 3, 1) if layout.kind == 'channels_last' else feature
 
 
-def _check_linear(feature: torch.Tensor, head: Callable, constant: torch.Tensor, whose: str):
+def _check_linear(
+    feature: torch.Tensor,
+    other: torch.Tensor,
+    head: Callable,
+    constant: torch.Tensor,
+    whose: str,
+):
     """Raise unless the logits are affine in the map's mean over positions."""
     remedy = 'so there are no class activation maps; leave them out (LAKD: attention_loss=None)'
-    generator = torch.Generator().manual_seed(1)
-    # Large, for with the small weights of an untrained network a curve is nearly straight.
-    other = 1000 * torch.randn(feature.shape, generator=generator).to(feature)
-    feature = 1000 * feature / feature.norm() * feature.numel() ** 0.5
     logits, others = head(feature), head(other)
     mean = other.mean((2, 3), keepdim=True).expand_as(other)
     if not _close(head(mean), others):
