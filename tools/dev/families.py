@@ -79,12 +79,12 @@ FAMILIES = {
     'EfficientNetV2': ('efficientnet_v2/efficientnetv2-b0_8xb32_in1k.py', {}, 64),
     'RepVGG': ('repvgg/repvgg-A0_8xb32_in1k.py', {}, 64),
     'RepMLP': ('repmlp/repmlp-base_8xb64_in1k.py', dict(
-        img_size=64, reparam_conv_k=(1, 3), arch=dict(
+        img_size=64, reparam_conv_kernels=(1, 3), arch=dict(
             channels=[32, 64, 128, 256], depths=[1, 1, 2, 1], sharesets_nums=[1, 4, 32, 128]),
         ), 64),
-    'RepLKNet': ('replknet/replknet-31B_32xb64_in1k.py', dict(arch=dict(
+    'RepLKNet': (_net(dict(type='RepLKNet', out_indices=(3, ), arch=dict(
         large_kernel_sizes=[7, 7, 5, 3], layers=[1, 1, 2, 1], channels=[32, 64, 128, 256],
-        small_kernel=3, dw_ratio=1)), 64),
+        small_kernel=3, dw_ratio=1)), 256), {}, 64),
     'ConvMixer': ('convmixer/convmixer-768-32_10xb64_in1k.py', dict(arch=dict(
         embed_dims=64, depth=4, patch_size=7, kernel_size=7)), 64),
     'ConvNeXt': ('convnext/convnext-tiny_32xb128_in1k.py', {}, 64),
@@ -93,8 +93,7 @@ FAMILIES = {
     'VAN': ('van/van-tiny_8xb128_in1k.py', {}, 64),
     'PoolFormer': ('poolformer/poolformer-s12_32xb128_in1k.py', {}, 64),
     'RIFormer': ('riformer/riformer-s12_8xb128_in1k.py', {}, 64),
-    'EfficientFormer': ('efficientformer/efficientformer-l1_8xb128_in1k.py',
-                        dict(resolution=7), 224),
+    'EfficientFormer': ('efficientformer/efficientformer-l1_8xb128_in1k.py', {}, 224),
     'EdgeNeXt': ('edgenext/edgenext-xxsmall_8xb256_in1k.py', {}, 64),
     'MobileViT': ('mobilevit/mobilevit-xxsmall_8xb128_in1k.py', {}, 64),
     'ViG': ('vig/vig-tiny_8xb128_in1k.py', {}, 224),
@@ -120,7 +119,8 @@ FAMILIES = {
         embed_dims_outer=64, embed_dims_inner=16, num_layers=4, num_heads_outer=4,
         num_heads_inner=4)), 64),
     'XCiT': ('xcit/xcit-nano-12-p16_8xb128_in1k.py', dict(depth=4), 64),
-    'Rev-ViT': ('revvit/revvit-small_8xb256_in1k.py', dict(VIT_64, arch=_vit(4)), 64),
+    'Rev-ViT': (_net(dict(type='RevVisionTransformer', arch=_vit(4), img_size=64, patch_size=16,
+                          out_type='avg_featmap'), 128, False), {}, 64),
     'LeViT': ('levit/levit-128s_8xb256_in1k.py', dict(img_size=64), 64),
     'Conformer': ('conformer/conformer-tiny-p16_8xb128_in1k.py', {}, 64),
     'MViT': ('mvit/mvitv2-tiny_8xb256_in1k.py', dict(img_size=64), 64),
@@ -131,16 +131,15 @@ FAMILIES = {
         img_size=64, window_size=[4, 4, 4, 2],
         arch=dict(embed_dims=32, depths=[2, 2, 2, 2], num_heads=[1, 2, 4, 8],
                   extra_norm_every_n_blocks=0)), 64),
-    'DaViT': ('davit/davit-tiny_4xb256_in1k.py', {}, 64),
-    'HiViT': ('hivit/hivit-tiny-p16_16xb64_in1k.py', dict(img_size=64, arch=dict(
-        embed_dims=128, depths=[1, 1, 4], num_heads=4)), 64),
+    'DaViT': ('davit/davit-tiny_4xb256_in1k.py', dict(pad_small_map=True, window_size=4), 64),
+    'HiViT': ('hivit/hivit-tiny-p16_16xb64_in1k.py', VIT_64, 64),
     'MixMIM': (_net(dict(type='MixMIMTransformer', img_size=64, window_size=[4, 4, 4, 2],
                          arch=dict(embed_dims=32, depths=[1, 1, 2, 1], num_heads=[1, 2, 4, 8])),
                     256, False), {}, 64),
     'TinyViT': ('tinyvit/tinyvit-5m_8xb256_in1k.py', dict(
         img_size=(64, 64), window_size=[4, 4, 4, 2]), 64),
     'Twins-PCPVT': ('twins/twins-pcpvt-small_8xb128_in1k.py', {}, 64),
-    'Twins-SVT': ('twins/twins-svt-small_8xb128_in1k.py', dict(window_sizes=[4, 4, 4, 2]), 64),
+    'Twins-SVT': ('twins/twins-svt-small_8xb128_in1k.py', {}, 64),
     'torchvision ResNet': (dict(type='mmrazor.ModuleClassifier', num_classes=CLASSES,
                                 factory='torchvision.models.resnet18'), {}, 64),
     'torchvision MobileNetV3': (dict(type='mmrazor.ModuleClassifier', num_classes=CLASSES,
@@ -171,7 +170,7 @@ TEACHER = dict(
 
 
 def student_cfg(family):
-    """The config of a family's student and the side of its images."""
+    """The config of a family's student and the shape of its images."""
     model, instead, side = FAMILIES[family]
     if isinstance(model, str):
         model = get_config(f'mmpretrain::{model}').model.to_dict()
@@ -188,7 +187,7 @@ def student_cfg(family):
         width = widths.get('embed_dims', widths.get('embed_dims_outer'))
         if 'channels' in widths:
             width = widths['channels'][-1]
-        if width and 'depths' in widths:
+        elif width and 'depths' in widths:
             width *= 2 ** (len(widths['depths']) - 1)
         if width and isinstance(head.get('in_channels'), int):
             head['in_channels'] = width
@@ -196,20 +195,22 @@ def student_cfg(family):
         for config in part if isinstance(part, list) else [part]:
             if config and '.' not in config['type']:
                 config['_scope_'] = 'mmpretrain'
-    return model, side
+    # LeNet-5 reads grey images.
+    return model, (1 if family == 'LeNet-5' else 3, side, side)
 
 
-def run_cell(method, cfg, side, **options):
+def run_cell(method, cfg, shape, **options):
     """Train one step; raises where it is refused."""
     torch.manual_seed(0)
     student = MODELS.build(cfg)
-    cfg = dict(architecture=student, teacher=TEACHER, input_shape=(3, side, side), **options)
+    teacher = dict(TEACHER, backbone=dict(TEACHER['backbone'], in_channels=shape[0]))
+    cfg = dict(architecture=student, teacher=teacher, input_shape=shape, **options)
     if method == 'LAKD':
         model = MODELS.build(dict(cfg, type='mmrazor.LAKD', backward='joint'))
     else:
         transfers = dict(loss_transfer=CELLS[method])
         model = MODELS.build(dict(cfg, type='mmrazor.Distill', transfers=transfers))
-    images = torch.randn(2, 3, side, side)
+    images = torch.randn(2, *shape)
     samples = [DataSample().set_gt_label(i) for i in range(2)]
     modules = isolation(model, images, samples) if method == 'LAKD' else 0
     losses = model(images, samples, mode='loss')
@@ -265,22 +266,22 @@ def run_family(family, queue):
     torch.set_num_threads(1)
     warnings.simplefilter('ignore')
     MMLogger.get_current_instance().setLevel(logging.ERROR)
-    cfg, side = student_cfg(family)
+    cfg, shape = student_cfg(family)
     for method in CELLS:
-        queue.put((method, cell(method, cfg, side)))
+        queue.put((method, cell(method, cfg, shape)))
 
 
-def cell(method, cfg, side):
+def cell(method, cfg, shape):
     """Say what became of one method."""
     try:
-        return run_cell(method, cfg, side)
+        return run_cell(method, cfg, shape)
     except ValueError as error:
         refused = f'refused: {error}'
     except Exception as error:
         return f'fails: {type(error).__name__}: {error}'
     if method == 'LAKD' and 'class activation maps' in refused:
         try:
-            found = run_cell(method, cfg, side, attention_loss=None)
+            found = run_cell(method, cfg, shape, attention_loss=None)
         except Exception as error:
             return f'{refused}; without class attention: {type(error).__name__}: {error}'
         return f'{found} without class attention, which is {refused}'
