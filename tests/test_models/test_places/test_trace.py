@@ -177,6 +177,16 @@ class TwoClassifiers(nn.Module):
         return (self.a(x) + self.b(x)) / 2
 
 
+def test_a_plain_head_behind_features_that_vanish():
+    """Untrained deep networks shrink their features to where sums with a bias lose them."""
+    network = MODELS.build(cifar_resnet_cfg(8))
+    for norm in (m for m in network.backbone.modules() if isinstance(m, nn.BatchNorm2d)):
+        norm.weight.data.mul_(1e-4)
+    network.head.fc.bias.data.fill_(1.0)
+    place = cam_place(network, IMAGE, 'of the student', trained=True)
+    assert place['connector'] == dict(type='mmrazor.CAMConnector', classifier='head.fc')
+
+
 def test_a_head_of_several_linear_layers():
     torch.manual_seed(0)
     network = MODELS.build(cifar_resnet_cfg(8))
