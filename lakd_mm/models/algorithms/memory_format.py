@@ -77,14 +77,16 @@ def keep_contiguous(network: nn.Module) -> list[str]:
         List[str]: The layers, which the log names once.
     """
     found = {name: module for name, module in network.named_modules() if _is_unsafe(module)}
-    for module in found.values():
+    new = []
+    for name, module in found.items():
         # Not contiguous(), for which the strides of a 1x1 kernel are right already.
         module.weight.data = module.weight.data.clone(memory_format=torch.contiguous_format)
         if _contiguous_input not in module._forward_pre_hooks.values():
             module.register_forward_pre_hook(_contiguous_input)
-    if found:
+            new.append(name)
+    if new:
         print_log(
-            f'{", ".join(found)}: kept out of channels-last memory, in which the backward of a 1x1 '
+            f'{", ".join(new)}: kept out of channels-last memory, in which the backward of a 1x1 '
             f'convolution of stride 2 with fewer than {_SAFE_CHANNELS} channels corrupts memory.',
             logger='current',
         )
