@@ -112,6 +112,7 @@ NEEDED = {
     'LAKD': dict(PAIR),
     'LocalDistributedDataParallel': lambda: dict(module=local_model()),
     'MarginConnector': dict(norm='backbone.bn1'),
+    'ModuleClassifier': dict(factory='torchvision.models.resnet18', num_classes=10),
     'PictureVisBackend': dict(save_dir='.'),
     'ReviewKDLoss': dict(student_channels=[4, 4], teacher_channels=[4, 4]),
     'SaliencyMask': dict(tap='backbone.layer3'),
@@ -359,7 +360,15 @@ CASES = {
         )
     ]
     + [(dict(bucket_cap_mb=1), 'bucket_cap_mb=1 would be ignored with backward', {})],
+    'MapConnector': [
+        (
+            dict(grid=(2, 2)),
+            r"grid=\(2, 2\) would be ignored with kind='map'",
+            dict(kind='tokens', grid=(2, 2)),
+        )
+    ],
     'MarginConnector': [],
+    'ModuleClassifier': [],
     'NDAMFeatureLoss': [
         (dict(PLAIN, kernel_size=5), 'kernel_size=5 would be ignored', dict(kernel_size=5)),
         (dict(PLAIN, use_abs=False), 'use_abs=False would be ignored', dict(use_abs=False)),

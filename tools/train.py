@@ -30,6 +30,7 @@ from lakd_mm.engine import (
     refuse_overridden_keys,
     work_folder,
 )
+from lakd_mm.models.algorithms.memory_format import keep_contiguous
 
 
 def add_training_arguments(parser: argparse.ArgumentParser) -> None:
@@ -131,6 +132,8 @@ def main() -> None:
         add_guards(cfg)
         with work_folder(cfg.work_dir, rank_of(args.launcher)):
             runner = RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
+            # Our input gives images in channels-last memory to plain classifiers too.
+            keep_contiguous(runner.model)
             runner.train()
 
 

@@ -12,7 +12,14 @@ from .backbones import (
     CIFARShuffleNetV2,
     CIFARWideResNet,
 )
-from .connectors import CAMConnector, MarginConnector, SaliencyMask
+from .classifiers import ModuleClassifier
+from .connectors import (
+    CAMConnector,
+    HeadCAMConnector,
+    MapConnector,
+    MarginConnector,
+    SaliencyMask,
+)
 from .data_preprocessor import CropFlipDataPreprocessor
 from .distillers import LocalDistiller
 from .losses import (

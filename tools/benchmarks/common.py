@@ -16,6 +16,7 @@ from mmpretrain.structures import DataSample
 from mmrazor.registry import MODELS
 
 from lakd_mm.engine.hardware import hardware
+from lakd_mm.models.algorithms.memory_format import keep_contiguous
 from lakd_mm.models.data_preprocessor import without_crop_flip
 from lakd_mm.visualization.markdown import markdown_table
 
@@ -175,6 +176,7 @@ class Training:
         torch.backends.cudnn.benchmark = cfg.get('env_cfg', {}).get('cudnn_benchmark', False)
         if channels_last:
             self.model.to(memory_format=torch.channels_last)
+        keep_contiguous(self.model)
         self.optim_wrapper = build_optim_wrapper(self.model, cfg.optim_wrapper)
         num_classes = cfg.data_preprocessor.num_classes
         images = torch.randint(0, 256, (batch_size, 3, size, size), dtype=torch.uint8)

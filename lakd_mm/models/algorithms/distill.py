@@ -21,10 +21,10 @@ from ..places.probe import images_for
 from ..students import GradientDetachStudent
 from ..teachers import LeanTeacher, keep_teacher_out, load_teacher
 from .inherit import check_inherited, inherit_parts
+from .memory_format import in_memory_format
 from .parts import (
     build_networks,
     check_keys,
-    choose_memory_format,
     compile_student,
     complete_distiller,
     image_shape,
@@ -64,7 +64,7 @@ class Distill(SingleTeacherDistill):
             start with the teacher's weights. Defaults to none.
         channels_last (bool, optional): Whether both networks compute in channels-last memory
             format, which is faster on CPUs and tensor cores. Defaults to True, but to False where
-            one has compiled ops of MMCV (RoIAlign, deformable convolutions), which misread it.
+            one does not run in it or has compiled ops of MMCV (RoIAlign), which misread it.
         lean_teacher (dict, optional): Switches of :class:`LeanTeacher`, all on by default:
             ``fold_batchnorm``, ``inplace`` and ``stop_early``.
         teacher_twice (bool): With ``backward='local'``, whether the teacher first runs only as far
@@ -164,32 +164,32 @@ class Distill(SingleTeacherDistill):
         self, channels_last: Optional[bool], lean_teacher: dict, compile: Optional[dict]
     ):
         """Choose the memory format, make the lean teacher, try all losses, compile blocks."""
-        channels_last = choose_memory_format(channels_last, self.student, self.teacher)
-        try:
-            self.run_teacher = LeanTeacher(
-                self.teacher.eval(),
-                self.distiller.teacher_recorders,
-                images_for(self.teacher, self.input_shape),
-                channels_last=channels_last,
-                compile=compile,
-                **lean_teacher,
-            )
-            self.eval()
-            local = self.backward == 'local'
-            first = try_losses(
-                self.student, self.run_teacher, self.distiller, self.input_shape, in_modules=local
-            )
-            self._teacher_first = first if self.teacher_twice else set()
-            self.train()
-        except RuntimeError as error:
-            if not channels_last or 'view size is not compatible' not in str(error):
-                raise
-            raise ConfigError(
-                'one of the networks does not run in channels-last memory format; set '
-                'channels_last=False'
-            ) from error
+        in_memory_format(
+            channels_last,
+            self.student,
+            self.teacher,
+            partial(self._try_all, lean_teacher=lean_teacher, compile=compile),
+        )
         if compile is not None:
             compile_student(self.student, compile)
+
+    def _try_all(self, channels_last: bool, lean_teacher: dict, compile: Optional[dict]):
+        """Make the lean teacher and compute all losses on noise."""
+        self.run_teacher = LeanTeacher(
+            self.teacher.eval(),
+            self.distiller.teacher_recorders,
+            images_for(self.teacher, self.input_shape),
+            channels_last=channels_last,
+            compile=compile,
+            **lean_teacher,
+        )
+        self.eval()
+        local = self.backward == 'local'
+        first = try_losses(
+            self.student, self.run_teacher, self.distiller, self.input_shape, in_modules=local
+        )
+        self._teacher_first = first if self.teacher_twice else set()
+        self.train()
 
     @property
     def _cuts(self) -> bool:

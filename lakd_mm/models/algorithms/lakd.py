@@ -7,11 +7,12 @@ from mmengine.model import BaseModel
 from mmrazor.registry import MODELS
 
 from ...errors import ConfigError, refuse_ignored
-from ..places.taps import Tap, forward_shifted_taps, resolve_taps, stage_end_taps
+from ..places.taps import Tap, resolve_taps
+from ..places.trace import find_stages
 from ..students import GradientDetachStudent
 from ..teachers import build_teacher
 from .distill import Distill
-from .lakd_distiller import lakd_distiller
+from .lakd_distiller import default_taps, lakd_distiller, shifted_taps
 
 
 @MODELS.register_module()
@@ -34,7 +35,8 @@ class LAKD(Distill):
             is a :class:`TeacherEnsemble`, of which the first one gives features and class maps.
         teacher_ckpt (str | list, optional): Its checkpoint, a path or URL, which must fit exactly.
         taps (Sequence[int | str], optional): The student's taps. Defaults to the first block of
-            each stage but the last, and the last block of the last stage: the paper's 1, n + 1, 3n.
+            each stage but the last, and the last block of the last stage: the paper's 1, n + 1, 3n;
+            or the convolution behind it, as in MobileNetV2, if that keeps the resolution.
         teacher_taps (Sequence[int | str], optional): The teacher's taps, one for each. Defaults to
             the ends of its stages (our reading: shifted student taps keep their targets).
         feature_loss (dict, optional): Defaults to ``NDAMFeatureLoss()``.
@@ -109,8 +111,13 @@ class LAKD(Distill):
             architecture = MODELS.build(architecture)
         teacher = build_teacher(teacher)
         if not isinstance(architecture, GradientDetachStudent):
-            if taps is None:
-                taps = forward_shifted_taps(architecture)
+            if distiller is None:
+                taps, teacher_taps = default_taps(
+                    architecture, teacher, taps, teacher_taps, input_shape
+                )
+            elif taps is None:
+                stages = find_stages(architecture, input_shape)
+                taps = shifted_taps(architecture, stages, input_shape)
             architecture = GradientDetachStudent(architecture, taps, detach, input_shape)
         else:
             own_shape = tuple(input_shape) == architecture.input_shape
@@ -151,25 +158,27 @@ class LAKD(Distill):
         teacher_tap_names = None
         if distiller is None:
             if teacher_taps is None:
-                teacher_taps = stage_end_taps(teacher)
+                stages = find_stages(teacher, architecture.input_shape)
+                teacher_taps = [stage[-1].name for stage in stages]
             if feature_loss is None:
                 feature_loss = dict(type='mmrazor.NDAMFeatureLoss')
             teacher_tap_names = resolve_taps(teacher, teacher_taps, 'teacher_taps')
-            distiller = lakd_distiller(
-                architecture.architecture,
-                teacher,
-                student_taps=architecture.tap_names,
-                teacher_taps=teacher_tap_names,
-                feature_loss=feature_loss,
-                feature_weights=feature_weights,
-                attention_loss=attention_loss,
-                extra_losses=extra_losses or {},
-                connectors=connectors or {},
-                feature_at_last=feature_at_last,
-                tap_position=tap_position,
-                ndam_source=ndam_source,
-                input_shape=architecture.input_shape,
-            )
+            with architecture.uncut():
+                distiller = lakd_distiller(
+                    architecture.architecture,
+                    teacher,
+                    student_taps=architecture.tap_names,
+                    teacher_taps=teacher_tap_names,
+                    feature_loss=feature_loss,
+                    feature_weights=feature_weights,
+                    attention_loss=attention_loss,
+                    extra_losses=extra_losses or {},
+                    connectors=connectors or {},
+                    feature_at_last=feature_at_last,
+                    tap_position=tap_position,
+                    ndam_source=ndam_source,
+                    input_shape=architecture.input_shape,
+                )
         super().__init__(
             architecture=architecture,
             teacher=teacher,

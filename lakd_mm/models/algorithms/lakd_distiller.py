@@ -6,9 +6,53 @@ from typing import Optional
 import torch.nn as nn
 
 from ...errors import ConfigError
-from ..places.taps import find_classifier
+from ..places.cams import cam_place
+from ..places.taps import Tap, find_backbone
+from ..places.trace import Block, find_stages, last_convolution, paired_stages
 from .transfer_checks import refuse_records_past_cuts
 from .transfers import write_distiller
+
+
+def shifted_taps(
+    network: nn.Module, stages: Sequence[Sequence[Block]], input_shape: Sequence[int]
+) -> list[str]:
+    """Return the first block of each stage, but the last block or convolution of the last one."""
+    firsts = [stage[0].name for stage in stages[:-1]]
+    return firsts + [last_convolution(network, stage[-1], input_shape) for stage in stages[-1:]]
+
+
+def default_taps(
+    student: nn.Module,
+    teacher: nn.Module,
+    taps: Optional[Sequence[Tap]],
+    teacher_taps: Optional[Sequence[Tap]],
+    input_shape: Sequence[int],
+) -> tuple[Sequence[Tap], Sequence[Tap]]:
+    """Fill in the taps of LAKD that are None, see :class:`LAKD`.
+
+    Raises:
+        ConfigError: If a network has no map that all of it passes.
+    """
+    if taps is None and teacher_taps is None:
+        of_student, of_teacher = paired_stages(student, teacher, input_shape)
+    else:
+        of_student = find_stages(student, input_shape) if taps is None else None
+        of_teacher = find_stages(teacher, input_shape) if teacher_taps is None else None
+    for key, network, stages in (
+        ('taps', student, of_student),
+        ('teacher_taps', teacher, of_teacher),
+    ):
+        if stages is not None and not stages:
+            raise ConfigError(
+                f'{key}: {type(network).__name__} ({type(find_backbone(network)[1]).__name__}) '
+                f'cannot be cut: it has no block that all of it passes and that gives a map or '
+                f'tokens; give module names'
+            )
+    if taps is None:
+        taps = shifted_taps(student, of_student, input_shape)
+    if teacher_taps is None:
+        teacher_taps = [stage[-1].name for stage in of_teacher]
+    return taps, teacher_taps
 
 
 def lakd_distiller(
@@ -109,7 +153,7 @@ def lakd_distiller(
         for name in extra_losses:
             message = message.replace(f'transfers.{name}', f'extra_losses.{name}')
         raise ConfigError(message) from None
-    _set_ndam_source(distiller, ndam_source, modules, find_classifier(teacher))
+    _set_ndam_source(distiller, ndam_source, modules, teacher, input_shape)
     return distiller
 
 
@@ -132,16 +176,22 @@ def _position(student, student_tap, teacher, teacher_tap, tap_position) -> str:
     return 'post_relu' if signed else tap_position
 
 
-def _set_ndam_source(distiller: dict, source: str, modules: Sequence[str], classifier: str):
+def _set_ndam_source(
+    distiller: dict,
+    source: str,
+    modules: Sequence[str],
+    teacher: nn.Module,
+    input_shape: Sequence[int],
+):
     """Set the source of each module's mapping, if it is not its own teacher feature."""
     if source == 'tap':
         return
-    cam = dict(recorder='cat', from_student=False, data_idx=-1, connector='teacher_cat')
+    cam: dict = {}
     if source == 'cam':
-        backbone = dict(type='mmrazor.ModuleOutputs', source='backbone')
-        distiller['teacher_recorders'].setdefault('cat', backbone)
-        connector = dict(type='mmrazor.CAMConnector', classifier=classifier)
-        distiller['connectors'].setdefault('teacher_cat', connector)
+        place = cam_place(teacher, input_shape, "ndam_source='cam' of the teacher", trained=False)
+        distiller['teacher_recorders'].setdefault('cat', place['recorder'])
+        distiller['connectors'].setdefault('teacher_cat', place['connector'])
+        cam = dict(recorder='cat', from_student=False, connector='teacher_cat', **place['record'])
     mappings = distiller['loss_forward_mappings']
     if source == 'prev' and not any(f'loss_{module}' in mappings for module in modules[1:]):
         raise ConfigError(

@@ -13,13 +13,7 @@ from mmrazor.registry import MODELS
 from ...compat.dense import check_dense_network
 from ...errors import ConfigError, near_names
 from ..distillers import LocalDistiller
-from ..places.probe import (
-    images_for,
-    noise_samples,
-    reads_memory_as_contiguous,
-    run_network,
-    sources_of,
-)
+from ..places.probe import images_for, noise_samples, run_network, sources_of
 from ..places.taps import compile_blocks
 from ..students import GradientDetachStudent
 from ..teachers import KeptTeacher, LeanTeacher, build_teacher
@@ -158,36 +152,9 @@ def complete_distiller(
     if isinstance(architecture, GradientDetachStudent):
         student = architecture.architecture
         refuse_records_past_cuts(student, transfers)
+        with architecture.uncut():
+            return write_distiller(student, teacher, transfers, input_shape)
     return write_distiller(student, teacher, transfers, input_shape)
-
-
-def choose_memory_format(
-    channels_last: Optional[bool], student: BaseModel, teacher: BaseModel
-) -> bool:
-    """Put the student into channels-last memory format where that is wanted and safe.
-
-    Args:
-        channels_last (bool, optional): None to choose it where it is safe.
-        student (BaseModel): The student; its weights are changed in place.
-        teacher (BaseModel): The teacher; it is not changed.
-
-    Returns:
-        bool: Whether both networks compute in channels-last memory format.
-
-    Raises:
-        ConfigError: If it is wanted and not safe.
-    """
-    contiguous = reads_memory_as_contiguous(student, teacher)
-    if channels_last and contiguous:
-        raise ConfigError(
-            'channels_last=True: compiled ops of MMCV (RoIAlign, deformable convolutions) in '
-            'these networks would read such memory wrongly; leave it out'
-        )
-    if channels_last is None:
-        channels_last = not contiguous
-    if channels_last:
-        student.to(memory_format=torch.channels_last)
-    return channels_last
 
 
 def compile_student(student: BaseModel, options: dict):

@@ -2,14 +2,13 @@
 
 import inspect
 from collections.abc import Mapping, Sequence
-from typing import Any, Optional
+from typing import Any
 
-import torch
 import torch.nn as nn
-from mmengine.logging import print_log
 
 from ...errors import ConfigError
 from ..places.pairing import measure, paired_places
+from .adapters import channels_behind, channels_of, connectors_of
 from .part_configs import class_of, fill
 from .transfer_checks import check_transfer
 
@@ -80,7 +79,9 @@ def write_distiller(
     for name, transfer in transfers.items():
         check_transfer(f'transfers.{name}', name, transfer)
         at, position = transfer['at'], transfer.get('position', 'post_relu')
-        places[name] = paired_places(student, teacher, at, position, f'transfers.{name}')
+        places[name] = paired_places(
+            student, teacher, at, position, f'transfers.{name}', input_shape
+        )
         mask = transfer.get('mask')
         of_label = isinstance(mask, Mapping) and mask.get('target', 'label') == 'label'
         if of_label and mask.get('method') != 'none':
@@ -125,17 +126,17 @@ def _write_transfer(
                 f'choose another name'
             )
         mapping, width = {}, {}
-        for argument, place, side in zip(arguments, (s_place, t_place), ('student', 'teacher')):
+        connectors = connectors_of(transfer, s_place, t_place, f'transfers.{name}', together)
+        for argument, place, side, connector in zip(
+            arguments, (s_place, t_place), ('student', 'teacher'), connectors
+        ):
             record = dict(recorder=part, from_student=side == 'student', **place['record'])
-            option = 'connector' if side == 'student' else 'teacher_connector'
-            given = transfer.get(option, 'auto' if side == 'student' and not together else None)
-            connector = _connector(given, place, t_place['shape'], f'transfers.{name}.{option}')
             if connector is not None:
                 written['connectors'][f'{side}_{part}'] = connector
                 record['connector'] = f'{side}_{part}'
             written[f'{side}_recorders'][part] = place['recorder']
             mapping[argument] = record
-            width[f'{side}_channels'] = (t_place if connector else place)['shape'][1]
+            width[f'{side}_channels'] = channels_behind(connector, place, t_place)
         if mask is not None:
             connector = fill(
                 dict(dict(type='mmrazor.SaliencyMask'), **mask),
@@ -151,7 +152,7 @@ def _write_transfer(
         mappings = {name: {a: [m[a] for m in mappings.values()] for a in arguments}}
         widths = [{side: [width[side] for width in widths] for side in widths[0]}]
     for i, ((loss_name, mapping), width) in enumerate(zip(mappings.items(), widths)):
-        width['in_channels'] = of_teacher[i]['shape'][1]
+        width['in_channels'] = channels_of(of_teacher[i])
         classes = width['in_channels'] if transfer['at'] == 'logits' else None
         loss = fill(transfer['loss'], key, num_classes=classes, **width)
         weight = transfer.get('growth', 1.0) ** (i + 1 - len(mappings))
@@ -210,41 +211,3 @@ def _shared(connectors: dict, connector: dict) -> str:
     name = f'mask{len(connectors)}'
     connectors[name] = connector
     return name
-
-
-def _connector(connector: Any, place: dict, target: torch.Size, key: str) -> Optional[dict]:
-    """Complete a connector's config, or return None if there is none."""
-    shape = place['shape']
-    if 'connector' in place:
-        return place['connector']
-    if connector == 'auto':
-        if len(shape) != 4 or shape == target:
-            return None
-        print_log(
-            f"{key}: a convolution and BatchNorm turn the student's {tuple(shape[1:])} feature "
-            f"into one of the teacher's shape {tuple(target[1:])}.",
-            logger='current',
-        )
-        connector = dict(type='mmrazor.ConvModuleConnector', norm_cfg=dict(type='BN'), act_cfg=None)
-    if connector is None:
-        return None
-    found = dict(in_channel=shape[1], in_channels=shape[1], dim_in=shape[1], norm=place.get('norm'))
-    found.update(out_channel=target[1], out_channels=target[1])
-    found.update(student_channels=shape[1], teacher_channels=target[1])
-    if len(shape) == 4:
-        found.update(_resize(shape[2:], target[2:], key))
-    return fill(connector, key, **found)
-
-
-def _resize(size: torch.Size, target: torch.Size, key: str) -> dict:
-    """Return the arguments of FitNet's regressor, a convolution between two sizes of map."""
-    if size == target:
-        return {}
-    if all(s in (2 * t, 2 * t - 1) for s, t in zip(size, target)):
-        return dict(kernel_size=3, stride=2, padding=1)
-    if all(2 * s == t for s, t in zip(size, target)):
-        return dict(kernel_size=4, stride=2, padding=1, conv_cfg=dict(type='deconv'))
-    raise ConfigError(
-        f"{key}: no convolution turns the student's {tuple(size)} maps into the "
-        f"teacher's {tuple(target)}; pair other taps, or give a connector that does"
-    )

@@ -9,8 +9,10 @@ import torch.nn as nn
 
 from ...errors import ConfigError
 from ..nested import detached, tensors_in
+from .layouts import only_tensor
 from .probe import images_for, runs_on
 from .taps import find_backbone
+from .trace import modules_passed
 
 
 def find_followers(
@@ -25,13 +27,13 @@ def find_followers(
 
     Returns:
         Dict[str, List[str]]: For each tap the outermost modules of the backbone that take its
-        output; none for a tap whose output is the backbone's, but for normalization and activation.
+        output; the tap itself where its output goes on in another way too, but all of the network
+        passes it; none for a tap behind which there is no layer that works on maps or tokens.
 
     Raises:
         ConfigError: If the network does not run on such images, a tap does not run in it or not in
-            order, a tap gives no single tensor, its output goes on without entering a module
-            as it is, so that cutting at modules would not isolate what follows, or enters a module
-            that runs more than once.
+            order, a tap gives no single tensor, or what runs before a tap reaches what runs
+            behind it on another way too.
     """
     prefix, backbone = find_backbone(model)
     outputs: dict[str, torch.Tensor] = {}
@@ -41,22 +43,28 @@ def find_followers(
 
     def record(name):
         def hook(module, args, output):
-            if not isinstance(output, torch.Tensor):
+            outputs[name] = only_tensor(output)[1]
+            if outputs[name] is None:
                 raise ConfigError(
                     f'tap {name!r} gives a {type(output).__name__}; a tap must give one tensor'
                 )
-            outputs[name] = output
 
         return hook
 
     def watch(name):
         def hook(module, args, kwargs):
             calls[name] += 1
-            # A scale or bias for each channel, as of a normalization, is no layer of its own.
-            if any(parameter.ndim > 1 for parameter in module.parameters(recurse=False)):
+            given = tensors_in((args, kwargs))
+            # A scale or bias for each channel, as of a normalization, is no layer of its own; what
+            # works on vectors is part of the head.
+            if (
+                given
+                and given[0].ndim > 2
+                and any(parameter.ndim > 1 for parameter in module.parameters(recurse=False))
+            ):
                 not_last.update(outputs)
             for tap, output in outputs.items():
-                if any(tensor is output for tensor in tensors_in((args, kwargs))):
+                if any(tensor is output for tensor in given):
                     followers[tap].append(name)
                     return detached(args), detached(kwargs)
             return None
@@ -82,25 +90,30 @@ def find_followers(
     for tap in taps:
         if tap not in not_last:
             followers[tap] = []
-        for name in followers[tap]:
-            if calls[name] > 1:
-                raise ConfigError(
-                    f'tap {tap!r} cannot be isolated: {name!r}, which takes its output, runs '
-                    f'{calls[name]} times; choose a tap that another module follows, such as a '
-                    f'whole residual block'
-                )
     graphs = [_graph(tensor) for tensor in (*outputs.values(), result[-1])]
+    open_taps = {}
     for i, tap in enumerate(taps):
-        if followers[tap]:
+        repeated = [name for name in followers[tap] if calls[name] > 1]
+        if repeated:
+            open_taps[tap] = (
+                f'{repeated[0]!r}, which takes its output, runs {calls[repeated[0]]} times; choose '
+                f'a tap that another module follows, such as a whole residual block'
+            )
+        elif followers[tap]:
             isolated = not any(graphs[i] & later for later in graphs[i + 1 :])
         else:
             isolated = tap not in not_last or any(tensor is outputs[tap] for tensor in result)
-        if not isolated:
-            raise ConfigError(
-                f'tap {tap!r} cannot be isolated: what runs before it also reaches what runs '
-                f'behind it on another way than through a module that takes its output; choose '
-                f'a tap that all of it passes, such as a whole residual block'
+        if not repeated and not isolated:
+            open_taps[tap] = (
+                'what runs before it also reaches what runs behind it on another way than through '
+                'a module that takes its output; choose a tap that all of it passes, such as a '
+                'whole residual block'
             )
+    passed = modules_passed(model, input_shape) if open_taps else {}
+    for tap, problem in open_taps.items():
+        if tap not in passed:
+            raise ConfigError(f'tap {tap!r} cannot be isolated: {problem}')
+        followers[tap] = [tap]
     return followers
 
 

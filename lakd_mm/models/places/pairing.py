@@ -2,6 +2,7 @@
 
 import copy
 from collections.abc import Mapping, Sequence
+from itertools import groupby
 from typing import Any
 
 import torch
@@ -9,28 +10,47 @@ import torch.nn as nn
 from mmrazor.models.task_modules import RecorderManager
 
 from ...errors import ConfigError
+from .cams import cam_place
+from .layouts import layout_of, only_tensor
 from .probe import images_for, run_network, runs_on, sources_of
-from .taps import find_classifier, neck_levels, pre_relu_record, resolve_taps, stage_blocks
+from .taps import find_classifier, neck_levels, pre_relu_record, resolve_taps
+from .trace import find_logits, paired_stages
 
 PLACES = ('logits', 'pooled', 'cams', 'stages', 'neck')
 _SIDES = ('student', 'teacher')
 
 
 def paired_places(
-    student: nn.Module, teacher: nn.Module, at: Any, position: str, key: str
+    student: nn.Module,
+    teacher: nn.Module,
+    at: Any,
+    position: str,
+    key: str,
+    input_shape: Sequence[int],
 ) -> tuple[list[dict], list[dict]]:
     """Find where to record the student and the teacher for one transfer.
 
     ``at`` and ``position`` are as in :func:`write_distiller`, ``key`` is the transfer's, for
-    messages. Each place has the config of a ``recorder``, the arguments that select a ``record`` of
-    it, and further facts (``connector``, ``norm``, ``is_output_of``).
+    messages; networks run on noise of shape (C, H, W) for stages, and where they have no plain
+    classifier. Each place has the config of a ``recorder``, the arguments that select a ``record``
+    of it, and further facts (``connector``, ``norm``, ``is_output_of``).
 
     Raises:
         ConfigError: If a place or a tap is unknown, or the places do not pair up.
     """
+    if _is_list(at) and any(part in PLACES for part in at if isinstance(part, str)):
+        pairs: tuple[list[dict], list[dict]] = ([], [])
+        for named, group in groupby(at, key=lambda part: isinstance(part, str)):
+            for part in group if named else [list(group)]:
+                found = paired_places(student, teacher, part, position, key, input_shape)
+                for places, more in zip(pairs, found):
+                    places += more
+        return pairs
+    if at == 'stages' or _is_list(at):
+        at = _stage_ends(student, teacher, at, f'{key}.at', input_shape)
     positions = position if isinstance(position, Mapping) else dict.fromkeys(_SIDES, position)
     of_student, of_teacher = (
-        _places(network, at, positions[side], side, f'{key}.at')
+        _places(network, at, positions[side], side, f'{key}.at', input_shape)
         for network, side in zip((student, teacher), _SIDES)
     )
     if len(of_student) != len(of_teacher):
@@ -56,6 +76,16 @@ def measure(network: nn.Module, places: Sequence[dict], input_shape: Sequence[in
         output = run_network(copied, images, sources_of(recorders))
     for i, place in enumerate(places):
         record = recorders.get_recorder(str(i)).get_record_data(**place['record'])
+        if 'data_idx' not in place['record']:
+            index, tensor = only_tensor(record)
+            if index is not None:
+                place['record'] = dict(place['record'], data_idx=index)
+                record = tensor
+        if not isinstance(record, torch.Tensor):
+            raise ConfigError(
+                f'{place["recorder"]["source"]!r} of {type(network).__name__} gives a '
+                f'{type(record).__name__}; a place must give one tensor'
+            )
         predicted = isinstance(output, torch.Tensor) and 'is_output_of' in place
         if predicted and (record.shape != output.shape or not torch.allclose(record, output)):
             raise ConfigError(
@@ -63,66 +93,60 @@ def measure(network: nn.Module, places: Sequence[dict], input_shape: Sequence[in
                 f'layer {place["recorder"]["source"]!r}; give a distiller with recorders instead'
             )
         place['shape'] = record.shape
+        place['layout'] = layout_of(record.shape, input_shape)
 
 
-def _places(network: nn.Module, at: Any, position: str, side: str, key: str) -> list[dict]:
-    """Find where to record a network: the recorders, and which of their records to use.
-
-    A list with names of places in it is that of each of its parts.
-    """
+def _places(
+    network: nn.Module, at: Any, position: str, side: str, key: str, input_shape: Sequence[int]
+) -> list[dict]:
+    """Find where to record a network: the recorders, and which of their records to use."""
     output, inputs = 'mmrazor.ModuleOutputs', 'mmrazor.ModuleInputs'
-    if isinstance(at, Sequence) and not isinstance(at, str) and not _are_stages(at):
-        parts = [part if isinstance(part, str) else [part] for part in at]
-        return [place for part in parts for place in _places(network, part, position, side, key)]
     if at == 'logits':
-        source = getattr(network, 'logits_module', None) or find_classifier(network)
+        source = find_logits(network, input_shape)
         place = dict(recorder=dict(type=output, source=source), record={})
         return [dict(place, is_output_of=f'{key}={at!r} of the {side}')]
     if at == 'pooled':
         source = find_classifier(network)
         return [dict(recorder=dict(type=inputs, source=source), record=dict(data_idx=0))]
     if at == 'cams':
-        connector = dict(type='mmrazor.CAMConnector', classifier=find_classifier(network))
-        recorder = dict(type=output, source='backbone')
-        return [dict(recorder=recorder, record=dict(data_idx=-1), connector=connector)]
+        return [cam_place(network, input_shape, f'{key}={at!r} of the {side}', side == 'student')]
     if at == 'neck' or (isinstance(at, Mapping) and 'neck' in at):
         return [
             dict(recorder=dict(type=output, source='neck'), record=dict(data_idx=level))
             for level in neck_levels(network, at, f'{key}={at!r}: the {side}')
         ]
-    taps = resolve_taps(network, _taps(network, at, side, key), key)
-    return [_feature(network, tap, position) for tap in taps]
+    if not (isinstance(at, Mapping) and set(at) == {'student', 'teacher'}):
+        raise ConfigError(
+            f'{key}={at!r} is none of {", ".join(map(repr, PLACES))}, a list of stages, '
+            f'dict(neck=[…]) or dict(student=[…], teacher=[…])'
+        )
+    return [_feature(network, tap, position) for tap in resolve_taps(network, at[side], key)]
 
 
-def _are_stages(at: Sequence) -> bool:
-    """Tell whether a list has no place with a name in it."""
-    return not any(part in PLACES for part in at if isinstance(part, str))
+def _is_list(at: Any) -> bool:
+    return isinstance(at, Sequence) and not isinstance(at, str)
 
 
-def _taps(network: nn.Module, at: Any, side: str, key: str) -> Sequence:
-    """Return the taps of one side."""
-    if isinstance(at, Mapping) and set(at) == {'student', 'teacher'}:
-        return at[side]
-    ends = [stage[-1] for stage in stage_blocks(network)]
-    if at == 'stages':
-        if not ends:
+def _stage_ends(
+    student: nn.Module, teacher: nn.Module, at: Any, key: str, input_shape: Sequence[int]
+) -> dict[str, list[str]]:
+    """Return the taps of both sides at the ends of paired stages, all or those listed."""
+    pairs = paired_stages(student, teacher, input_shape)
+    for side, network, stages in zip(('student', 'teacher'), (student, teacher), pairs):
+        if not stages and at == 'stages':
             raise ConfigError(
-                f"{key}='stages': the {side} ({type(network).__name__}) has none (no layer1, "
-                f'layer2, … or stages); give dict(student=[…], teacher=[…]) with module names'
+                f'{key}={at!r}: the {side} ({type(network).__name__}) has none: no map that all of '
+                f'it passes; give dict(student=[…], teacher=[…]) with module names'
             )
-        return ends
-    if isinstance(at, Sequence) and not isinstance(at, str):
-        for stage in at:
-            if not isinstance(stage, int) or not 1 <= stage <= len(ends):
+        for stage in () if at == 'stages' else at:
+            if not isinstance(stage, int) or not 1 <= stage <= len(stages):
                 raise ConfigError(
-                    f'{key}={at}: there is no stage {stage!r}, the {side} has {len(ends)}, '
+                    f'{key}={at}: there is no stage {stage!r}, the {side} has {len(stages)}, '
                     f'counted from 1'
                 )
-        return [ends[stage - 1] for stage in at]
-    raise ConfigError(
-        f'{key}={at!r} is none of {", ".join(map(repr, PLACES))}, a list of stages, '
-        f'dict(neck=[…]) or dict(student=[…], teacher=[…])'
-    )
+    chosen = range(1, len(pairs[0]) + 1) if at == 'stages' else at
+    of_student, of_teacher = ([s[i - 1][-1].name for i in chosen] for s in pairs)
+    return dict(student=of_student, teacher=of_teacher)
 
 
 def _feature(network: nn.Module, tap: str, position: str) -> dict:

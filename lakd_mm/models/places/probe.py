@@ -19,12 +19,17 @@ def images_for(model: nn.Module, shape: Sequence[int]) -> torch.Tensor:
     return noise.to(next(model.parameters()))
 
 
+def first_of(network: nn.Module) -> nn.Module:
+    """Return the network itself, or the first one of an ensemble, of which the features are."""
+    return network.first() if hasattr(network, 'logits_module') else network
+
+
 @contextmanager
 def runs_on(network: nn.Module, input_shape: Sequence[int]) -> Iterator[None]:
     """Raise a ConfigError if the network does not run on images of shape (C, H, W) inside."""
     try:
         yield
-    except RuntimeError as error:
+    except (RuntimeError, AssertionError) as error:
         raise ConfigError(
             f'{type(network).__name__} does not run on images of shape {tuple(input_shape)}: '
             f'{error}; set input_shape to what it takes'

@@ -83,11 +83,18 @@ class GradientDetachStudent(BaseModel):
 
         followers = find_followers(architecture, self.tap_names, self.input_shape)
         self.num_cuts = sum(map(bool, followers.values()))
-        for index, names in enumerate(followers.values()):
+        # Taps that are cut at their own output, behind all that records it, with their hooks.
+        self._ends: list[tuple[str, int]] = []
+        for index, (tap, names) in enumerate(followers.items()):
             for name in names:
-                architecture.get_submodule(name).register_forward_pre_hook(
-                    partial(self._start_next_module, index), with_kwargs=True
-                )
+                module = architecture.get_submodule(name)
+                if name == tap:
+                    hook = module.register_forward_hook(partial(self._end_module, index))
+                    self._ends.append((tap, hook.id))
+                else:
+                    module.register_forward_pre_hook(
+                        partial(self._start_next_module, index), with_kwargs=True
+                    )
         # MMEngine and PyTorch save and load differently, but both call these.
         self._register_state_dict_hook(_leave_out_wrapper)
         self._register_load_state_dict_pre_hook(_put_in_wrapper)
@@ -103,7 +110,18 @@ class GradientDetachStudent(BaseModel):
         self, inputs: torch.Tensor, data_samples: Optional[list] = None, mode: str = 'tensor'
     ) -> Any:
         """Run the classifier, see :meth:`mmpretrain.models.ImageClassifier.forward`."""
+        for tap, hook in self._ends:
+            self.architecture.get_submodule(tap)._forward_hooks.move_to_end(hook)
         return self.architecture(inputs, data_samples, mode=mode)
+
+    @contextmanager
+    def uncut(self) -> Iterator[None]:
+        """Run as a whole inside, so that gradients pass the cuts."""
+        detach, self.detach = self.detach, False
+        try:
+            yield
+        finally:
+            self.detach = detach
 
     @contextmanager
     def at_module_ends(self, call: Callable[[int], None]) -> Iterator[None]:
@@ -126,6 +144,14 @@ class GradientDetachStudent(BaseModel):
         if self._at_module_end is not None:
             self._at_module_end(index)
         return (detached(args), detached(kwargs)) if self.detach else None
+
+    def _end_module(self, index: int, module: nn.Module, args: tuple, output: Any):
+        """End a module, as the last hook of tap ``index``."""
+        if not torch.is_grad_enabled():
+            return None
+        if self._at_module_end is not None:
+            self._at_module_end(index)
+        return detached(output) if self.detach else None
 
 
 def _leave_out_wrapper(module, state_dict, prefix, local_metadata):

@@ -214,11 +214,16 @@ def test_bad_taps(build, taps, message):
 
 
 @pytest.mark.parametrize('tap', ['backbone.layer2.0.bn1', 'backbone.layer3.0.bn1'])
-def test_what_follows_a_tap_runs_once(build, tap):
-    with pytest.raises(
-        ValueError, match=f"'{tap[:-4]}.relu', which takes its output, runs 2 times"
-    ):
-        GradientDetachStudent(build(cifar_wrn_cfg(16)), [tap])
+def test_a_tap_whose_follower_runs_twice_is_cut_at_its_output(build, tap):
+    student = GradientDetachStudent(build(cifar_wrn_cfg(16)), [tap])
+    assert student.num_cuts == 1
+    owners = dict(zip((name for name, _ in student.named_parameters()), module_of(student)))
+    (record,), output = tap_outputs(student, torch.rand(2, 3, 32, 32))
+    parameters = dict(student.named_parameters())
+    for loss, module in ((output.square().sum(), 1), (record.square().sum(), 0)):
+        grads = torch.autograd.grad(loss, list(parameters.values()), allow_unused=True)
+        reached = {k for k, grad in zip(parameters, grads) if grad is not None and grad.any()}
+        assert reached and {owners[name] for name in reached} == {module}
 
 
 def test_the_task_trains_all_behind_the_last_cut(build, batch):
@@ -229,19 +234,32 @@ def test_the_task_trains_all_behind_the_last_cut(build, batch):
     assert student.backbone.layer2[0].conv2.weight.grad is None
 
 
+class Leaking(BaseModel):
+    """The output of its first layer, or its input, also goes around the second."""
+
+    def __init__(self, leak):
+        super().__init__()
+        self.leak = leak
+        self.first, self.second = nn.Conv2d(3, 3, 1), nn.Conv2d(3, 3, 1)
+        self.join, self.norm = nn.Identity(), nn.BatchNorm2d(3)
+
+    def forward(self, inputs, data_samples=None, mode='tensor'):
+        x = self.first(inputs)
+        return self.norm(self.join(self.second(x) + (x if self.leak == 'output' else inputs)))
+
+
 def test_a_leak_around_a_cut_is_found_also_before_an_uncut_tap():
-    class Leaking(BaseModel):
-        def __init__(self):
-            super().__init__()
-            self.first, self.second = nn.Conv2d(3, 3, 1), nn.Conv2d(3, 3, 1)
-            self.join, self.norm = nn.Identity(), nn.BatchNorm2d(3)
-
-        def forward(self, inputs, data_samples=None, mode='tensor'):
-            x = self.first(inputs)
-            return self.norm(self.join(self.second(x) + x))
-
     with pytest.raises(ValueError, match="tap 'first' cannot be isolated"):
-        GradientDetachStudent(Leaking(), ['first', 'join'])
+        GradientDetachStudent(Leaking('input'), ['first', 'join'])
+
+
+def test_a_tap_is_cut_for_all_that_takes_its_output():
+    student = GradientDetachStudent(Leaking('output'), ['first', 'join'])
+    student(torch.rand(1, 3, 8, 8)).square().sum().backward()
+    assert student.first.weight.grad is None and student.second.weight.grad.any()
+    with student.uncut():
+        student(torch.rand(1, 3, 8, 8)).square().sum().backward()
+    assert student.first.weight.grad.any()
 
 
 def test_networks_without_blocks_need_names():

@@ -1,0 +1,164 @@
+"""Where class activation maps come from: a feature map, and a head that is linear in its mean."""
+
+from collections.abc import Callable, Sequence
+
+import torch
+import torch.nn as nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from ...errors import ConfigError
+from .layouts import Layout
+from .probe import first_of, images_for, runs_on
+from .taps import find_classifier
+from .trace import last_map
+from .upper_part import upper_part
+
+_OUTPUT = 'mmrazor.ModuleOutputs'
+
+
+def cam_place(network: nn.Module, input_shape: Sequence[int], whose: str, trained: bool) -> dict:
+    """Find how to record a network's class activation maps.
+
+    They are exact where the logits are an affine function of a map's mean over its positions. That
+    is tried on noise: for the backbone's last output or, where that is no map, for the last map
+    that all of the backbone passes.
+
+    Args:
+        network (nn.Module): A classifier.
+        input_shape (Sequence[int]): Shape (C, H, W) of an image.
+        whose (str): What they are for, for messages.
+        trained (bool): Whether the network is trained, when BatchNorm is not linear.
+
+    Returns:
+        dict: The place: ``recorder``, ``record`` and ``connector``.
+
+    Raises:
+        ConfigError: If the head is not linear in a pooled map; says why.
+    """
+    network = first_of(network)
+    training = {module: module.training for module in network.modules()}
+    network.eval()
+    try:
+        with runs_on(network, input_shape), torch.no_grad():
+            place, feature, head = _map_and_head(network, input_shape, whose)
+            constant = head(torch.zeros_like(feature))
+            # Large, for with the small weights of an untrained network a curve is nearly straight.
+            generator = torch.Generator().manual_seed(1)
+            maps = 1000 * torch.randn(2, *feature.shape, generator=generator).to(feature)
+            _check_linear(*maps, head, constant, whose)
+            if 'connector' in place and place['connector']['type'] != 'mmrazor.MapConnector':
+                return place
+            name = find_classifier(network)
+            weight = network.get_submodule(name).weight
+            pooled = maps[0].mean((2, 3))
+            plain = weight.shape[1] == pooled.shape[1]
+            plain = plain and _close(pooled @ weight.T, head(maps[0]) - constant)
+    finally:
+        for module, mode in training.items():
+            module.training = mode
+    if plain:
+        cam = dict(type='mmrazor.CAMConnector', classifier=name)
+    elif place['recorder']['source'] != 'backbone':
+        raise ConfigError(
+            f'{whose}: the head has more than one linear layer and lies inside the backbone; give '
+            f'a distiller with recorders instead'
+        )
+    else:
+        behind = [m for part in (network.neck, network.head) if part for m in part.modules()]
+        if trained and any(isinstance(module, _BatchNorm) for module in behind):
+            raise ConfigError(
+                f'{whose}: BatchNorm behind the pooling is not linear in training, so there are no '
+                f'class activation maps; leave them out (LAKD: attention_loss=None)'
+            )
+        cam = dict(type='mmrazor.HeadCAMConnector')
+    if 'connector' in place:
+        cam = dict(place['connector'], connector=cam)
+    return dict(place, connector=cam)
+
+
+def _map_and_head(
+    network: nn.Module, input_shape: Sequence[int], whose: str
+) -> tuple[dict, torch.Tensor, Callable]:
+    """Return the place of the last map, that map of noise, and what follows it."""
+    images = images_for(network, input_shape)
+    if all(hasattr(network, part) for part in ('backbone', 'neck', 'head')):
+        features = network.backbone(images)
+        last = features[-1] if isinstance(features, (tuple, list)) else None
+        if isinstance(last, torch.Tensor) and last.ndim == 4:
+
+            def head(feature):
+                values = (*features[:-1], feature)
+                return network.head(network.neck(values) if network.neck else values)
+
+            recorder = dict(type=_OUTPUT, source='backbone')
+            return dict(recorder=recorder, record=dict(data_idx=-1)), last, head
+    block = last_map(network, input_shape)
+    if block is None or block.index is not None:
+        raise ConfigError(
+            f'{whose}: no map that all of the network passes, so there are no class activation '
+            f'maps; leave them out (LAKD: attention_loss=None)'
+        )
+    found: list = []
+    handle = network.get_submodule(block.name).register_forward_hook(
+        lambda module, args, output: found.append(output)
+    )
+    try:
+        with torch.enable_grad():
+            logits = network(images.requires_grad_(), mode='tensor')
+            (gradient,) = torch.autograd.grad(logits.square().sum(), found[0])
+    finally:
+        handle.remove()
+    if not _as_map(gradient, block.layout).any():
+        raise ConfigError(
+            f'{whose}: it predicts from a class token, not from its maps, so there are no class '
+            f'activation maps; leave them out (LAKD: attention_loss=None)'
+        )
+    part = upper_part(network, block.name, input_shape)
+    record = found[0].detach()
+    place = dict(recorder=dict(type=_OUTPUT, source=block.name), record={})
+    layout = block.layout
+    if layout.kind != 'map':
+        grid = tuple(layout.size) if layout.kind == 'tokens' else None
+        place['connector'] = dict(type='mmrazor.MapConnector', kind=layout.kind, grid=grid)
+    return place, _as_map(record, layout), lambda feature: part(_as_record(feature, record, layout))
+
+
+def _as_map(record: torch.Tensor, layout: Layout) -> torch.Tensor:
+    if layout.kind == 'tokens':
+        tokens = record[:, record.shape[1] - layout.size[0] * layout.size[1] :]
+        return tokens.transpose(1, 2).unflatten(2, layout.size)
+    return record.permute(0, 3, 1, 2) if layout.kind == 'channels_last' else record
+
+
+def _as_record(feature: torch.Tensor, record: torch.Tensor, layout: Layout) -> torch.Tensor:
+    """Put a map into a record of its layout; other tokens stay those of the record."""
+    if layout.kind == 'tokens':
+        tokens = feature.flatten(2).transpose(1, 2)
+        return torch.cat([record[:, : record.shape[1] - tokens.shape[1]], tokens], dim=1)
+    return feature.permute(0, 2, 3, 1) if layout.kind == 'channels_last' else feature
+
+
+def _check_linear(
+    feature: torch.Tensor,
+    other: torch.Tensor,
+    head: Callable,
+    constant: torch.Tensor,
+    whose: str,
+):
+    """Raise unless the logits are affine in the map's mean over positions."""
+    remedy = 'so there are no class activation maps; leave them out (LAKD: attention_loss=None)'
+    logits, others = head(feature), head(other)
+    mean = other.mean((2, 3), keepdim=True).expand_as(other)
+    if not _close(head(mean), others):
+        raise ConfigError(
+            f'{whose}: it predicts from more than the mean of its last map over positions, {remedy}'
+        )
+    if not _close(head(feature + other) + constant, logits + others):
+        raise ConfigError(
+            f'{whose}: a normalization or hidden layer behind the pooling makes the head not '
+            f'linear in the pooled map, {remedy}'
+        )
+
+
+def _close(found: torch.Tensor, expected: torch.Tensor) -> bool:
+    return bool((found - expected).norm() <= 1e-3 * expected.norm())
