@@ -57,15 +57,6 @@ def stage_end_taps(model: nn.Module) -> list[int]:
     return list(accumulate(map(len, stage_blocks(model))))
 
 
-def forward_shifted_taps(model: nn.Module) -> list[int]:
-    """Return the first block of each stage, but the last block of the last one, 1-based.
-
-    The LAKD paper's rule (Implement Details): 1, n + 1, 3n for three stages of n blocks.
-    """
-    ends = stage_end_taps(model)
-    return [1] + [end + 1 for end in ends[:-2]] + ends[-1:] if len(ends) > 1 else ends
-
-
 def resolve_taps(model: nn.Module, taps: Sequence[Tap], key: str = 'taps') -> list[str]:
     """Turn taps into module names.
 

@@ -4,8 +4,13 @@ import torch.nn.functional as F
 from mmrazor.registry import MODELS
 from networks import cifar_vgg_cfg
 
+from lakd_mm.models.algorithms.lakd_distiller import shifted_taps
 from lakd_mm.models.backbones import CIFARVGG
-from lakd_mm.models.places.taps import forward_shifted_taps, stage_blocks, stage_end_taps
+from lakd_mm.models.places.taps import resolve_taps, stage_blocks, stage_end_taps
+from lakd_mm.models.places.trace import find_stages
+
+SHAPE = (3, 32, 32)
+
 
 SHAPES = ((128, 16, 16), (256, 8, 8), (512, 4, 4), (512, 4, 4))
 # depth, parameters with 10 and 100 classes, 10^6 conv and fc MACs with 100 classes
@@ -53,7 +58,8 @@ def test_taps():
         network = MODELS.build(cifar_vgg_cfg(depth))
         assert stage_blocks(network)[3][0] == 'backbone.layer4.0'
         assert stage_end_taps(network) == ends
-        assert forward_shifted_taps(network) == shifted
+        taps = shifted_taps(network, find_stages(network, SHAPE), SHAPE)
+        assert taps == resolve_taps(network, shifted)
         for stage in stage_blocks(network):
             for block in stage:
                 children = [name for name, _ in network.get_submodule(block).named_children()]

@@ -3,8 +3,12 @@ import torch
 from mmrazor.registry import MODELS
 from networks import cifar_wrn_cfg
 
+from lakd_mm.models.algorithms.lakd_distiller import shifted_taps
 from lakd_mm.models.backbones import CIFARWideResNet
-from lakd_mm.models.places.taps import forward_shifted_taps, stage_blocks, stage_end_taps
+from lakd_mm.models.places.taps import resolve_taps, stage_blocks, stage_end_taps
+from lakd_mm.models.places.trace import find_stages
+
+SHAPE = (3, 32, 32)
 
 
 @pytest.mark.parametrize(
@@ -83,7 +87,8 @@ def test_taps_are_the_papers_rule():
         network = MODELS.build(cifar_wrn_cfg(depth, widen_factor))
         assert stage_blocks(network)[1][0] == 'backbone.layer2.0'
         assert stage_end_taps(network) == ends
-        assert forward_shifted_taps(network) == shifted
+        taps = shifted_taps(network, find_stages(network, SHAPE), SHAPE)
+        assert taps == resolve_taps(network, shifted)
 
 
 def test_initial_weights(build):
