@@ -139,8 +139,8 @@ train_dataloader = dict(
     'config, sizes, broken, message',
     [
         (IN_MEMORY, [8, 8, 9], False, r'image 1 is uint8 of shape \(9, 9, 3\).*one size'),
-        (IN_MEMORY, [8, 8], True, 'image .*broken.png cannot be read: it is damaged'),
-        (WITH_WORKERS, [8, 8], True, 'image .*broken.png cannot be read: it is damaged'),
+        (IN_MEMORY, [8, 8], True, 'image .*broken.png. cannot be read: it is damaged'),
+        (WITH_WORKERS, [8, 8], True, 'image .*broken.png. cannot be read: it is damaged'),
     ],
 )
 def test_images(refuse, tmp_path, config, sizes, broken, message):
