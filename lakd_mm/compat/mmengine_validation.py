@@ -34,8 +34,17 @@ def validate_if_due(runner: Runner):
     if done == 0 or known == done or 'position' in loop.__dict__:
         return
     loop._decide_current_val_interval()
-    if done >= loop.val_begin and (done % loop.val_interval == 0 or done == length):
-        runner.val_loop.run()
+    if done < loop.val_begin or (done % loop.val_interval and done != length):
+        return
+    # A checkpoint that the validation saves says which iteration and epoch were the last ones.
+    next_ones = dict(iter=loop.iter)
+    if isinstance(loop, EpochBasedTrainLoop):
+        next_ones['epoch'] = loop.epoch
+    for key, value in next_ones.items():
+        runner.message_hub.update_info(key, value - 1)
+    runner.val_loop.run()
+    for key, value in next_ones.items():
+        runner.message_hub.update_info(key, value)
 
 
 def repair_call_hook(call_hook: Callable) -> Callable:

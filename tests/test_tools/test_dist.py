@@ -15,6 +15,7 @@ def test_slurm_command(run, root, tmp_path):
     srun = tmp_path / 'srun'
     srun.write_text('#!/usr/bin/env bash\nprintf "%s\\n" "$@"\necho "port=$MASTER_PORT"\n')
     srun.chmod(0o755)
+    (tmp_path / 'c.py').touch()
     result = run(
         *['bash', root / 'tools/slurm_train.sh', 'part', 'job', 'c.py', 'w', '--seed', '1'],
         PATH=f'{tmp_path}:/usr/bin:/bin',
@@ -42,6 +43,7 @@ def test_slurm_queues_again(run, root, tmp_path, code, restarts, queued, resumes
         script = tmp_path / name
         script.write_text(f'#!/usr/bin/env bash\necho {name} "$@"\n{end}\n')
         script.chmod(0o755)
+    (tmp_path / 'c.py').touch()
     result = run(
         *['bash', root / 'tools/slurm_train.sh', 'part', 'job', 'c.py', 'w'],
         PATH=f'{tmp_path}:/usr/bin:/bin',
