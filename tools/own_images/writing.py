@@ -70,12 +70,12 @@ class Plan:
 def pair_text(plan: Plan) -> str:
     """Write the config of a distillation."""
     bases = [
-        f'lakd_mm::_base_/{part}.py'
+        f'lakd_mm::_base_/{part}'
         for part in (
-            f'methods/{plan.base}',
-            f'datasets/{"folder_in_memory" if plan.in_memory else "folder"}',
-            'schedules/imagenet_100e_linear',
-            'default_runtime',
+            f'methods/{plan.base}.py',
+            'datasets/folder_in_memory.py' if plan.in_memory else 'datasets/folder.py',
+            'schedules/imagenet_100e_linear.py',
+            'default_runtime.py',
         )
     ]
     model = [
