@@ -61,7 +61,7 @@ methods = dict(
             )
         ),
     ),
-    # Factors of the last stage, with the paper's weight.
+    # Factors of the last stage; the weight is our reading.
     ft=dict(
         type='mmrazor.Distill',
         transfers=dict(

@@ -48,14 +48,7 @@ def connectors_of(
         config = of_teacher if side else given
         connector = _connector(config, place, shapes[side], shapes[1], f'{key}.{option}')
         if 'connector' not in place and (_is_sequence(place) or pooled[side]):
-            layout = place['layout']
-            connector = dict(
-                type='mmrazor.MapConnector',
-                kind=layout.kind,
-                grid=tuple(layout.size) if layout.kind == 'tokens' else None,
-                size=pooled[side],
-                connector=connector,
-            )
+            connector = place['layout'].connector(size=pooled[side], connector=connector)
         found.append(connector)
     return found[0], found[1]
 

@@ -6,6 +6,7 @@ from typing import Any
 import torch.nn as nn
 
 from ...errors import ConfigError, check_positive, near_names
+from ..places.pairing import by_side
 
 _KEYS = ('loss', 'at', 'position', 'connector', 'teacher_connector', 'growth', 'mask', 'warmup')
 _POSITIONS = ('post_relu', 'pre_relu')
@@ -16,8 +17,7 @@ def refuse_records_past_cuts(student: nn.Module, transfers: Mapping[str, Any]):
     signed = any(getattr(module, 'pre_activation', False) for module in student.modules())
     for name, transfer in transfers.items():
         position = transfer.get('position') if isinstance(transfer, Mapping) else None
-        of_student = position.get('student') if isinstance(position, Mapping) else position
-        if signed and of_student == 'pre_relu':
+        if signed and by_side(position).get('student') == 'pre_relu':
             raise ConfigError(
                 f"transfers.{name}.position='pre_relu': the ReLU behind a pre-activation block "
                 f"belongs to the next module, past the cut; use 'post_relu', its signed sum"
@@ -40,7 +40,7 @@ def check_transfer(key: str, name: str, transfer: Any):
             f'and without a dot'
         )
     position = transfer.get('position', 'post_relu')
-    sides = position if isinstance(position, Mapping) else dict(student=position, teacher=position)
+    sides = by_side(position)
     if set(sides) != {'student', 'teacher'} or not set(sides.values()) <= set(_POSITIONS):
         raise ConfigError(f"{key}.position={position!r} is neither 'post_relu' nor 'pre_relu'")
     warmup = transfer.get('warmup', 0)

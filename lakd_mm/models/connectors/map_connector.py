@@ -9,6 +9,7 @@ from mmrazor.registry import MODELS
 
 from ...errors import ConfigError
 from ..losses.pooling import average_pool
+from ..places.layouts import as_map
 
 _KINDS = ('map', 'tokens', 'channels_last')
 
@@ -58,11 +59,7 @@ class MapConnector(BaseConnector):
 
     def forward_train(self, feature: torch.Tensor) -> torch.Tensor:
         """Map a record of this kind to shape (N, C, *size), or what the connector makes of it."""
-        if self.kind == 'tokens':
-            tokens = feature[:, feature.shape[1] - self.grid[0] * self.grid[1] :]
-            feature = tokens.transpose(1, 2).unflatten(2, self.grid)
-        elif self.kind == 'channels_last':
-            feature = feature.permute(0, 3, 1, 2)
+        feature = as_map(feature, self.kind, self.grid)
         if self.size is not None:
             feature = average_pool(feature, self.size)
         return feature if self.connector is None else self.connector(feature.contiguous())

@@ -7,8 +7,8 @@ import torch.nn as nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from ...errors import ConfigError
-from .layouts import Layout
-from .probe import first_of, images_for, runs_on
+from .layouts import Layout, as_map
+from .probe import first_of, images_for, in_eval_mode, runs_on
 from .taps import find_classifier
 from .trace import last_map
 from .upper_part import upper_part
@@ -36,26 +36,18 @@ def cam_place(network: nn.Module, input_shape: Sequence[int], whose: str, traine
         ConfigError: If the head is not linear in a pooled map; says why.
     """
     network = first_of(network)
-    training = {module: module.training for module in network.modules()}
-    network.eval()
-    try:
-        with runs_on(network, input_shape), torch.no_grad():
-            place, feature, head = _map_and_head(network, input_shape, whose)
-            constant = head(torch.zeros_like(feature))
-            # Large, for with the small weights of an untrained network a curve is nearly straight.
-            generator = torch.Generator().manual_seed(1)
-            maps = 1000 * torch.randn(2, *feature.shape, generator=generator).to(feature)
-            _check_linear(*maps, head, constant, whose)
-            if 'connector' in place and place['connector']['type'] != 'mmrazor.MapConnector':
-                return place
-            name = find_classifier(network)
-            weight = network.get_submodule(name).weight
-            pooled = maps[0].mean((2, 3))
-            plain = weight.shape[1] == pooled.shape[1]
-            plain = plain and _close(pooled @ weight.T, head(maps[0]) - constant)
-    finally:
-        for module, mode in training.items():
-            module.training = mode
+    with in_eval_mode(network), runs_on(network, input_shape), torch.no_grad():
+        place, feature, head = _map_and_head(network, input_shape, whose)
+        constant = head(torch.zeros_like(feature))
+        # Large, for with the small weights of an untrained network a curve is nearly straight.
+        generator = torch.Generator().manual_seed(1)
+        maps = 1000 * torch.randn(2, *feature.shape, generator=generator).to(feature)
+        _check_linear(*maps, head, constant, whose)
+        name = find_classifier(network)
+        weight = network.get_submodule(name).weight
+        pooled = maps[0].mean((2, 3))
+        plain = weight.shape[1] == pooled.shape[1]
+        plain = plain and _close(pooled @ weight.T, head(maps[0]) - constant)
     if plain:
         cam = dict(type='mmrazor.CAMConnector', classifier=name)
     elif place['recorder']['source'] != 'backbone':
@@ -108,7 +100,8 @@ def _map_and_head(
             (gradient,) = torch.autograd.grad(logits.square().sum(), found[0])
     finally:
         handle.remove()
-    if not _as_map(gradient, block.layout).any():
+    layout = block.layout
+    if not as_map(gradient, layout.kind, layout.size).any():
         raise ConfigError(
             f'{whose}: it predicts from a class token, not from its maps, so there are no class '
             f'activation maps; leave them out (LAKD: attention_loss=None)'
@@ -116,18 +109,10 @@ def _map_and_head(
     part = upper_part(network, block.name, input_shape)
     record = found[0].detach()
     place = dict(recorder=dict(type=_OUTPUT, source=block.name), record={})
-    layout = block.layout
     if layout.kind != 'map':
-        grid = tuple(layout.size) if layout.kind == 'tokens' else None
-        place['connector'] = dict(type='mmrazor.MapConnector', kind=layout.kind, grid=grid)
-    return place, _as_map(record, layout), lambda feature: part(_as_record(feature, record, layout))
-
-
-def _as_map(record: torch.Tensor, layout: Layout) -> torch.Tensor:
-    if layout.kind == 'tokens':
-        tokens = record[:, record.shape[1] - layout.size[0] * layout.size[1] :]
-        return tokens.transpose(1, 2).unflatten(2, layout.size)
-    return record.permute(0, 3, 1, 2) if layout.kind == 'channels_last' else record
+        place['connector'] = layout.connector()
+    map_ = as_map(record, layout.kind, layout.size)
+    return place, map_, lambda feature: part(_as_record(feature, record, layout))
 
 
 def _as_record(feature: torch.Tensor, record: torch.Tensor, layout: Layout) -> torch.Tensor:

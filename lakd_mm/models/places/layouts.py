@@ -22,6 +22,25 @@ class Layout(NamedTuple):
     channels: int
     kind: str
 
+    def connector(self, **kwargs) -> dict:
+        """Return the config of the connector that turns such a record into a map."""
+        grid = tuple(self.size) if self.kind == 'tokens' else None
+        return dict(type='mmrazor.MapConnector', kind=self.kind, grid=grid, **kwargs)
+
+
+def as_map(record: torch.Tensor, kind: str, grid: Optional[Sequence[int]]) -> torch.Tensor:
+    """Return the map, shape (N, C, H, W), that a record of a kind holds; a view of it.
+
+    Args:
+        record (torch.Tensor): A record, see :class:`Layout`.
+        kind (str): See :class:`Layout`.
+        grid (Sequence[int], optional): Height and width, for tokens.
+    """
+    if kind == 'tokens':
+        tokens = record[:, record.shape[1] - grid[0] * grid[1] :]
+        return tokens.transpose(1, 2).unflatten(2, grid)
+    return record.permute(0, 3, 1, 2) if kind == 'channels_last' else record
+
 
 def layout_of(shape: Sequence[int], input_shape: Sequence[int]) -> Optional[Layout]:
     """Find how a tensor of some shape holds a map of images of shape (C, H, W), None if not."""

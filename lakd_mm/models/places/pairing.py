@@ -48,7 +48,7 @@ def paired_places(
         return pairs
     if at == 'stages' or _is_list(at):
         at = _stage_ends(student, teacher, at, f'{key}.at', input_shape)
-    positions = position if isinstance(position, Mapping) else dict.fromkeys(_SIDES, position)
+    positions = by_side(position)
     of_student, of_teacher = (
         _places(network, at, positions[side], side, f'{key}.at', input_shape)
         for network, side in zip((student, teacher), _SIDES)
@@ -59,6 +59,11 @@ def paired_places(
             f'({_sources(of_student)}) and the teacher {len(of_teacher)} ({_sources(of_teacher)})'
         )
     return of_student, of_teacher
+
+
+def by_side(position: Any) -> Mapping:
+    """Return the position of the student and of the teacher, given for each or once for both."""
+    return position if isinstance(position, Mapping) else dict.fromkeys(_SIDES, position)
 
 
 def measure(network: nn.Module, places: Sequence[dict], input_shape: Sequence[int]):

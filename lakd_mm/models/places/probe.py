@@ -25,6 +25,18 @@ def first_of(network: nn.Module) -> nn.Module:
 
 
 @contextmanager
+def in_eval_mode(network: nn.Module) -> Iterator[None]:
+    """Put a network into eval mode inside; each of its modules gets its own mode back."""
+    modes = {module: module.training for module in network.modules()}
+    network.eval()
+    try:
+        yield
+    finally:
+        for module, training in modes.items():
+            module.training = training
+
+
+@contextmanager
 def runs_on(network: nn.Module, input_shape: Sequence[int]) -> Iterator[None]:
     """Raise a ConfigError if the network does not run on images of shape (C, H, W) inside."""
     try:

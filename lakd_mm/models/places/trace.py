@@ -15,7 +15,7 @@ from mmengine.model import BaseModel
 
 from ..nested import tensors_in
 from .layouts import Layout, layout_of, only_tensor
-from .probe import first_of, images_for, noise_samples, runs_on
+from .probe import first_of, images_for, in_eval_mode, noise_samples, runs_on
 from .taps import find_backbone, find_classifier, stage_blocks
 
 # How many parts of equal depth a network of one resolution has, where nothing says another number.
@@ -102,18 +102,15 @@ def modules_passed(model: nn.Module, input_shape: Sequence[int]) -> dict[str, tu
 
         return hook
 
-    training = {module: module.training for module in model.modules()}
-    model.eval()
-    try:
-        with ExitStack() as stack, torch.enable_grad(), runs_on(model, input_shape):
-            for name, module in backbone.named_modules(prefix=prefix[:-1]):
-                if module is not backbone:
-                    stack.enter_context(module.register_forward_hook(note(name)))
-            images = images_for(model, input_shape).requires_grad_()
-            result = logits_of(model, images)
-    finally:
-        for module, mode in training.items():
-            module.training = mode
+    run = (in_eval_mode(model), torch.enable_grad(), runs_on(model, input_shape))
+    with ExitStack() as stack:
+        for context in run:
+            stack.enter_context(context)
+        for name, module in backbone.named_modules(prefix=prefix[:-1]):
+            if module is not backbone:
+                stack.enter_context(module.register_forward_hook(note(name)))
+        images = images_for(model, input_shape).requires_grad_()
+        result = logits_of(model, images)
     order = {node: i for i, node in enumerate(_bottlenecks(tensors_in(result)[-1].grad_fn, images))}
     return {
         name: (order[node], block)

@@ -9,7 +9,7 @@ import torch.nn as nn
 from mmengine.model import BaseModel
 
 from ...errors import ConfigError
-from .probe import images_for
+from .probe import images_for, in_eval_mode
 
 
 class _PassOn(nn.Module):
@@ -41,21 +41,17 @@ def upper_part(
             let a gradient through.
     """
     place = f'{type(network).__name__} above {tap!r}'
-    training = {module: module.training for module in network.modules()}
-    network.eval()
     try:
-        with torch.no_grad():
-            feature, logits, below = _watch(network, tap, images_for(network, input_shape))
-        part = _cut(network, '', tap, below)
-        with torch.enable_grad():
-            found = part(feature.detach().requires_grad_(), mode='tensor')
+        with in_eval_mode(network):
+            with torch.no_grad():
+                feature, logits, below = _watch(network, tap, images_for(network, input_shape))
+            part = _cut(network, '', tap, below)
+            with torch.enable_grad():
+                found = part(feature.detach().requires_grad_(), mode='tensor')
     except ConfigError:
         raise
     except Exception as error:  # whatever fails in code whose earlier part has not run
         raise ConfigError(f'{place} cannot be run by itself: {error}') from error
-    finally:
-        for module, mode in training.items():
-            module.training = mode
     if found.shape != logits.shape or (found - logits).norm() > 1e-4 * logits.norm():
         raise ConfigError(
             f'{place} cannot be run by itself: its logits depend on more than the output of that; '
