@@ -53,8 +53,12 @@ class Draw(Hook):
 
 @pytest.fixture(autouse=True)
 def handlers():
-    """Gives the signals back that an ended training listened to."""
+    """Gives the signals back that an ended training listened to.
+
+    A shell lets what it runs in the background ignore SIGINT, and then a training does too.
+    """
     before = {number: signal.getsignal(number) for number in (15, 2, signal.SIGUSR1)}
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     yield
     for number, handler in before.items():
         signal.signal(number, handler)

@@ -125,19 +125,23 @@ def places() -> Drawing:
 
 
 def memory() -> Drawing:
-    """Peaks of memory, as measured."""
+    """Peaks of memory, as measured: a bar for float32 and in it one for bfloat16."""
     measured = json.loads((BENCHMARKS / 'memory_r56_r20.json').read_text(encoding='utf-8'))
-    rows = measured['rows']
+    ratios = {row['training']: row['live / scratch'] for row in measured['rows']}
+    names = [name for name in ratios if f'{name}, bf16' in ratios]
     drawing = Drawing(
-        760, 56 + 26 * len(rows), 'Peak of memory of a step, relative to training from scratch'
+        760, 76 + 26 * len(names), 'Peak of memory of a step, relative to training from scratch'
     )
     drawing.text(20, 18, 'Peak of live tensors, ResNet-56 to -20; from scratch = 1', 14, 'start')
-    for i, row in enumerate(rows):
-        y, ratio, name = 40 + 26 * i, row['live / scratch'], row['training']
-        color = STUDENT if 'local' in name else TEACHER
+    for i, name in enumerate(names):
+        y, ratio, half = 40 + 26 * i, ratios[name], ratios[f'{name}, bf16']
         drawing.text(230, y + 9, name, 13, 'end')
-        drawing.box(240, y, f'{330 * ratio:.1f}', 18, [], color, 2)
-        drawing.text(f'{248 + 330 * ratio:.1f}', y + 9, f'{ratio:.2f}', 13, 'start')
+        color = STUDENT if 'local' in name else TEACHER
+        drawing.box(240, y, f'{250 * ratio:.1f}', 18, [], color, 2)
+        drawing.box(240, y + 6, f'{250 * half:.1f}', 6, [], INK, 2)
+        numbers = f'{ratio:.2f}, in bf16 {half:.2f}'
+        drawing.text(f'{248 + 250 * ratio:.1f}', y + 9, numbers, 13, 'start')
+    drawing.text(20, 58 + 26 * len(names), 'Dark: bf16 mixed precision.', 13, 'start')
     return drawing
 
 
