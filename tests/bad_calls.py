@@ -157,6 +157,11 @@ REFUSED = {
         ([*MODEL, '--cifar-c', 'folder'], 'folder.*labels.npy'),
         (['--model', 'm', 'absent.py', 'weights.pth'], 'config absent.py'),
     ],
+    'analysis_tools/run_report.py': [
+        (['--run', 'a', 'absent'], '--run: absent is not a folder'),
+        (['--run', 'a', 'folder'], 'folder: it holds 0 configs'),
+        (['--run', 'a', 'folder', '--run', 'a', 'folder'], '--run: the names a, a must differ'),
+    ],
     'analysis_tools/tap_distances.py': [
         (['--run', 'a', 'absent'], '--run: absent is not a folder'),
         (['--run', 'a', 'folder'], 'folder: neither distances in its log nor any'),
@@ -207,6 +212,11 @@ USAGE = {
         (['voc', 'a'], "'voc'"),
     ],
     'analysis_tools/cka.py': [(['tiny.py', 'weights.pth'], '--student')],
+    'analysis_tools/run_report.py': [
+        ([], '--run'),
+        (['--run', 'a', 'folder', '--images', '-1'], '-1: give a whole number of at least 0'),
+        (['--run', 'a', 'folder', '--out', 'a.png'], '--out a.png: its name must end in .html'),
+    ],
     'benchmarks/step_time.py': [
         (['--rows', 'x'], "no rows .'x'.; there are"),
         (['--batch-size', '0'], '0: give a whole number'),

@@ -608,6 +608,7 @@ REFUSED = {
     # Its own tests cover its checks.
     'analysis_tools/attention_maps.py': [],
     'analysis_tools/robustness.py': [],
+    'analysis_tools/run_report.py': [],
     'benchmarks/cohort_time.py': [],
     'benchmarks/dense_steps.py': [],
     'benchmarks/gpu_check.py': [

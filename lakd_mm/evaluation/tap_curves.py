@@ -1,6 +1,5 @@
 """Distances at taps over a training, from its log or from its checkpoints."""
 
-import json
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,6 +16,7 @@ from ..errors import ConfigError
 from ..models.data_preprocessor import with_default_type
 from ..models.places.taps import Tap
 from ..models.teachers import TeacherEnsemble, load_teacher
+from .run_log import log_records
 from .sample_images import check_normalization, sample_images
 from .tap_metrics import TapDistances
 
@@ -31,26 +31,11 @@ def logged_distances(work_dir: Path) -> Curves:
     If several runs are in the folder, later ones override earlier ones.
     """
     found: Curves = {}
-    for path in sorted(work_dir.glob('*/vis_data/scalars.json')):
-        for line in path.read_text(encoding='utf-8').splitlines():
-            try:
-                record = json.loads(line)
-            except (ValueError, RecursionError):
-                continue  # a kill cut it short
-            for key, value in record.items():
-                if key.startswith(_KEY):
-                    found.setdefault(key[len(_KEY) :], {})[record['step']] = value
+    for record in log_records(work_dir):
+        for key, value in record.items():
+            if key.startswith(_KEY):
+                found.setdefault(key[len(_KEY) :], {})[record['step']] = value
     return {tap: dict(sorted(curve.items())) for tap, curve in sorted(found.items(), key=_order)}
-
-
-def epoch_checkpoints(work_dir: Path) -> dict[int, Path]:
-    """Find the checkpoints ``epoch_<n>.pth`` of a work folder, by epoch."""
-    paths = {
-        int(match[1]): path
-        for path in work_dir.glob('epoch_*.pth')
-        if (match := re.fullmatch(r'epoch_(\d+)', path.stem))
-    }
-    return dict(sorted(paths.items()))
 
 
 def measured_distances(

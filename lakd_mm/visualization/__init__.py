@@ -2,4 +2,11 @@
 
 from .attention_maps import attention_figure
 from .backend import PictureVisBackend
-from .figures import cka_heat_map, curves, figure_to_array, make_visualizer, save_figure
+from .figures import (
+    cka_heat_map,
+    confusion_figure,
+    curves,
+    figure_to_array,
+    make_visualizer,
+    save_figure,
+)

@@ -104,6 +104,33 @@ def curves(
     return figure
 
 
+def confusion_figure(matrix: np.ndarray, names: Sequence[str]) -> 'Figure':
+    """Draw which classes are taken for which.
+
+    Args:
+        matrix (np.ndarray): Counts of images, shape (C, C): the true class by the predicted one.
+        names (Sequence[str]): Of the C classes.
+
+    Returns:
+        Figure: Shares of each true class in colour, counts as numbers.
+    """
+    figure, panels = _grid(1, (1.5 + 0.35 * len(names),) * 2, (0.6, 0.2, 0.0), share_y=False)
+    panel = panels.item()
+    shares = matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
+    panel.imshow(shares, cmap='Blues', vmin=0, vmax=1)
+    for (row, column), count in np.ndenumerate(matrix):
+        if count:
+            color = 'white' if shares[row, column] > 0.5 else 'black'
+            style = dict(ha='center', va='center', fontsize=7, color=color)
+            panel.text(column, row, int(count), **style)
+    ticks = range(len(names))
+    panel.set_xticks(ticks, names, rotation=90, fontsize=8)
+    panel.set_yticks(ticks, names, fontsize=8)
+    panel.set_xlabel('predicted', fontsize=9)
+    panel.set_ylabel('true', fontsize=9)
+    return figure
+
+
 def _grid(
     count: int, size: tuple[float, float], around: tuple[float, float, float], share_y: bool
 ) -> tuple['Figure', np.ndarray]:

@@ -186,3 +186,26 @@ def test_mistakes(tool, config, tmp_path, name, arguments, message):
     found = tool(name, *arguments)
     assert found.startswith('error: ') and message in found
     assert not re.search('Traceback', found) and not list(tmp_path.glob('**/*.png'))
+
+
+@pytest.mark.slow
+def test_report_of_runs(run_tool, tool, config, tmp_path):
+    config = config.rename(tmp_path / 'reported.py')
+    assert tool('train', config, '--work-dir', 'run') is None
+    (scalars,) = tmp_path.glob('run/*/vis_data/scalars.json')
+    # A kill in the middle of a line, and a folder that is alone.
+    scalars.write_text(scalars.read_text() + '{"loss": 1')
+    logs = ('--run', 'LAKD', 'run', '--images', '0', '--out', 'logs.html')
+    for options in (logs, ('--run', 'LAKD', 'run', '--run', 'b', 'run', '--out', 'all.html')):
+        result = run_tool('analysis_tools/run_report.py', *options)
+        assert result.returncode == 0, result.stdout
+    pages = [(tmp_path / name).read_text() for name in ('logs.html', 'all.html')]
+    records = [json.loads(line) for line in scalars.read_text().splitlines()[:-1]]
+    last = [record for record in records if 'accuracy/top1' in record][-1]
+    for page, pictures in zip(pages, (3, 7)):
+        assert f'<td>{last["accuracy/top1"]:.2f}</td>' in page
+        assert page.count('<img ') == page.count('src="data:image/png;base64,') == pictures
+        assert 'http' not in page
+    # Of the test images, the checkpoint gets as many right as its validation did.
+    right = round(last['accuracy/top1'] * 33 / 100)
+    assert f'<code>epoch_2.pth</code>: {right} of 33 test images right' in pages[1]

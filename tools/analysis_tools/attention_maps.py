@@ -2,6 +2,8 @@
 
 import argparse
 import os
+from collections.abc import Sequence
+from typing import Optional
 
 # Set before torch is imported: with spinning threads, shared cores are 10 times slower.
 os.environ.setdefault('OMP_WAIT_POLICY', 'passive')
@@ -44,8 +46,8 @@ LABELS = {
 MOST_IMAGES = 40
 
 
-def parse_args() -> argparse.Namespace:
-    """Read the command line."""
+def parse_args(command: Optional[Sequence[str]] = None) -> argparse.Namespace:
+    """Read the command line, or a command."""
     parser = argparse.ArgumentParser(description=__doc__)
     add_teacher_and_students(parser, required=False)
     parser.add_argument(
@@ -74,7 +76,7 @@ def parse_args() -> argparse.Namespace:
         "the map's own range)",
     )
     add_picture(parser, 'work_dirs/attention_maps.png')
-    return parser.parse_args()
+    return parser.parse_args(command)
 
 
 def check_args(args: argparse.Namespace) -> None:

@@ -3,6 +3,8 @@
 import argparse
 import json
 import os
+from collections.abc import Sequence
+from typing import Optional
 
 # Set before torch is imported: with spinning threads, shared cores are 10 times slower.
 os.environ.setdefault('OMP_WAIT_POLICY', 'passive')
@@ -27,8 +29,8 @@ from lakd_mm.models.places.taps import resolve_taps
 from lakd_mm.visualization import cka_heat_map, make_visualizer, save_figure
 
 
-def parse_args() -> argparse.Namespace:
-    """Read the command line."""
+def parse_args(command: Optional[Sequence[str]] = None) -> argparse.Namespace:
+    """Read the command line, or a command."""
     parser = argparse.ArgumentParser(description=__doc__)
     add_teacher_and_students(parser, required=True)
     parser.add_argument('--images', type=int, default=1000, help='test images (default: 1000)')
@@ -47,7 +49,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--teacher-layers', nargs='+', help='module names or numbers of blocks')
     parser.add_argument('--student-layers', nargs='+', help='(default: stem and residual blocks)')
     add_picture(parser, 'work_dirs/cka.png', '; writes a .json too')
-    args = parser.parse_args()
+    args = parser.parse_args(command)
     if args.linear:
         refuse_ignored_options(
             parser, args, ['batch_size'], 'with --linear, one batch of all images; leave it out'

@@ -12,8 +12,6 @@ os.environ.setdefault('OMP_WAIT_POLICY', 'passive')
 import lakd_mm  # noqa: F401  (first: it repairs what the lines below import)
 
 # isort: split
-from mmengine.config import Config
-
 from lakd_mm.engine import (
     check_data_folders,
     check_options,
@@ -21,10 +19,10 @@ from lakd_mm.engine import (
     load_network,
     refuse_ignored_options,
 )
-from lakd_mm.engine.networks import read_config
 from lakd_mm.errors import ConfigError
 from lakd_mm.evaluation.comparison import add_picture, add_test_images, check_names
-from lakd_mm.evaluation.tap_curves import epoch_checkpoints, logged_distances, measured_distances
+from lakd_mm.evaluation.run_log import check_run, epoch_checkpoints, run_config
+from lakd_mm.evaluation.tap_curves import logged_distances, measured_distances
 from lakd_mm.visualization import curves, make_visualizer, save_figure
 
 # Options that only say how checkpoints are measured.
@@ -111,8 +109,7 @@ def draw(args: argparse.Namespace) -> None:
 
 def distances(work_dir: Path, args: argparse.Namespace) -> dict:
     """Return a run's distances by tap and epoch, their source, and what was compared."""
-    if not work_dir.is_dir():
-        raise ConfigError(f'--run: {work_dir} is not a folder')
+    check_run(work_dir)
     found = {} if args.source == 'checkpoints' else logged_distances(work_dir)
     if found and args.measuring:
         options = ', '.join(f'--{name.replace("_", "-")}' for name in args.measuring)
@@ -149,16 +146,6 @@ def distances(work_dir: Path, args: argparse.Namespace) -> dict:
     for tap, (student, teacher) in zip(found, pairs):
         print(f'{tap}: {student} of the student, {teacher} of the teacher')
     return dict(source='checkpoints', images=args.images, taps=pairs, distances=found)
-
-
-def run_config(work_dir: Path) -> Config:
-    """Read the config that a training wrote into its work folder."""
-    paths = sorted(work_dir.glob('*.py'))
-    if len(paths) != 1:
-        raise ConfigError(
-            f'{work_dir}: it holds {len(paths)} configs (*.py), but needs exactly one'
-        )
-    return read_config(str(paths[0]))
 
 
 def _taps(taps: Optional[list]) -> Optional[list]:

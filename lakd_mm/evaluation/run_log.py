@@ -1,0 +1,57 @@
+"""What a training leaves in its work folder: its log, its config, its checkpoints."""
+
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+from mmengine.config import Config
+
+from ..engine.networks import read_config
+from ..errors import ConfigError
+
+
+def check_run(work_dir: Path):
+    """Raise a ConfigError if the work folder of a ``--run`` does not exist."""
+    if not work_dir.is_dir():
+        raise ConfigError(f'--run: {work_dir} is not a folder')
+
+
+def log_records(work_dir: Path) -> Iterator[dict]:
+    """Read what MMEngine logged in a work folder: the records of training and of validation.
+
+    Those of a folder in which several runs went on come one run after the other, so that a later
+    record of the same step is the valid one. Lines that a kill cut short are left out.
+    """
+    for path in sorted(work_dir.glob('*/vis_data/scalars.json')):
+        for line in path.read_text(encoding='utf-8').splitlines():
+            try:
+                record = json.loads(line)
+            except (ValueError, RecursionError):
+                continue
+            if isinstance(record, dict):
+                yield record
+
+
+def epoch_checkpoints(work_dir: Path) -> dict[int, Path]:
+    """Find the checkpoints ``epoch_<n>.pth`` of a work folder, by epoch."""
+    paths = {
+        int(match[1]): path
+        for path in work_dir.glob('epoch_*.pth')
+        if (match := re.fullmatch(r'epoch_(\d+)', path.stem))
+    }
+    return dict(sorted(paths.items()))
+
+
+def run_config(work_dir: Path) -> Config:
+    """Read the config that a training wrote into its work folder.
+
+    Raises:
+        ConfigError: If there is none, or there are several.
+    """
+    paths = sorted(work_dir.glob('*.py'))
+    if len(paths) != 1:
+        raise ConfigError(
+            f'{work_dir}: it holds {len(paths)} configs (*.py), but needs exactly one'
+        )
+    return read_config(str(paths[0]))
