@@ -82,6 +82,8 @@ def build(cfg):
     cfg.model.data_preprocessor = cfg.data_preprocessor
     if 'teacher_ckpt' in cfg.model:
         cfg.model.teacher_ckpt = None
+    if 'input_shape' in cfg.model:
+        cfg.model.input_shape = (3, 64, 64)  # a tenth of the time of 224
     torch.manual_seed(0)
     model = MODELS.build(cfg.model)
     model.init_weights()
@@ -105,7 +107,6 @@ def test_builds_and_steps(name):
     path = Path(name)
     assert re.fullmatch(NAMES[path.parent.name], path.stem), 'the name does not follow the scheme'
     cfg = load(name)
-    assert Config.fromstring(cfg.dump(), '.py').model == cfg.model
     assert cfg.custom_imports['imports'] == ['lakd_mm']
     other_recipe = re.sub(r'_240e|_step', '', name)
     if other_recipe != name and other_recipe in FILES:
@@ -137,6 +138,12 @@ def test_builds_and_steps(name):
     weights = {k.replace('architecture.architecture.', 'architecture.') for k in weights}
     assert weights <= changed
     assert not any(k.startswith('teacher.') for k in changed)
+
+
+@pytest.mark.parametrize('folder', sorted({Path(name).parent for name in FILES}))
+def test_a_training_can_write_its_config_down(folder):
+    cfg = load(next(name for name in FILES if Path(name).parent == folder))
+    assert Config.fromstring(cfg.dump(), '.py').model == cfg.model
 
 
 @pytest.mark.parametrize(

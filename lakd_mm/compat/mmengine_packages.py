@@ -10,6 +10,7 @@ from typing import Callable, Optional, Union
 
 import mmengine.config.config
 import mmengine.hub.hub
+import mmengine.utils
 import mmengine.utils.package_utils
 from mmengine.config import Config
 from mmengine.config.utils import MODULE2PACKAGE
@@ -97,6 +98,18 @@ def find_our_config(path: str) -> str:
     )
 
 
+def find_config(package: str, path: str) -> Optional[tuple[str, str]]:
+    """Return the file of ``package::path`` and the scope; None where MMEngine has to look further.
+
+    MMEngine reads the metafile of each model of the package before it looks for the file.
+    """
+    project = MODULE2PACKAGE.get(package)
+    if not path or project is None or not mmengine.utils.is_installed(project):
+        return None
+    file = osp.join(mmengine.utils.get_installed_path(project), '.mim', 'configs', path)
+    return (file, package) if osp.isfile(file) else None
+
+
 def resolve_our_configs() -> None:
     """Make ``_base_ = 'lakd_mm::lakd/...'`` known to MMEngine, which keeps a fixed list."""
     MODULE2PACKAGE.setdefault(OURS, OURS)
@@ -109,7 +122,7 @@ def resolve_our_configs() -> None:
             # No scope: we register into MMRazor's registries, and none is named lakd_mm.
             return find_our_config(path), None
         check_dense_package(package, f'config {filename}: {cfg_path}')
-        return get_cfg_path(cfg_path, filename)
+        return find_config(package, path) or get_cfg_path(cfg_path, filename)
 
     Config._get_cfg_path = staticmethod(get_our_cfg_path)
 

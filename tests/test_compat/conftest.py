@@ -1,6 +1,5 @@
 """What the tests of the repairs share: each repair is seen from a fresh process."""
 
-import functools
 import sys
 import textwrap
 from pathlib import Path
@@ -37,12 +36,11 @@ def run_code(run_file, tmp_path_factory):
 
 
 @pytest.fixture
-def train_toy(run, run_file):
+def train_toy(run_file):
     """Trains the toy pair and returns the lines that its hook printed."""
 
-    def train(*options, launcher=(), **environment) -> list:
-        start = functools.partial(run, *launcher) if launcher else run_file
-        result = start(TOY_RUNNER, *options, **environment)
+    def train(*options, **environment) -> list:
+        result = run_file(TOY_RUNNER, *options, **environment)
         assert result.returncode == 0, result.stdout
         return [
             line for line in result.stdout.splitlines() if line.startswith(('START', 'END', 'TEST'))

@@ -1,5 +1,3 @@
-import sys
-
 import mmengine.dist.utils
 import pytest
 import torch
@@ -7,20 +5,12 @@ from mmengine.model import MMDistributedDataParallel
 
 from lakd_mm.compat import mmengine_dist
 
-TWO_PROCESSES = (
-    sys.executable,
-    '-m',
-    'torch.distributed.run',
-    '--standalone',
-    '--nproc_per_node=2',
-)
-
 
 @pytest.mark.slow
 def test_two_processes_without_a_gpu(train_toy):
     """Under the Runner's defaults, which ask for nccl and name a GPU."""
     cpu = dict(CUDA_VISIBLE_DEVICES='')
-    printed = train_toy("work_dir='two'", "launcher='pytorch'", launcher=TWO_PROCESSES, **cpu)
+    printed = train_toy("work_dir='two'", "launcher='pytorch'", ranks=2, **cpu)
     assert printed[:2] == ['START epoch=0 iter=0'] * 2
     # 16 images in batches of 4 for each of 2 processes, which end with the same weights.
     assert printed[2].startswith('END epoch=2 iter=4 ')

@@ -1,4 +1,5 @@
 import importlib.metadata
+import inspect
 import sys
 
 import mmengine.utils
@@ -104,3 +105,18 @@ def test_our_missing_config_suggests_near_names():
         mmengine_packages.find_our_config('lakd/lakd_r56_r20_cifar1000.py')
     assert "_base_ 'lakd_mm::lakd/lakd_r56_r20_cifar1000.py'" in str(error.value)
     assert 'Did you mean lakd/lakd_r56_r20_cifar100.py' in str(error.value)
+
+
+@pytest.mark.parametrize(
+    'name', ['resnet/resnet18_8xb16_cifar10.py', '_base_/schedules/cifar10_bs128.py']
+)
+def test_configs_are_found_where_mmengine_finds_them(name, monkeypatch):
+    """Without reading all metafiles of the package."""
+    upstream = inspect.unwrap(Config._get_cfg_path)(f'mmpretrain::{name}', '')
+    monkeypatch.setattr(mmengine.config.utils, 'load', None)
+    assert Config._get_cfg_path(f'mmpretrain::{name}', '') == upstream
+
+
+def test_a_config_that_is_absent_is_looked_for_in_the_metafiles():
+    with pytest.raises(FileNotFoundError, match='configs/resnet/absent.py'):
+        Config._get_cfg_path('mmpretrain::resnet/absent.py', 'my.py')

@@ -235,13 +235,14 @@ def until(process, text):
 
 
 @pytest.mark.slow
-def test_a_real_process_with_workers_is_terminated_and_goes_on(root, tiny_config, tmp_path):
+def test_a_real_process_with_workers_is_terminated_and_goes_on(
+    run_tool, root, tiny_config, tmp_path
+):
     """The whole group gets the signal, as on a cluster; the config knows nothing of it."""
     options = ['--cfg-options', 'train_cfg.max_epochs=3', 'train_dataloader.dataset.indices=320']
     options += ['train_dataloader.num_workers=2']
-    with start(tmp_path / 'whole', root, tiny_config, *options) as whole:
-        printed = whole.stdout.read()
-    assert whole.returncode == 0, printed
+    whole = run_tool('train.py', tiny_config, '--work-dir', 'whole', *options)
+    assert whole.returncode == 0, whole.stdout
 
     with start(tmp_path / 'asked', root, tiny_config, *options) as asked:
         until(asked, '[2][ 3/20]')
@@ -253,10 +254,9 @@ def test_a_real_process_with_workers_is_terminated_and_goes_on(root, tiny_config
     meta = torch.load(tmp_path / 'asked' / 'interrupted.pth')['meta']
     assert meta['epoch'] == 1 and 23 <= meta['iter'] < 40
 
-    with start(tmp_path / 'asked', root, tiny_config, '--resume', *options) as resumed:
-        printed = resumed.stdout.read()
-    assert resumed.returncode == 0, printed
-    assert f'resumed epoch: 1, iter: {meta["iter"]}' in printed
+    resumed = run_tool('train.py', tiny_config, '--work-dir', 'asked', '--resume', *options)
+    assert resumed.returncode == 0, resumed.stdout
+    assert f'resumed epoch: 1, iter: {meta["iter"]}' in resumed.stdout
     ends = [torch.load(tmp_path / name / 'epoch_3.pth') for name in ('whole', 'asked')]
     for key in ('state_dict', 'optimizer', 'param_schedulers'):
         assert repr(flat(ends[0][key])) == repr(flat(ends[1][key]))

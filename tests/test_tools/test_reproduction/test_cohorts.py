@@ -2,7 +2,6 @@
 
 import io
 import json
-import subprocess
 
 import pytest
 import torch
@@ -17,17 +16,17 @@ from reproduction.targets import Budget
 pytestmark = pytest.mark.slow
 
 
-def test_runs_of_a_cohort_are_as_runs_alone(tiny_runs, tiny_root, tmp_path):
+def test_runs_of_a_cohort_are_as_runs_alone(run_file, tiny_runs, tiny_root, tmp_path):
     """Stopped after its first epoch and gone on with; the first seed equals its run alone."""
     runs = tiny_runs(seeds=(0, 1), epochs=2)
     (cohort,) = form_cohorts(runs)
     assert cohort.id.startswith('cohorts/digits-') and cohort.members == runs
-    command = cohort.prepare()
+    _, *command = cohort.prepare()
     config = Config.fromfile(cohort.folder / 'plan' / 'config.py')
     config.train_cfg.max_epochs = 1
     config.dump(cohort.folder / 'plan' / 'config.py')
-    done = subprocess.run(command, env=environment(1, 0, 0), capture_output=True, text=True)
-    assert done.returncode == 0, done.stdout + done.stderr
+    done = run_file(*command, **environment(1, 0, 0))
+    assert done.returncode == 0, done.stdout
     assert [len(run.records()) for run in (*runs, cohort)] == [1, 1, 1]
 
     runs = tiny_runs(seeds=(0, 1), epochs=2)
