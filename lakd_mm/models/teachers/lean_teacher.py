@@ -74,16 +74,25 @@ class LeanTeacher:
         plain, counts = self._records(sample)
         if stop_early:
             self._calls = counts
-        for wanted, change in ((fold_batchnorm, fold_batchnorms), (inplace, _work_in_place)):
-            if wanted:
-                self.changes.append(change)
-                if not self._gives(plain, sample):
-                    self.changes.remove(change)
-                    print_log(
-                        f'{change.__name__} is not applied to the teacher: it would change what '
-                        f'is recorded.',
-                        logger='current',
-                    )
+        changes = ((fold_batchnorm, fold_batchnorms), (inplace, _work_in_place))
+        self._choose([change for wanted, change in changes if wanted], plain, sample)
+
+    def _choose(self, changes: list, plain: list, sample: torch.Tensor):
+        """Apply the changes that leave the records as they are."""
+        self.changes = changes
+        if not changes or self._gives(plain, sample):
+            return
+        # Which of them it is.
+        self.changes = []
+        for change in changes:
+            self.changes.append(change)
+            if not self._gives(plain, sample):
+                self.changes.remove(change)
+                print_log(
+                    f'{change.__name__} is not applied to the teacher: it would change what is '
+                    f'recorded.',
+                    logger='current',
+                )
 
     def watched_state(self) -> list:
         """Return what is equal as long as nothing of the teacher has changed."""
