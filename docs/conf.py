@@ -24,7 +24,6 @@ myst_enable_extensions = ['colon_fence', 'deflist', 'dollarmath']
 myst_heading_anchors = 3
 html_theme = 'furo'
 html_title = f'lakd_mm {version}'
-html_static_path = ['_static']
 exclude_patterns = ['_build', '_generated', 'results/*/robustness.md']
 
 autodoc_member_order = 'bysource'

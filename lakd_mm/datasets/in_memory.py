@@ -79,7 +79,7 @@ class InMemory(Dataset):
         return self.batch(torch.as_tensor(indices, device=self.images.device), indices)
 
     def batch(self, places: torch.Tensor, indices: Sequence[int]) -> dict:
-        """Return what :meth:`__getitems__` does for indices that are on the device already."""
+        """Return what ``__getitems__`` does for indices that are on the device already."""
         # Ten times as fast as images[places] on a CPU.
         images = self.images.index_select(0, places)
         labels = self.labels.index_select(0, places).split(1)
