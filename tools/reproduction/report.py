@@ -45,7 +45,8 @@ def write_report(target: Target, work_dir: Path, out: Path, replace: bool = Fals
 
 def report_text(target: Target, results: Sequence[dict], folder: Path) -> str:
     """Return all that a report says, as Markdown; ``folder`` has its figures."""
-    blocks = [f'# LAKD, {label(target.name)}: {target.title}']
+    of_paper = 'LAKD, ' if target.name.startswith(('table', 'fig')) else ''
+    blocks = [f'# {of_paper}{label(target.name)}: {target.title}']
     if target.name == 'table4':
         blocks += _memory_blocks(results)
     else:
