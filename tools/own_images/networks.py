@@ -123,7 +123,9 @@ def classes_of(network: Network, checkpoint: str) -> int:
         for name, value in built.state_dict().items()
         if name.endswith('weight') and value.shape[:1] == (network.classes,)
     ]
-    classes = len(state[names[-1]]) if names and names[-1] in state else network.classes
+    # Of a bare network the names are its own, without that of the part.
+    last = [n for n in (names[-1], names[-1].partition('.')[2]) if n in state] if names else []
+    classes = len(state[last[0]]) if last else network.classes
     if classes != network.classes:
         built = MODELS.build(network.model(classes))
     fit_weights(built, state, checkpoint, 'teacher', network.name)

@@ -1,12 +1,11 @@
 """Any network from images to logits as a classifier of OpenMMLab."""
 
-import importlib
 import inspect
+import pkgutil
 from typing import Any, Callable, Optional, Union
 
 import torch
 import torch.nn as nn
-from mmengine.runner.checkpoint import CheckpointLoader
 from mmpretrain.models import ClsHead, ImageClassifier
 from mmrazor.registry import MODELS
 
@@ -22,14 +21,14 @@ class ModuleClassifier(ImageClassifier):
     by running it.
 
     Args:
-        factory (str | Callable): What makes the network: a function or class, or its import path.
+        factory (str | Callable): What makes the network: a function, class or class method, or its
+            import path.
         num_classes (int): K, the classes of the logits; also given to the factory if it takes it.
         loss (dict, optional): Of the head. Defaults to MMPretrain's ``CrossEntropyLoss``.
         topk (int | Sequence[int]): Of the head's accuracy. Defaults to 1.
-        checkpoint (str, optional): Path or URL of the network's own weights, which must fit
-            exactly. Defaults to None.
         data_preprocessor (dict, optional): As in ``ImageClassifier``. Defaults to None.
-        init_cfg (dict, optional): Defaults to None; the factory initializes the network.
+        init_cfg (dict, optional): Defaults to None; the factory initializes the network. Weights
+            have the classifier's names or the network's own, here and in every other checkpoint.
         **kwargs: Arguments of the factory.
 
     Raises:
@@ -48,7 +47,6 @@ class ModuleClassifier(ImageClassifier):
         num_classes: int,
         loss: Optional[dict] = None,
         topk: Any = 1,
-        checkpoint: Optional[str] = None,
         data_preprocessor: Optional[dict] = None,
         init_cfg: Optional[dict] = None,
         **kwargs,
@@ -59,9 +57,7 @@ class ModuleClassifier(ImageClassifier):
         super().__init__(
             backbone=network, head=head, data_preprocessor=data_preprocessor, init_cfg=init_cfg
         )
-        if checkpoint is not None:
-            state = CheckpointLoader.load_checkpoint(checkpoint, map_location='cpu')
-            self.backbone.load_state_dict(state.get('state_dict', state))
+        self._register_load_state_dict_pre_hook(_read_own_names)
 
     def extract_feat(self, inputs: torch.Tensor, stage: str = 'neck') -> tuple[torch.Tensor]:
         """Run the network on images of shape (N, C, H, W).
@@ -87,13 +83,21 @@ class ModuleClassifier(ImageClassifier):
         return (logits,)
 
 
+def _read_own_names(state_dict: dict, prefix: str, *_):
+    """Rename a network's own weights, in place, to those of the classifier that holds it."""
+    names = [name for name in state_dict if name.startswith(prefix)]
+    parts = tuple(f'{prefix}{part}.' for part in ('backbone', 'head', 'data_preprocessor'))
+    if not all(name.startswith(parts) for name in names):
+        for name in names:
+            state_dict[f'{prefix}backbone.{name[len(prefix) :]}'] = state_dict.pop(name)
+
+
 def _make(factory: Union[str, Callable], num_classes: int, kwargs: dict) -> nn.Module:
     """Make the network; the factory gets ``num_classes`` if it takes it."""
     make = factory
     if isinstance(factory, str):
-        module, _, name = factory.rpartition('.')
         try:
-            make = getattr(importlib.import_module(module), name)
+            make = pkgutil.resolve_name(factory)
         except (ImportError, ValueError, AttributeError) as error:
             raise ConfigError(
                 f'ModuleClassifier: no factory {factory!r} ({error}); give the import path of a '

@@ -58,7 +58,7 @@ class MapConnector(BaseConnector):
         self.connector = None if connector is None else MODELS.build(connector)
 
     def forward_train(self, feature: torch.Tensor) -> torch.Tensor:
-        """Map a record of this kind to shape ``(N, C, *size)``, or what the connector makes of it."""
+        """Map a record of this kind to shape ``(N, C, *size)``, or to what the connector makes."""
         feature = as_map(feature, self.kind, self.grid)
         if self.size is not None:
             feature = average_pool(feature, self.size)

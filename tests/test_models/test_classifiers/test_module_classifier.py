@@ -1,5 +1,7 @@
 """Any module from images to logits as a classifier."""
 
+import copy
+
 import pytest
 import torch
 from mmpretrain.structures import DataSample
@@ -66,3 +68,33 @@ def test_classes_that_are_not_those_of_the_network():
     network = MODELS.build(dict(RESNET, factory=nn.Identity))
     with pytest.raises(ValueError, match='Identity gives no logits'):
         network(torch.rand(2, 3, 32, 32), mode='tensor')
+
+
+def test_own_names_of_weights_are_read_everywhere(tmp_path):
+    own = nn.Sequential(nn.Conv2d(3, 8, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 10))
+    torch.save(own.state_dict(), tmp_path / 'own.pth')
+    cfg = dict(RESNET, factory=lambda: copy.deepcopy(own).apply(_zero))
+    pretrained = dict(type='Pretrained', checkpoint=str(tmp_path / 'own.pth'))
+    network = MODELS.build(dict(cfg, init_cfg=pretrained))
+    network.init_weights()
+    model = MODELS.build(
+        dict(
+            type='mmrazor.Distill',
+            architecture=cfg,
+            teacher=cfg,
+            teacher_ckpt=str(tmp_path / 'own.pth'),
+            transfers=dict(loss_kd=dict(loss=dict(type='mmrazor.KLDivergence'), at='logits')),
+        )
+    )
+    for read in (network, model.teacher):
+        assert all(map(torch.equal, read.backbone.state_dict().values(), own.state_dict().values()))
+    # The classifier's own names are left alone.
+    model.load_state_dict(model.state_dict())
+    assert not any(p.any() for p in model.student.parameters())
+    with pytest.raises(RuntimeError, match='Missing key.*backbone.0.bias'):
+        network.load_state_dict({'0.weight': own[0].weight})
+
+
+def _zero(module):
+    for parameter in module.parameters(recurse=False):
+        parameter.data.zero_()
