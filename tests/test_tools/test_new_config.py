@@ -19,6 +19,7 @@ from lakd_mm.engine import check_config, check_data_folders
 from lakd_mm.errors import ConfigError
 from own_images import folder, methods, networks, pairing, recipe, writing
 
+CONFIGS = Path(__file__).resolve().parents[2] / 'configs'
 STUDENT, TEACHER = 'lakd_mm::teachers/resnet14_digits.py', 'lakd_mm::teachers/resnet32_digits.py'
 RESNET18 = 'mmpretrain::resnet/resnet18_8xb32_in1k.py'
 
@@ -282,7 +283,23 @@ def test_an_optimizer_for_a_batch_size():
     config = Config(dict(network.config, auto_scale_lr=dict()))
     plain = networks.Network('a', config, None, 1000)
     assert plain.optim_wrapper(32) is None
-    assert 'optim_wrapper = dict(optimizer=dict(lr=0.025))' in writing._training(plain, 32, 1, 9)
+    assert "optimizer=dict(type='SGD', lr=0.025," in writing._training(plain, 32, 1, 9)[1]
+    base = Config.fromfile(CONFIGS / '_base_/schedules/imagenet_100e_linear.py')
+    assert base.optim_wrapper.optimizer == writing.SGD and base.auto_scale_lr.base_batch_size == 128
+
+
+def test_a_teacher_without_an_optimizer_does_not_get_the_students(new_config, tmp_path):
+    student = Config.fromfile(f'{CONFIGS}/teachers/resnet14_digits.py')
+    bare = tmp_path / 'bare.py'
+    bare.write_text(Config(dict(model=student.model)).pretty_text)
+    rms = tmp_path / 'rms.py'
+    optimizer = dict(type='RMSprop', lr=0.1)
+    wrapper = dict(optim_wrapper=dict(optimizer=optimizer), auto_scale_lr=dict(base_batch_size=8))
+    rms.write_text(Config(dict(model=student.model, **wrapper)).pretty_text)
+    assert new_config('--method', 'kd', '--out', 'my.py', teacher=bare, student=rms) is None
+    cfg, of_teacher = (Config.fromfile(tmp_path / f'my{end}.py') for end in ('', '_teacher'))
+    assert cfg.optim_wrapper.optimizer == optimizer
+    assert of_teacher.optim_wrapper.optimizer == dict(writing.SGD, lr=0.0063)
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,8 @@ WIDTH = 100
 EPOCHS, TUNING_EPOCHS = 100, 30
 # A teacher with weights learns the new classes at this part of its own learning rate.
 TUNING = 0.1
+# Of configs/_base_/schedules/imagenet_100e_linear.py.
+SGD = dict(type='SGD', lr=0.1, momentum=0.9, weight_decay=1e-4, nesterov=True)
 
 
 def source(value: Any, indent: int = 0, used: int = 0) -> str:
@@ -123,13 +125,14 @@ def _training(network: Network, batch_size: int, factor: float, epochs: int) -> 
     """Write the optimizer and the epochs."""
     wrapper = network.optim_wrapper(batch_size, factor)
     if wrapper is None:
-        rate = float(f'{0.1 * batch_size / 128 * factor:.2g}')
-        whose, written = "LAKD's for ImageNet", dict(optimizer=dict(lr=rate))
+        rate = float(f'{SGD["lr"] * batch_size / 128 * factor:.2g}')
+        whose, wrapper = "LAKD's for ImageNet", dict(optimizer=dict(SGD, lr=rate))
     else:
-        whose, written = f'that of {network.name}', dict(_delete_=True, **wrapper)
+        whose = f'that of {network.name}'
     return [
         f'# The optimizer is {whose}, its rate in proportion to the batch; it falls to 0.',
-        assign('optim_wrapper', written),
+        # A teacher's config inherits that of the student.
+        assign('optim_wrapper', dict(_delete_=True, **wrapper)),
         assign('auto_scale_lr', dict(base_batch_size=batch_size)),
         assign('train_cfg', dict(max_epochs=epochs)),
     ]
