@@ -13,6 +13,7 @@ import torch.nn as nn
 from mmengine.logging import print_log
 from mmengine.model import BaseModel
 
+from ...errors import ConfigError
 from ..nested import tensors_in
 from .layouts import Layout, layout_of, only_tensor
 from .probe import first_of, images_for, in_eval_mode, noise_samples, runs_on
@@ -94,7 +95,9 @@ def modules_passed(model: nn.Module, input_shape: Sequence[int]) -> dict[str, tu
         def hook(module, args, output):
             calls[name] += 1
             index, tensor = only_tensor(output)
-            if tensor is not None and tensor.grad_fn is not None:
+            # Parts of images in the batch are no map of them.
+            of_images = tensor is not None and tensor.shape[:1] == images.shape[:1]
+            if of_images and tensor.grad_fn is not None:
                 layout = layout_of(tensor.shape, input_shape)
                 if layout is not None:
                     # The node, since an operation in place would give the tensor another one.
@@ -102,6 +105,7 @@ def modules_passed(model: nn.Module, input_shape: Sequence[int]) -> dict[str, tu
 
         return hook
 
+    images = images_for(model, input_shape).requires_grad_()
     run = (in_eval_mode(model), torch.enable_grad(), runs_on(model, input_shape))
     with ExitStack() as stack:
         for context in run:
@@ -109,7 +113,6 @@ def modules_passed(model: nn.Module, input_shape: Sequence[int]) -> dict[str, tu
         for name, module in backbone.named_modules(prefix=prefix[:-1]):
             if module is not backbone:
                 stack.enter_context(module.register_forward_hook(note(name)))
-        images = images_for(model, input_shape).requires_grad_()
         result = logits_of(model, images)
     order = {node: i for i, node in enumerate(_bottlenecks(tensors_in(result)[-1].grad_fn, images))}
     return {
@@ -119,18 +122,20 @@ def modules_passed(model: nn.Module, input_shape: Sequence[int]) -> dict[str, tu
     }
 
 
-def find_logits(model: nn.Module, input_shape: Sequence[int]) -> str:
+def find_logits(model: nn.Module, input_shape: Sequence[int], trained: bool = True) -> str:
     """Find the module whose output is what a network predicts; ``find_classifier``'s if it is.
 
     Args:
         model (nn.Module): A classifier.
         input_shape (Sequence[int]): Shape (C, H, W) of an image, for one run on noise.
+        trained (bool): Whether it must also give them to its own loss. Defaults to True.
 
     Returns:
         str: The innermost module; the last linear layer if none gives it as it is.
 
     Raises:
-        ConfigError: If the network has no linear layer, or does not run on such images.
+        ConfigError: If the network has no linear layer, does not run on such images, or is
+            ``trained`` and its head has no loss.
     """
     if hasattr(model, 'logits_module'):
         return model.logits_module
@@ -151,11 +156,14 @@ def find_logits(model: nn.Module, input_shape: Sequence[int]) -> str:
         # Inner modules end first.
         given = [name for name, output in found if output is result]
         classifier = find_classifier(model)
-        if not given or given[0] == classifier or not hasattr(model, 'head'):
+        if not (given and trained and given[0] != classifier and hasattr(model, 'head')):
             return given[0] if given else classifier
         # A head may train by other outputs, with a margin.
         found.clear()
-        copied(images_for(copied, input_shape), noise_samples(2, input_shape), mode='loss')
+        try:
+            copied(images_for(copied, input_shape), noise_samples(2, input_shape), mode='loss')
+        except NotImplementedError as error:
+            raise ConfigError(f'{type(model.head).__name__} cannot be trained: {error}') from error
     return given[0] if given[0] in dict(found) else classifier
 
 

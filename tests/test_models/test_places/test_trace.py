@@ -3,6 +3,7 @@
 import pytest
 import torch
 from mmengine.model import BaseModel
+from mmpretrain.models import LinearClsHead
 from mmrazor.registry import MODELS
 from networks import cifar_resnet_cfg, cifar_vgg_cfg, cifar_wrn_cfg, classifier_cfg
 from torch import nn
@@ -213,10 +214,23 @@ def untrained_hidden():
     return network
 
 
+class SeveralLogits(LinearClsHead):
+    def forward(self, feats):
+        score = super().forward(feats)
+        return score, score
+
+
+def several_logits(network):
+    network.head.__class__ = SeveralLogits
+    return network
+
+
 @pytest.mark.parametrize(
     'make, reason',
     [
         (vit, 'predicts from a class token'),
+        (lambda: several_logits(MODELS.build(cifar_resnet_cfg(8))), 'predicts with a tuple, not'),
+        (lambda: several_logits(vit()), 'predicts with a tuple, not'),
         (lambda: MODELS.build(dict(cifar_resnet_cfg(8), head=HIDDEN)), 'hidden layer behind the'),
         (untrained_hidden, 'hidden layer behind the pooling'),
         (lambda: module_classifier(True), 'a normalization or hidden layer behind the pooling'),
@@ -238,6 +252,63 @@ def test_logits_of_a_head_with_a_margin():
     network = MODELS.build(dict(cifar_resnet_cfg(8), head=head))
     assert find_logits(network, IMAGE) == 'head'
     assert find_logits(MODELS.build(cifar_resnet_cfg(8)), IMAGE) == 'head.fc'
+
+
+def test_logits_of_a_head_that_only_predicts():
+    head = dict(type='mmpretrain.EfficientFormerClsHead', num_classes=10, in_channels=64)
+    network = MODELS.build(dict(cifar_resnet_cfg(8), head=head))
+    assert find_logits(network, IMAGE, trained=False) == 'head'
+    with pytest.raises(ValueError, match='EfficientFormerClsHead cannot be trained: MMPretrain'):
+        find_logits(network, IMAGE)
+
+
+class ChannelsLast(nn.Module):
+    def forward(self, x):
+        return x.permute(0, 2, 3, 1).contiguous()
+
+
+class ViewsItsMap(nn.Module):
+    """Behind its last map, where the channels may come last, it needs one piece of memory."""
+
+    def __init__(self, num_classes, channels_last):
+        super().__init__()
+        last = ChannelsLast() if channels_last else nn.ReLU()
+        self.layers = nn.Sequential(nn.Conv2d(3, 8, 8, 8), last)
+        self.fc = nn.Linear(8 * 16, num_classes)
+
+    def forward(self, x):
+        return self.fc(self.layers(x).view(len(x), -1))
+
+
+@pytest.mark.parametrize('channels_last', [False, True])
+def test_maps_that_the_head_views_as_one_piece_of_memory(channels_last):
+    cfg = dict(type='mmrazor.ModuleClassifier', factory=ViewsItsMap, num_classes=5)
+    network = MODELS.build(dict(cfg, channels_last=channels_last))
+    with pytest.raises(ValueError, match='it: it predicts from more than the mean of its last map'):
+        cam_place(network, IMAGE, 'it', trained=True)
+
+
+class PatchesInTheBatch(nn.Module):
+    """Runs a layer on every quarter of an image by itself."""
+
+    def __init__(self, num_classes):
+        super().__init__()
+        self.stem, self.inner = nn.Conv2d(3, 8, 4, 4), nn.Conv2d(8, 8, 3, padding=1)
+        self.last, self.fc = nn.Conv2d(8, 8, 1), nn.Linear(8, num_classes)
+
+    def forward(self, x):
+        x = self.stem(x)
+        n, c, h, w = x.shape
+        x = x.view(n, c, 2, h // 2, 2, w // 2).permute(0, 2, 4, 1, 3, 5).flatten(0, 2)
+        x = self.inner(x)
+        x = x.view(n, 2, 2, c, h // 2, w // 2).permute(0, 3, 1, 4, 2, 5).reshape(n, c, h, w)
+        return self.fc(self.last(x).mean((2, 3)))
+
+
+def test_parts_of_images_in_the_batch_are_no_place():
+    cfg = dict(type='mmrazor.ModuleClassifier', factory=PatchesInTheBatch, num_classes=5)
+    stages = find_stages(MODELS.build(cfg), IMAGE)
+    assert sum(names(stages), []) == ['backbone.stem', 'backbone.last']
 
 
 class Branches(BaseModel):
