@@ -126,7 +126,7 @@ FAMILIES = {
     'XCiT': ('xcit/xcit-nano-12-p16_8xb128_in1k.py', dict(depth=4), 64),
     'Rev-ViT': (_net(dict(type='RevVisionTransformer', arch=_vit(4), img_size=64, patch_size=16,
                           out_type='avg_featmap'), 128, False), {}, 64),
-    'LeViT': ('levit/levit-128s_8xb256_in1k.py', dict(img_size=64), 64),
+    'LeViT': ('levit/levit-128s_8xb256_in1k.py', dict(img_size=128), 128),
     'Conformer': ('conformer/conformer-tiny-p16_8xb128_in1k.py', {}, 64),
     'MViT': ('mvit/mvitv2-tiny_8xb256_in1k.py', dict(img_size=64), 64),
     'Swin': ('swin_transformer/swin-tiny_16xb64_in1k.py', dict(

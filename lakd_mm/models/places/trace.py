@@ -45,7 +45,7 @@ def find_stages(
     It runs once on noise. A block is the outermost module of the backbone that holds other layers,
     gives a map or a sequence of tokens, runs once, and that everything behind it depends on, and
     on nothing before it: gradients can be cut there exactly. Containers are no blocks but what is
-    in them. A network without such blocks has single layers for blocks.
+    in them. In a network without such blocks a block is a layer with weights and what follows it.
 
     Stages are those of :func:`stage_blocks` if all of them are such blocks; else blocks of one
     resolution. A network of one resolution, as a vision transformer, is divided by depth into
@@ -68,10 +68,10 @@ def find_stages(
         stages = [[passed[name][1] for name in stage] for stage in named]
     else:
         prefix, backbone = find_backbone(model)
-        found = _outermost(backbone, prefix, passed, leaves=False)
-        found = found or _outermost(backbone, prefix, passed, leaves=True)
-        # Bottlenecks come from the end.
-        blocks = [block for _, block in sorted(found, key=lambda item: -item[0])]
+        blocks = _in_order(_outermost(backbone, prefix, passed, leaves=False))
+        if len(blocks) < 2:
+            layers = _in_order(_outermost(backbone, prefix, passed, leaves=True))
+            blocks = max(blocks, _ends_of_layers(model, layers), key=len)
         stages = [list(group) for _, group in groupby(blocks, key=lambda b: b.layout.size)]
     if len(stages) == 1:
         # Not the layer that embeds patches, but all the equal ones behind it.
@@ -245,14 +245,32 @@ def _outermost(
     for key, child in module.named_children():
         name = f'{prefix}{key}'
         is_leaf = next(child.children(), None) is None
-        container = isinstance(child, (nn.ModuleList, nn.Sequential)) and any(
-            next(layer.children(), None) is not None for layer in child.children()
+        container = isinstance(child, (nn.ModuleList, nn.Sequential)) and (
+            leaves or any(next(layer.children(), None) is not None for layer in child.children())
         )
         if name in passed and not container and (leaves or not is_leaf):
             found.append(passed[name])
         elif not is_leaf:
             found += _outermost(child, f'{name}.', passed, leaves)
     return found
+
+
+def _in_order(found: list[tuple[int, Block]]) -> list[Block]:
+    """Return blocks in the order in which they run; bottlenecks come from the end."""
+    return [block for _, block in sorted(found, key=lambda item: -item[0])]
+
+
+def _ends_of_layers(model: nn.Module, layers: list[Block]) -> list[Block]:
+    """Return what runs last in front of each layer with weights, and the last map."""
+    # Maps of one position, and those of a size that a head needs, are the head's.
+    modules = [(block, model.get_submodule(block.name)) for block in layers]
+    modules = [
+        (block, module)
+        for block, module in modules
+        if block.layout.size != (1, 1) and not isinstance(module, nn.AdaptiveAvgPool2d)
+    ]
+    weighted = [any(p.ndim > 1 for p in module.parameters()) for _, module in modules]
+    return [block for (block, _), last in zip(modules, [*weighted[1:], True]) if last]
 
 
 def _bottlenecks(last: Any, images: torch.Tensor) -> list:

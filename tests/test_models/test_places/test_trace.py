@@ -288,6 +288,28 @@ def test_maps_that_the_head_views_as_one_piece_of_memory(channels_last):
         cam_place(network, IMAGE, 'it', trained=True)
 
 
+class Plain(nn.Module):
+    """Layers without blocks, as in AlexNet."""
+
+    def __init__(self, num_classes):
+        super().__init__()
+        layers = [nn.Conv2d(3, 8, 3, padding=1), nn.BatchNorm2d(8), nn.ReLU(inplace=True)]
+        layers += [nn.MaxPool2d(2), nn.Conv2d(8, 8, 3, padding=1), nn.ReLU(inplace=True)]
+        layers += [nn.Conv2d(8, 8, 3, padding=1), nn.ReLU(inplace=True), nn.MaxPool2d(2)]
+        self.features, self.pool = nn.Sequential(*layers), nn.AdaptiveAvgPool2d(4)
+        self.classifier = nn.Sequential(nn.Flatten(), nn.Linear(128, num_classes))
+
+    def forward(self, x):
+        return self.classifier(self.pool(self.features(x)))
+
+
+def test_blocks_of_a_network_of_single_layers():
+    cfg = dict(type='mmrazor.ModuleClassifier', factory=Plain, num_classes=5)
+    stages = find_stages(MODELS.build(cfg), IMAGE)
+    layers = 'backbone.features.'
+    assert names(stages) == [[f'{layers}3', f'{layers}5'], [f'{layers}8']]
+
+
 class PatchesInTheBatch(nn.Module):
     """Runs a layer on every quarter of an image by itself."""
 
