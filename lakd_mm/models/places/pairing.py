@@ -12,9 +12,10 @@ from mmrazor.models.task_modules import RecorderManager
 from ...errors import ConfigError
 from .cams import cam_place
 from .layouts import layout_of, only_tensor
+from .logits import find_logits
 from .probe import images_for, run_network, runs_on, sources_of
 from .taps import find_classifier, neck_levels, pre_relu_record, resolve_taps
-from .trace import find_logits, paired_stages
+from .trace import paired_stages
 
 PLACES = ('logits', 'pooled', 'cams', 'stages', 'neck')
 _SIDES = ('student', 'teacher')

@@ -1,6 +1,5 @@
 """Stages and blocks of any network, found by running it once on noise."""
 
-import copy
 from collections import Counter
 from collections.abc import Sequence
 from contextlib import ExitStack
@@ -11,13 +10,12 @@ from typing import Any, NamedTuple, Optional
 import torch
 import torch.nn as nn
 from mmengine.logging import print_log
-from mmengine.model import BaseModel
 
-from ...errors import ConfigError
 from ..nested import tensors_in
 from .layouts import Layout, layout_of, only_tensor
-from .probe import first_of, images_for, in_eval_mode, noise_samples, runs_on
-from .taps import find_backbone, find_classifier, stage_blocks
+from .logits import logits_of
+from .probe import first_of, images_for, in_eval_mode, runs_on
+from .taps import find_backbone, stage_blocks
 
 # How many parts of equal depth a network of one resolution has, where nothing says another number.
 _PARTS = 4
@@ -67,11 +65,7 @@ def find_stages(
     if named and all(name in passed for stage in named for name in stage):
         stages = [[passed[name][1] for name in stage] for stage in named]
     else:
-        prefix, backbone = find_backbone(model)
-        blocks = _in_order(_outermost(backbone, prefix, passed, leaves=False))
-        if len(blocks) < 2:
-            layers = _in_order(_outermost(backbone, prefix, passed, leaves=True))
-            blocks = max(blocks, _ends_of_layers(model, layers), key=len)
+        blocks = _blocks(model, *find_backbone(model), passed)
         stages = [list(group) for _, group in groupby(blocks, key=lambda b: b.layout.size)]
     if len(stages) == 1:
         # Not the layer that embeds patches, but all the equal ones behind it.
@@ -120,56 +114,6 @@ def modules_passed(model: nn.Module, input_shape: Sequence[int]) -> dict[str, tu
         for name, (node, block) in given.items()
         if node in order and calls[name] == 1
     }
-
-
-def find_logits(model: nn.Module, input_shape: Sequence[int], trained: bool = True) -> str:
-    """Find the module whose output is what a network predicts; ``find_classifier``'s if it is.
-
-    Args:
-        model (nn.Module): A classifier.
-        input_shape (Sequence[int]): Shape (C, H, W) of an image, for one run on noise.
-        trained (bool): Whether it must also give them to its own loss. Defaults to True.
-
-    Returns:
-        str: The innermost module; the last linear layer if none gives it as it is.
-
-    Raises:
-        ConfigError: If the network has no linear layer, does not run on such images, or is
-            ``trained`` and its head has no loss.
-    """
-    if hasattr(model, 'logits_module'):
-        return model.logits_module
-    found = []
-
-    def note(name):
-        def hook(module, args, output):
-            found.append((name, output))
-
-        return hook
-
-    copied = copy.deepcopy(model).eval()
-    with ExitStack() as stack, torch.no_grad(), runs_on(model, input_shape):
-        for name, module in copied.named_modules():
-            if name:
-                stack.enter_context(module.register_forward_hook(note(name)))
-        result = logits_of(copied, images_for(copied, input_shape))
-        # Inner modules end first.
-        given = [name for name, output in found if output is result]
-        classifier = find_classifier(model)
-        if not (given and trained and given[0] != classifier and hasattr(model, 'head')):
-            return given[0] if given else classifier
-        # A head may train by other outputs, with a margin.
-        found.clear()
-        try:
-            copied(images_for(copied, input_shape), noise_samples(2, input_shape), mode='loss')
-        except NotImplementedError as error:
-            raise ConfigError(f'{type(model.head).__name__} cannot be trained: {error}') from error
-    return given[0] if given[0] in dict(found) else classifier
-
-
-def logits_of(model: nn.Module, images: torch.Tensor) -> Any:
-    """Run a network on images only, whether it is one of OpenMMLab or any other."""
-    return model(images, mode='tensor') if isinstance(model, BaseModel) else model(images)
 
 
 def last_map(model: nn.Module, input_shape: Sequence[int]) -> Optional[Block]:
@@ -253,6 +197,21 @@ def _outermost(
         elif not is_leaf:
             found += _outermost(child, f'{name}.', passed, leaves)
     return found
+
+
+def _blocks(
+    model: nn.Module, prefix: str, root: nn.Module, passed: dict[str, tuple[int, Block]]
+) -> list[Block]:
+    """Return the blocks of a network in the order in which they run."""
+    blocks = _in_order(_outermost(root, prefix, passed, leaves=False))
+    if len(blocks) == 1:
+        # It may hold the whole network, as where one library wraps another's.
+        name = blocks[0].name
+        blocks = max(blocks, _blocks(model, f'{name}.', model.get_submodule(name), passed), key=len)
+    if len(blocks) < 2:
+        layers = _in_order(_outermost(root, prefix, passed, leaves=True))
+        blocks = max(blocks, _ends_of_layers(model, layers), key=len)
+    return blocks
 
 
 def _in_order(found: list[tuple[int, Block]]) -> list[Block]:

@@ -10,10 +10,10 @@ from torch import nn
 
 from lakd_mm.models.places.cams import cam_place
 from lakd_mm.models.places.layouts import Layout, layout_of
+from lakd_mm.models.places.logits import find_logits
 from lakd_mm.models.places.taps import stage_blocks
 from lakd_mm.models.places.trace import (
     _outermost,
-    find_logits,
     find_stages,
     modules_passed,
     paired_stages,
@@ -106,6 +106,7 @@ def test_a_network_of_one_resolution_is_divided_by_depth():
         ((2, 17, 8), Layout((4, 4), 8, 'tokens')),
         ((2, 18, 8), Layout((4, 4), 8, 'tokens')),
         ((2, 19, 8), None),
+        ((2, 16, 1), None),
         ((2, 8), None),
     ],
 )
@@ -308,6 +309,14 @@ def test_blocks_of_a_network_of_single_layers():
     stages = find_stages(MODELS.build(cfg), IMAGE)
     layers = 'backbone.features.'
     assert names(stages) == [[f'{layers}3', f'{layers}5'], [f'{layers}8']]
+
+
+def test_blocks_of_a_network_inside_another():
+    kwargs = dict(image_size=32, patch_size=8, num_layers=2, num_heads=2, hidden_dim=8, mlp_dim=8)
+    cfg = dict(type='mmrazor.ModuleClassifier', factory='torchvision.models.VisionTransformer')
+    stages = find_stages(MODELS.build(dict(cfg, num_classes=5, **kwargs)), IMAGE)
+    layers = 'backbone.encoder.layers.encoder_layer_'
+    assert names(stages) == [[f'{layers}0'], [f'{layers}1']]
 
 
 class PatchesInTheBatch(nn.Module):
