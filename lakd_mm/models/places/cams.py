@@ -1,6 +1,7 @@
 """Where class activation maps come from: a feature map, and a head that is linear in its mean."""
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 import torch.nn as nn
@@ -38,7 +39,7 @@ def cam_place(network: nn.Module, input_shape: Sequence[int], whose: str, traine
     network = first_of(network)
     with in_eval_mode(network), runs_on(network, input_shape), torch.no_grad():
         place, feature, head = _map_and_head(network, input_shape, whose)
-        constant = head(torch.zeros_like(feature))
+        constant = _logits(head(torch.zeros_like(feature)), whose)
         # Large, for with the small weights of an untrained network a curve is nearly straight.
         generator = torch.Generator().manual_seed(1)
         maps = 1000 * torch.randn(2, *feature.shape, generator=generator).to(feature)
@@ -96,7 +97,7 @@ def _map_and_head(
     )
     try:
         with torch.enable_grad():
-            logits = network(images.requires_grad_(), mode='tensor')
+            logits = _logits(network(images.requires_grad_(), mode='tensor'), whose)
             (gradient,) = torch.autograd.grad(logits.square().sum(), found[0])
     finally:
         handle.remove()
@@ -115,12 +116,24 @@ def _map_and_head(
     return place, map_, lambda feature: part(_as_record(feature, record, layout))
 
 
+def _logits(output: Any, whose: str) -> torch.Tensor:
+    """Return what a network predicts with; raise if that is not one tensor."""
+    if not isinstance(output, torch.Tensor):
+        raise ConfigError(
+            f'{whose}: it predicts with a {type(output).__name__}, not with one tensor, so there '
+            f'are no class activation maps; leave them out (LAKD: attention_loss=None)'
+        )
+    return output
+
+
 def _as_record(feature: torch.Tensor, record: torch.Tensor, layout: Layout) -> torch.Tensor:
     """Put a map into a record of its layout; other tokens stay those of the record."""
     if layout.kind == 'tokens':
         tokens = feature.flatten(2).transpose(1, 2)
         return torch.cat([record[:, : record.shape[1] - tokens.shape[1]], tokens], dim=1)
-    return feature.permute(0, 2, 3, 1) if layout.kind == 'channels_last' else feature
+    if layout.kind == 'channels_last':
+        return feature.permute(0, 2, 3, 1).contiguous()
+    return feature
 
 
 def _check_linear(
@@ -133,7 +146,8 @@ def _check_linear(
     """Raise unless the logits are affine in the map's mean over positions."""
     remedy = 'so there are no class activation maps; leave them out (LAKD: attention_loss=None)'
     logits, others = head(feature), head(other)
-    mean = other.mean((2, 3), keepdim=True).expand_as(other)
+    # Contiguous, as a network's own map is: what follows may view it.
+    mean = other.mean((2, 3), keepdim=True).expand_as(other).contiguous()
     if not _close(head(mean), others):
         raise ConfigError(
             f'{whose}: it predicts from more than the mean of its last map over positions, {remedy}'

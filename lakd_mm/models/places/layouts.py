@@ -55,7 +55,8 @@ def layout_of(shape: Sequence[int], input_shape: Sequence[int]) -> Optional[Layo
         if shape[1] == shape[2] != shape[3] and square and shape[2] <= height:
             return Layout((shape[1], shape[2]), shape[3], 'channels_last')
         return Layout((shape[2], shape[3]), shape[1], 'map')
-    if len(shape) == 3:
+    # A vector of pooled features may have one position behind it.
+    if len(shape) == 3 and shape[2] > 1:
         # At most a class token and one of distillation are in front.
         for extra in (0, 1, 2):
             for h in range(1, shape[1] - extra + 1):

@@ -12,9 +12,10 @@ from mmrazor.models.task_modules import RecorderManager
 from ...errors import ConfigError
 from .cams import cam_place
 from .layouts import layout_of, only_tensor
+from .logits import find_logits
 from .probe import images_for, run_network, runs_on, sources_of
 from .taps import find_classifier, neck_levels, pre_relu_record, resolve_taps
-from .trace import find_logits, paired_stages
+from .trace import paired_stages
 
 PLACES = ('logits', 'pooled', 'cams', 'stages', 'neck')
 _SIDES = ('student', 'teacher')
@@ -89,7 +90,8 @@ def measure(network: nn.Module, places: Sequence[dict], input_shape: Sequence[in
         if not isinstance(record, torch.Tensor):
             raise ConfigError(
                 f'{place["recorder"]["source"]!r} of {type(network).__name__} gives a '
-                f'{type(record).__name__}; a place must give one tensor'
+                f'{type(record).__name__}; a place must give one tensor: name a module that does, '
+                f'dict(student=[…], teacher=[…])'
             )
         predicted = isinstance(output, torch.Tensor) and 'is_output_of' in place
         if predicted and (record.shape != output.shape or not torch.allclose(record, output)):
@@ -107,7 +109,7 @@ def _places(
     """Find where to record a network: the recorders, and which of their records to use."""
     output, inputs = 'mmrazor.ModuleOutputs', 'mmrazor.ModuleInputs'
     if at == 'logits':
-        source = find_logits(network, input_shape)
+        source = find_logits(network, input_shape, trained=side == 'student')
         place = dict(recorder=dict(type=output, source=source), record={})
         return [dict(place, is_output_of=f'{key}={at!r} of the {side}')]
     if at == 'pooled':

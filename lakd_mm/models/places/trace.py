@@ -1,6 +1,5 @@
 """Stages and blocks of any network, found by running it once on noise."""
 
-import copy
 from collections import Counter
 from collections.abc import Sequence
 from contextlib import ExitStack
@@ -11,12 +10,12 @@ from typing import Any, NamedTuple, Optional
 import torch
 import torch.nn as nn
 from mmengine.logging import print_log
-from mmengine.model import BaseModel
 
 from ..nested import tensors_in
 from .layouts import Layout, layout_of, only_tensor
-from .probe import first_of, images_for, in_eval_mode, noise_samples, runs_on
-from .taps import find_backbone, find_classifier, stage_blocks
+from .logits import logits_of
+from .probe import first_of, images_for, in_eval_mode, runs_on
+from .taps import find_backbone, stage_blocks
 
 # How many parts of equal depth a network of one resolution has, where nothing says another number.
 _PARTS = 4
@@ -44,7 +43,7 @@ def find_stages(
     It runs once on noise. A block is the outermost module of the backbone that holds other layers,
     gives a map or a sequence of tokens, runs once, and that everything behind it depends on, and
     on nothing before it: gradients can be cut there exactly. Containers are no blocks but what is
-    in them. A network without such blocks has single layers for blocks.
+    in them. In a network without such blocks a block is a layer with weights and what follows it.
 
     Stages are those of :func:`stage_blocks` if all of them are such blocks; else blocks of one
     resolution. A network of one resolution, as a vision transformer, is divided by depth into
@@ -66,11 +65,7 @@ def find_stages(
     if named and all(name in passed for stage in named for name in stage):
         stages = [[passed[name][1] for name in stage] for stage in named]
     else:
-        prefix, backbone = find_backbone(model)
-        found = _outermost(backbone, prefix, passed, leaves=False)
-        found = found or _outermost(backbone, prefix, passed, leaves=True)
-        # Bottlenecks come from the end.
-        blocks = [block for _, block in sorted(found, key=lambda item: -item[0])]
+        blocks = _blocks(model, *find_backbone(model), passed)
         stages = [list(group) for _, group in groupby(blocks, key=lambda b: b.layout.size)]
     if len(stages) == 1:
         # Not the layer that embeds patches, but all the equal ones behind it.
@@ -94,7 +89,9 @@ def modules_passed(model: nn.Module, input_shape: Sequence[int]) -> dict[str, tu
         def hook(module, args, output):
             calls[name] += 1
             index, tensor = only_tensor(output)
-            if tensor is not None and tensor.grad_fn is not None:
+            # Parts of images in the batch are no map of them.
+            of_images = tensor is not None and tensor.shape[:1] == images.shape[:1]
+            if of_images and tensor.grad_fn is not None:
                 layout = layout_of(tensor.shape, input_shape)
                 if layout is not None:
                     # The node, since an operation in place would give the tensor another one.
@@ -102,6 +99,7 @@ def modules_passed(model: nn.Module, input_shape: Sequence[int]) -> dict[str, tu
 
         return hook
 
+    images = images_for(model, input_shape).requires_grad_()
     run = (in_eval_mode(model), torch.enable_grad(), runs_on(model, input_shape))
     with ExitStack() as stack:
         for context in run:
@@ -109,7 +107,6 @@ def modules_passed(model: nn.Module, input_shape: Sequence[int]) -> dict[str, tu
         for name, module in backbone.named_modules(prefix=prefix[:-1]):
             if module is not backbone:
                 stack.enter_context(module.register_forward_hook(note(name)))
-        images = images_for(model, input_shape).requires_grad_()
         result = logits_of(model, images)
     order = {node: i for i, node in enumerate(_bottlenecks(tensors_in(result)[-1].grad_fn, images))}
     return {
@@ -117,51 +114,6 @@ def modules_passed(model: nn.Module, input_shape: Sequence[int]) -> dict[str, tu
         for name, (node, block) in given.items()
         if node in order and calls[name] == 1
     }
-
-
-def find_logits(model: nn.Module, input_shape: Sequence[int]) -> str:
-    """Find the module whose output is what a network predicts; ``find_classifier``'s if it is.
-
-    Args:
-        model (nn.Module): A classifier.
-        input_shape (Sequence[int]): Shape (C, H, W) of an image, for one run on noise.
-
-    Returns:
-        str: The innermost module; the last linear layer if none gives it as it is.
-
-    Raises:
-        ConfigError: If the network has no linear layer, or does not run on such images.
-    """
-    if hasattr(model, 'logits_module'):
-        return model.logits_module
-    found = []
-
-    def note(name):
-        def hook(module, args, output):
-            found.append((name, output))
-
-        return hook
-
-    copied = copy.deepcopy(model).eval()
-    with ExitStack() as stack, torch.no_grad(), runs_on(model, input_shape):
-        for name, module in copied.named_modules():
-            if name:
-                stack.enter_context(module.register_forward_hook(note(name)))
-        result = logits_of(copied, images_for(copied, input_shape))
-        # Inner modules end first.
-        given = [name for name, output in found if output is result]
-        classifier = find_classifier(model)
-        if not given or given[0] == classifier or not hasattr(model, 'head'):
-            return given[0] if given else classifier
-        # A head may train by other outputs, with a margin.
-        found.clear()
-        copied(images_for(copied, input_shape), noise_samples(2, input_shape), mode='loss')
-    return given[0] if given[0] in dict(found) else classifier
-
-
-def logits_of(model: nn.Module, images: torch.Tensor) -> Any:
-    """Run a network on images only, whether it is one of OpenMMLab or any other."""
-    return model(images, mode='tensor') if isinstance(model, BaseModel) else model(images)
 
 
 def last_map(model: nn.Module, input_shape: Sequence[int]) -> Optional[Block]:
@@ -237,14 +189,47 @@ def _outermost(
     for key, child in module.named_children():
         name = f'{prefix}{key}'
         is_leaf = next(child.children(), None) is None
-        container = isinstance(child, (nn.ModuleList, nn.Sequential)) and any(
-            next(layer.children(), None) is not None for layer in child.children()
+        container = isinstance(child, (nn.ModuleList, nn.Sequential)) and (
+            leaves or any(next(layer.children(), None) is not None for layer in child.children())
         )
         if name in passed and not container and (leaves or not is_leaf):
             found.append(passed[name])
         elif not is_leaf:
             found += _outermost(child, f'{name}.', passed, leaves)
     return found
+
+
+def _blocks(
+    model: nn.Module, prefix: str, root: nn.Module, passed: dict[str, tuple[int, Block]]
+) -> list[Block]:
+    """Return the blocks of a network in the order in which they run."""
+    blocks = _in_order(_outermost(root, prefix, passed, leaves=False))
+    if len(blocks) == 1:
+        # It may hold the whole network, as where one library wraps another's.
+        name = blocks[0].name
+        blocks = max(blocks, _blocks(model, f'{name}.', model.get_submodule(name), passed), key=len)
+    if len(blocks) < 2:
+        layers = _in_order(_outermost(root, prefix, passed, leaves=True))
+        blocks = max(blocks, _ends_of_layers(model, layers), key=len)
+    return blocks
+
+
+def _in_order(found: list[tuple[int, Block]]) -> list[Block]:
+    """Return blocks in the order in which they run; bottlenecks come from the end."""
+    return [block for _, block in sorted(found, key=lambda item: -item[0])]
+
+
+def _ends_of_layers(model: nn.Module, layers: list[Block]) -> list[Block]:
+    """Return what runs last in front of each layer with weights, and the last map."""
+    # Maps of one position, and those of a size that a head needs, are the head's.
+    modules = [(block, model.get_submodule(block.name)) for block in layers]
+    modules = [
+        (block, module)
+        for block, module in modules
+        if block.layout.size != (1, 1) and not isinstance(module, nn.AdaptiveAvgPool2d)
+    ]
+    weighted = [any(p.ndim > 1 for p in module.parameters()) for _, module in modules]
+    return [block for (block, _), last in zip(modules, [*weighted[1:], True]) if last]
 
 
 def _bottlenecks(last: Any, images: torch.Tensor) -> list:

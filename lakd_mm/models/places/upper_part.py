@@ -3,20 +3,42 @@
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from functools import partial
+from typing import Any
 
 import torch
 import torch.nn as nn
 from mmengine.model import BaseModel
 
 from ...errors import ConfigError
+from ..nested import map_tensors
 from .probe import images_for, in_eval_mode
 
 
-class _PassOn(nn.Module):
-    """Take the place of a module whose result is given."""
+class _StandIn(nn.Module):
+    """Take the place of a module: of the tap, or of one below it, on whose results nothing depends.
 
-    def forward(self, x, *args, **kwargs):
-        return x
+    Args:
+        features (list): The last one is the tap's output.
+        like (Any): What the module gave for two images, on the meta device; None for the tap.
+    """
+
+    def __init__(self, features: list, like: Any = None):
+        super().__init__()
+        self.features = features
+        self.like = like
+
+    def forward(self, *args, **kwargs):
+        feature = self.features[-1]
+        return feature if self.like is None else map_tensors(partial(_zeros, feature), self.like)
+
+
+def _zeros(feature: torch.Tensor, like: torch.Tensor) -> torch.Tensor:
+    """Make zeros for as many images as the feature has; code between modules may look at shapes."""
+    shape = list(like.shape)
+    if shape and shape[0] % 2 == 0:
+        shape[0] = shape[0] // 2 * len(feature)
+    dtype = feature.dtype if like.is_floating_point() else like.dtype
+    return feature.new_zeros(shape, dtype=dtype)
 
 
 def upper_part(
@@ -45,9 +67,11 @@ def upper_part(
         with in_eval_mode(network):
             with torch.no_grad():
                 feature, logits, below = _watch(network, tap, images_for(network, input_shape))
-            part = _cut(network, '', tap, below)
+            features: list = []
+            # Not a closure: its copy would run the original part of the network, not a copy.
+            part = partial(_run, _cut(network, '', tap, below, features), features, input_shape)
             with torch.enable_grad():
-                found = part(feature.detach().requires_grad_(), mode='tensor')
+                found = part(feature.detach().requires_grad_())
     except ConfigError:
         raise
     except Exception as error:  # whatever fails in code whose earlier part has not run
@@ -59,22 +83,35 @@ def upper_part(
         )
     if not found.requires_grad:
         raise ConfigError(f'{place} lets no gradient through')
-    # Not a lambda: its copy would run the original part of the network, not a copy.
-    return partial(part, mode='tensor')
+    return part
+
+
+def _run(
+    network: nn.Module, features: list, input_shape: Sequence[int], feature: torch.Tensor
+) -> torch.Tensor:
+    """Run the cut network from the tap's output on."""
+    features.append(feature)
+    try:
+        return network(feature.new_zeros(len(feature), *input_shape), mode='tensor')
+    finally:
+        features.pop()
 
 
 def _watch(
     network: BaseModel, tap: str, images: torch.Tensor
-) -> tuple[torch.Tensor, torch.Tensor, set[str]]:
-    """Return the tap's output, the logits, and the modules that run only below the tap."""
+) -> tuple[torch.Tensor, torch.Tensor, dict[str, Any]]:
+    """Return the tap's output, the logits, and what modules give that run only below the tap."""
     features: list = []
-    below, above = set(), set()
+    below: dict[str, Any] = {}
 
     def note(name):
         def hook(module, args, output):
             if name == tap:
                 features.append(output)
-            (above if features else below).add(name)
+            if features:
+                below.pop(name, None)
+            else:
+                below[name] = map_tensors(lambda tensor: tensor.to('meta'), output)
 
         return hook
 
@@ -89,17 +126,19 @@ def _watch(
         )
     if not isinstance(logits, torch.Tensor) or logits.ndim != 2:
         raise ConfigError(f'{type(network).__name__} gives no logits of shape (N, K)')
-    return features[0], logits, below - above
+    return features[0], logits, below
 
 
-def _cut(module: nn.Module, name: str, tap: str, below: set[str]) -> nn.Module:
-    """Copy the modules around the tap; share or skip all others."""
+def _cut(
+    module: nn.Module, name: str, tap: str, below: dict[str, Any], features: list
+) -> nn.Module:
+    """Copy the modules around the tap; share those above it, and put others in for those below."""
     copied = object.__new__(type(module))
     copied.__dict__ = {**module.__dict__, '_modules': dict(module._modules)}
     for key, child in module.named_children():
         inner = f'{name}.{key}' if name else key
         if inner == tap or inner in below:
-            copied._modules[key] = _PassOn()
+            copied._modules[key] = _StandIn(features, below.get(inner))
         elif any(other.startswith(f'{inner}.') for other in (tap, *below)):
-            copied._modules[key] = _cut(child, inner, tap, below)
+            copied._modules[key] = _cut(child, inner, tap, below, features)
     return copied

@@ -89,6 +89,23 @@ class TestUpperPart:
         found = upper_part(network, tap, (3, 32, 32))(feature)
         torch.testing.assert_close(found, logits)
 
+    @pytest.mark.parametrize('images', [1, 3])
+    def test_code_between_modules_below_the_tap(self, build, images):
+        arch = dict(embed_dims=8, num_layers=2, num_heads=2, feedforward_channels=8)
+        backbone = dict(
+            type='mmpretrain.VisionTransformer',
+            arch=arch,
+            img_size=32,
+            patch_size=8,
+            final_norm=False,
+        )
+        network = build(classifier_cfg(backbone, in_channels=8)).eval()
+        network.neck = None
+        tap = 'backbone.layers.0'
+        feature, logits = record(network, torch.randn(images, 3, 32, 32), tap)
+        found = upper_part(network, tap, (3, 32, 32))(feature)
+        torch.testing.assert_close(found, logits)
+
     def test_a_network_that_goes_around_the_tap(self, teacher):
         with pytest.raises(ValueError, match=r"above 'backbone.layer2.0.conv1' cannot be run by"):
             upper_part(teacher, 'backbone.layer2.0.conv1', (3, 32, 32))

@@ -3,16 +3,17 @@
 import pytest
 import torch
 from mmengine.model import BaseModel
+from mmpretrain.models import LinearClsHead
 from mmrazor.registry import MODELS
 from networks import cifar_resnet_cfg, cifar_vgg_cfg, cifar_wrn_cfg, classifier_cfg
 from torch import nn
 
 from lakd_mm.models.places.cams import cam_place
 from lakd_mm.models.places.layouts import Layout, layout_of
+from lakd_mm.models.places.logits import find_logits
 from lakd_mm.models.places.taps import stage_blocks
 from lakd_mm.models.places.trace import (
     _outermost,
-    find_logits,
     find_stages,
     modules_passed,
     paired_stages,
@@ -105,6 +106,7 @@ def test_a_network_of_one_resolution_is_divided_by_depth():
         ((2, 17, 8), Layout((4, 4), 8, 'tokens')),
         ((2, 18, 8), Layout((4, 4), 8, 'tokens')),
         ((2, 19, 8), None),
+        ((2, 16, 1), None),
         ((2, 8), None),
     ],
 )
@@ -213,10 +215,23 @@ def untrained_hidden():
     return network
 
 
+class SeveralLogits(LinearClsHead):
+    def forward(self, feats):
+        score = super().forward(feats)
+        return score, score
+
+
+def several_logits(network):
+    network.head.__class__ = SeveralLogits
+    return network
+
+
 @pytest.mark.parametrize(
     'make, reason',
     [
         (vit, 'predicts from a class token'),
+        (lambda: several_logits(MODELS.build(cifar_resnet_cfg(8))), 'predicts with a tuple, not'),
+        (lambda: several_logits(vit()), 'predicts with a tuple, not'),
         (lambda: MODELS.build(dict(cifar_resnet_cfg(8), head=HIDDEN)), 'hidden layer behind the'),
         (untrained_hidden, 'hidden layer behind the pooling'),
         (lambda: module_classifier(True), 'a normalization or hidden layer behind the pooling'),
@@ -238,6 +253,93 @@ def test_logits_of_a_head_with_a_margin():
     network = MODELS.build(dict(cifar_resnet_cfg(8), head=head))
     assert find_logits(network, IMAGE) == 'head'
     assert find_logits(MODELS.build(cifar_resnet_cfg(8)), IMAGE) == 'head.fc'
+
+
+def test_logits_of_a_head_that_only_predicts():
+    head = dict(type='mmpretrain.EfficientFormerClsHead', num_classes=10, in_channels=64)
+    network = MODELS.build(dict(cifar_resnet_cfg(8), head=head))
+    assert find_logits(network, IMAGE, trained=False) == 'head'
+    with pytest.raises(ValueError, match='EfficientFormerClsHead cannot be trained: MMPretrain'):
+        find_logits(network, IMAGE)
+
+
+class ChannelsLast(nn.Module):
+    def forward(self, x):
+        return x.permute(0, 2, 3, 1).contiguous()
+
+
+class ViewsItsMap(nn.Module):
+    """Behind its last map, where the channels may come last, it needs one piece of memory."""
+
+    def __init__(self, num_classes, channels_last):
+        super().__init__()
+        last = ChannelsLast() if channels_last else nn.ReLU()
+        self.layers = nn.Sequential(nn.Conv2d(3, 8, 8, 8), last)
+        self.fc = nn.Linear(8 * 16, num_classes)
+
+    def forward(self, x):
+        return self.fc(self.layers(x).view(len(x), -1))
+
+
+@pytest.mark.parametrize('channels_last', [False, True])
+def test_maps_that_the_head_views_as_one_piece_of_memory(channels_last):
+    cfg = dict(type='mmrazor.ModuleClassifier', factory=ViewsItsMap, num_classes=5)
+    network = MODELS.build(dict(cfg, channels_last=channels_last))
+    with pytest.raises(ValueError, match='it: it predicts from more than the mean of its last map'):
+        cam_place(network, IMAGE, 'it', trained=True)
+
+
+class Plain(nn.Module):
+    """Layers without blocks, as in AlexNet."""
+
+    def __init__(self, num_classes):
+        super().__init__()
+        layers = [nn.Conv2d(3, 8, 3, padding=1), nn.BatchNorm2d(8), nn.ReLU(inplace=True)]
+        layers += [nn.MaxPool2d(2), nn.Conv2d(8, 8, 3, padding=1), nn.ReLU(inplace=True)]
+        layers += [nn.Conv2d(8, 8, 3, padding=1), nn.ReLU(inplace=True), nn.MaxPool2d(2)]
+        self.features, self.pool = nn.Sequential(*layers), nn.AdaptiveAvgPool2d(4)
+        self.classifier = nn.Sequential(nn.Flatten(), nn.Linear(128, num_classes))
+
+    def forward(self, x):
+        return self.classifier(self.pool(self.features(x)))
+
+
+def test_blocks_of_a_network_of_single_layers():
+    cfg = dict(type='mmrazor.ModuleClassifier', factory=Plain, num_classes=5)
+    stages = find_stages(MODELS.build(cfg), IMAGE)
+    layers = 'backbone.features.'
+    assert names(stages) == [[f'{layers}3', f'{layers}5'], [f'{layers}8']]
+
+
+def test_blocks_of_a_network_inside_another():
+    kwargs = dict(image_size=32, patch_size=8, num_layers=2, num_heads=2, hidden_dim=8, mlp_dim=8)
+    cfg = dict(type='mmrazor.ModuleClassifier', factory='torchvision.models.VisionTransformer')
+    stages = find_stages(MODELS.build(dict(cfg, num_classes=5, **kwargs)), IMAGE)
+    layers = 'backbone.encoder.layers.encoder_layer_'
+    assert names(stages) == [[f'{layers}0'], [f'{layers}1']]
+
+
+class PatchesInTheBatch(nn.Module):
+    """Runs a layer on every quarter of an image by itself."""
+
+    def __init__(self, num_classes):
+        super().__init__()
+        self.stem, self.inner = nn.Conv2d(3, 8, 4, 4), nn.Conv2d(8, 8, 3, padding=1)
+        self.last, self.fc = nn.Conv2d(8, 8, 1), nn.Linear(8, num_classes)
+
+    def forward(self, x):
+        x = self.stem(x)
+        n, c, h, w = x.shape
+        x = x.view(n, c, 2, h // 2, 2, w // 2).permute(0, 2, 4, 1, 3, 5).flatten(0, 2)
+        x = self.inner(x)
+        x = x.view(n, 2, 2, c, h // 2, w // 2).permute(0, 3, 1, 4, 2, 5).reshape(n, c, h, w)
+        return self.fc(self.last(x).mean((2, 3)))
+
+
+def test_parts_of_images_in_the_batch_are_no_place():
+    cfg = dict(type='mmrazor.ModuleClassifier', factory=PatchesInTheBatch, num_classes=5)
+    stages = find_stages(MODELS.build(cfg), IMAGE)
+    assert sum(names(stages), []) == ['backbone.stem', 'backbone.last']
 
 
 class Branches(BaseModel):
