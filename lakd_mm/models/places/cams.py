@@ -1,6 +1,7 @@
 """Where class activation maps come from: a feature map, and a head that is linear in its mean."""
 
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from typing import Any
 
 import torch
@@ -14,15 +15,15 @@ from .taps import find_classifier
 from .trace import last_map
 from .upper_part import upper_part
 
-_OUTPUT = 'mmrazor.ModuleOutputs'
+_OUTPUT, _INPUT = 'mmrazor.ModuleOutputs', 'mmrazor.ModuleInputs'
 
 
 def cam_place(network: nn.Module, input_shape: Sequence[int], whose: str, trained: bool) -> dict:
     """Find how to record a network's class activation maps.
 
     They are exact where the logits are an affine function of a map's mean over its positions. That
-    is tried on noise: for the backbone's last output or, where that is no map, for the last map
-    that all of the backbone passes.
+    is tried on noise: for the backbone's last output or, where that is no map, for what the module
+    that pools gets, or else the last map that all of the backbone passes.
 
     Args:
         network (nn.Module): A classifier.
@@ -92,15 +93,29 @@ def _map_and_head(
             f'maps; leave them out (LAKD: attention_loss=None)'
         )
     found: list = []
-    handle = network.get_submodule(block.name).register_forward_hook(
-        lambda module, args, output: found.append(output)
-    )
-    try:
-        with torch.enable_grad():
-            logits = _logits(network(images.requires_grad_(), mode='tensor'), whose)
-            (gradient,) = torch.autograd.grad(logits.square().sum(), found[0])
-    finally:
-        handle.remove()
+    pooled: dict[str, list] = {}
+
+    def note(name):
+        def hook(module, args, output):
+            if name == block.name:
+                found.append(output)
+            elif found and _is_mean(args, output):
+                pooled.setdefault(name, []).append(args[0])
+
+        return hook
+
+    with ExitStack() as stack:
+        for name, module in network.named_modules():
+            stack.enter_context(module.register_forward_hook(note(name)))
+        stack.enter_context(torch.enable_grad())
+        logits = _logits(network(images.requires_grad_(), mode='tensor'), whose)
+        (gradient,) = torch.autograd.grad(logits.square().sum(), found[0])
+    # Behind an activation that the network shares among its layers, or that is no module.
+    other = [n for n, maps in pooled.items() if len(maps) == 1 and maps[0] is not found[0]]
+    if other:
+        pool, part = network.get_submodule(other[-1]), upper_part(network, other[-1], input_shape)
+        place = dict(recorder=dict(type=_INPUT, source=other[-1]), record=dict(data_idx=0))
+        return place, pooled[other[-1]][0].detach(), lambda feature: part(pool(feature))
     layout = block.layout
     if not as_map(gradient, layout.kind, layout.size).any():
         raise ConfigError(
@@ -114,6 +129,16 @@ def _map_and_head(
         place['connector'] = layout.connector()
     map_ = as_map(record, layout.kind, layout.size)
     return place, map_, lambda feature: part(_as_record(feature, record, layout))
+
+
+def _is_mean(args: tuple, output: Any) -> bool:
+    """Return whether a module gives the mean over the positions of a map, its only input."""
+    if len(args) != 1 or not all(isinstance(t, torch.Tensor) for t in (*args, output)):
+        return False
+    map_ = args[0]
+    if map_.ndim != 4 or map_.shape[2:].numel() == 1 or output.numel() != map_.shape[:2].numel():
+        return False
+    return _close(output.flatten(), map_.mean((2, 3)).flatten())
 
 
 def _logits(output: Any, whose: str) -> torch.Tensor:

@@ -3,7 +3,6 @@
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from functools import partial
-from typing import Any
 
 import torch
 import torch.nn as nn
@@ -19,17 +18,21 @@ class _StandIn(nn.Module):
 
     Args:
         features (list): The last one is the tap's output.
-        like (Any): What the module gave for two images, on the meta device; None for the tap.
+        likes (Sequence): What the module gave for two images in each of its calls, on the meta
+            device; nothing for the tap.
     """
 
-    def __init__(self, features: list, like: Any = None):
+    def __init__(self, features: list, likes: Sequence = ()):
         super().__init__()
         self.features = features
-        self.like = like
+        self.likes = list(likes)
 
     def forward(self, *args, **kwargs):
         feature = self.features[-1]
-        return feature if self.like is None else map_tensors(partial(_zeros, feature), self.like)
+        if not self.likes:
+            return feature
+        self.likes.append(self.likes.pop(0))
+        return map_tensors(partial(_zeros, feature), self.likes[-1])
 
 
 def _zeros(feature: torch.Tensor, like: torch.Tensor) -> torch.Tensor:
@@ -99,10 +102,10 @@ def _run(
 
 def _watch(
     network: BaseModel, tap: str, images: torch.Tensor
-) -> tuple[torch.Tensor, torch.Tensor, dict[str, Any]]:
+) -> tuple[torch.Tensor, torch.Tensor, dict[str, list]]:
     """Return the tap's output, the logits, and what modules give that run only below the tap."""
     features: list = []
-    below: dict[str, Any] = {}
+    below: dict[str, list] = {}
 
     def note(name):
         def hook(module, args, output):
@@ -111,7 +114,8 @@ def _watch(
             if features:
                 below.pop(name, None)
             else:
-                below[name] = map_tensors(lambda tensor: tensor.to('meta'), output)
+                like = map_tensors(lambda tensor: tensor.to('meta'), output)
+                below.setdefault(name, []).append(like)
 
         return hook
 
@@ -130,7 +134,7 @@ def _watch(
 
 
 def _cut(
-    module: nn.Module, name: str, tap: str, below: dict[str, Any], features: list
+    module: nn.Module, name: str, tap: str, below: dict[str, list], features: list
 ) -> nn.Module:
     """Copy the modules around the tap; share those above it, and put others in for those below."""
     copied = object.__new__(type(module))
@@ -138,7 +142,7 @@ def _cut(
     for key, child in module.named_children():
         inner = f'{name}.{key}' if name else key
         if inner == tap or inner in below:
-            copied._modules[key] = _StandIn(features, below.get(inner))
+            copied._modules[key] = _StandIn(features, below.get(inner, ()))
         elif any(other.startswith(f'{inner}.') for other in (tap, *below)):
             copied._modules[key] = _cut(child, inner, tap, below, features)
     return copied

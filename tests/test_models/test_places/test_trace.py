@@ -121,9 +121,9 @@ def test_layouts_of_oblong_images():
 def maps_of(network, image=IMAGE):
     """The class activation maps of noise, and the logits without their bias."""
     place = cam_place(network.eval(), image, 'it', trained=False)
-    records = []
+    records, of_inputs = [], place['recorder']['type'] == 'mmrazor.ModuleInputs'
     source = network.get_submodule(place['recorder']['source'])
-    source.register_forward_hook(lambda module, args, output: records.append(output))
+    source.register_forward_hook(lambda m, args, out: records.append(args if of_inputs else out))
     images = torch.rand(2, *image)
     logits = network(images, mode='tensor')
     record = records[0][place['record']['data_idx']] if place['record'] else records[0]
@@ -151,6 +151,30 @@ def module_classifier(norm):
     return MODELS.build(
         dict(type='mmrazor.ModuleClassifier', factory=PoolInside, num_classes=5, norm=norm)
     )
+
+
+class SharesItsActivation(nn.Module):
+    """Its last map is that which the pooling gets, as in EfficientNet-lite; squeezes inside."""
+
+    def __init__(self, num_classes):
+        super().__init__()
+        self.stem, self.top = nn.Conv2d(3, 8, 3, 2), nn.Conv2d(8, 6, 3, 2)
+        self.act, self.squeeze, self.pool = nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.AvgPool2d(7)
+        self.fc = nn.Linear(6, num_classes, bias=False)
+
+    def forward(self, x):
+        x = self.act(self.stem(x))
+        x = x * self.squeeze(x)
+        return self.fc(self.pool(self.act(self.top(x))).flatten(1))
+
+
+def test_the_map_that_is_pooled():
+    cfg = dict(type='mmrazor.ModuleClassifier', factory=SharesItsActivation, num_classes=5)
+    place = cam_place(MODELS.build(cfg), IMAGE, 'it', trained=True)
+    assert place['recorder'] == dict(type='mmrazor.ModuleInputs', source='backbone.pool')
+    maps, logits = maps_of(MODELS.build(cfg))
+    assert maps.shape == (2, 5, 7, 7)
+    assert torch.allclose(maps.mean((2, 3)), logits, atol=1e-5)
 
 
 @pytest.mark.parametrize(
