@@ -285,6 +285,8 @@ def left(folder):
     found = {}
     for path in sorted((folder / 'work').rglob('*')):
         name = str(path.relative_to(folder / 'work'))
+        if 'previous_' in name:
+            continue  # what a training killed before its first checkpoint had left, put aside
         if path.suffix == '.pth':
             flat(torch.load(path), name, folder, found)
         elif path.suffix == '.partial' or path.name == 'last_checkpoint':
