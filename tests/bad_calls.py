@@ -2,7 +2,7 @@
 
 ``weights.pth`` are those of ``tiny.py``, ``nan.pth`` too but for one, ``other.pth`` those of a
 deeper network, ``distilled.pth`` those of a student and a teacher; ``half.pth`` is truncated,
-``text.pth`` a text; ``file`` is a file, ``folder`` an empty folder.
+``text.pth`` a text, ``list.pth`` a list; ``file`` is a file, ``folder`` an empty folder.
 """
 
 STUDENT = ['--student', 's', 'tiny.py', 'weights.pth']
@@ -45,6 +45,8 @@ REFUSED = {
         (['tiny.py', '--work-dir', 'file', '--seeds', '0', '1'], 'folder file is a file'),
         (['tiny.py', '--work-dir', 'w', '--seeds', '-1'], 'randomness.seed=-1'),
         (['a/b=tiny.py', '--work-dir', 'w'], "'a/b' is no name"),
+        (['=tiny.py', '--work-dir', 'w'], 'member =tiny.py: write NAME=CONFIG'),
+        (['tiny.py', '--work-dir', 'w', '--resume', 'weights.pth'], 'weights.pth.*0 of .* fit'),
         (['tiny.py', '--work-dir', 'w', '--cfg-options', f'{LR}=nan'], f'{LR}=nan'),
     ],
     'test.py': [
@@ -89,6 +91,7 @@ REFUSED = {
         (['table1', '--methods', 'ladk'], '--methods ladk.*lakd'),
         (['table1', '--pairs', 'r9_r8'], '--pairs r9_r8'),
         (['table1', '--teacher-ckpt', 'absent.pth'], '--teacher-ckpt absent.pth: there is no such'),
+        (['table1', '--teacher-ckpt', 'text.pth'], '--teacher-ckpt text.pth: it is no checkpoint'),
         (['table1', '--teacher-ckpt', 'r9=weights.pth'], 'no run has a teacher of that name'),
         (['table1', '--methods', 'kd', '--cfg-options', 'train_cfg.max_epochs=2'], 'use --epochs'),
         (['table1', '--work-dir', 'file', '--report-only'], 'file'),
@@ -119,6 +122,7 @@ REFUSED = {
         (['weights.pth', 'nan.pth'], 'nan.pth exists'),
         (['weights.pth', 'a.pth'], 'no parameters named'),
         (['literature.pth', 'file/a.pth'], 'file'),
+        (['list.pth', 'a.pth'], 'list.pth holds a list where weights should be'),
     ],
     'dataset_converters/shapes.py': [
         (['coco', 'file'], 'file'),
@@ -131,6 +135,11 @@ REFUSED = {
             ['tiny.py', 'weights.pth', '--images', '0'],
             '--images 0: a picture has room for 1 to',
         ),
+        (
+            ['tiny.py', 'weights.pth', '--kind', 'ndam', '--avg-weight', 'nan'],
+            '--avg-weight nan: give a finite number',
+        ),
+        (['tiny.py', 'weights.pth', '--out', '/proc/a.png'], '/proc/a.png: the picture cannot be'),
         (['tiny.py', 'weights.pth', '--vis-backends', 'X'], 'X is not in the .* registry'),
         (
             ['tiny.py', 'weights.pth', '--out', 'a.xyz'],
@@ -186,6 +195,7 @@ USAGE = {
     'train_cohort.py': [(['tiny.py', '--work-dir', 'w', '--seeds', 'x'], '--seeds')],
     'test.py': [(['tiny.py'], 'checkpoint')],
     'tune.py': [
+        (['tiny.py', *SPACE, '--study', ''], '--study: the name is empty'),
         (['tiny.py', *SPACE, '--together', '0'], '--together 0: give a whole number'),
         (['tiny.py', '--space', 'a=int:1:2', '--trials', 'x'], '--trials'),
     ],
@@ -250,6 +260,7 @@ SCRIPTS = [
     (['dist_train.sh'], 'Usage: bash tools/dist_train.sh CONFIG GPUS'),
     (['dist_train.sh', 'tiny.py', 'two'], "error: GPUS is 'two'"),
     (['dist_train.sh', 'tiny.py', '0'], "error: GPUS is '0'"),
+    (['dist_train.sh', 'tiny.py', '9' * 20], f"error: GPUS is '{'9' * 20}'"),
     (['dist_train.sh', 'absent.py', '2'], 'error: config absent.py does not exist'),
     (['dist_test.sh', 'tiny.py', 'weights.pth'], 'Usage: bash tools/dist_test.sh CONFIG'),
     (['dist_test.sh', 'tiny.py', 'weights.pth', '-1'], "error: GPUS is '-1'"),

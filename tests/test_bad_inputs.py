@@ -35,6 +35,7 @@ def things(tmp_path_factory):
     torch.save(dict(model=published), folder / 'literature.pth')
     (folder / 'half.pth').write_bytes((folder / 'weights.pth').read_bytes()[:5000])
     (folder / 'text.pth').write_text('no checkpoint')
+    torch.save(dict(model=[1, 2]), folder / 'list.pth')
     (folder / 'file').write_text('a file')
     (folder / 'folder').mkdir()
     return folder
@@ -100,6 +101,14 @@ def test_script(run, things, tmp_path, arguments, message):
     shutil.copytree(things, tmp_path, dirs_exist_ok=True)
     done = run('bash', ROOT / 'tools' / arguments[0], *arguments[1:], PYTHON=sys.executable)
     assert done.returncode == 2 and message in done.stdout
+
+
+def test_processes_on_a_cluster(run, things, tmp_path):
+    shutil.copytree(things, tmp_path, dirs_exist_ok=True)
+    arguments = ['slurm_train.sh', 'partition', 'job', 'tiny.py', 'w']
+    for name in ('GPUS', 'GPUS_PER_NODE', 'CPUS_PER_TASK'):
+        done = run('bash', ROOT / 'tools' / arguments[0], *arguments[1:], **{name: 'two'})
+        assert done.returncode == 2 and f"error: {name} is 'two'" in done.stdout
 
 
 def pictures(folder, sizes):

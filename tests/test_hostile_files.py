@@ -192,6 +192,23 @@ def test_a_compressed_archive_is_not_opened(tmp_path):
     assert 'compressed' in fault(str(path))
 
 
+@pytest.mark.parametrize('part', ['version', 'byteorder', 'data.pkl', 'data/0', '.format'])
+def test_a_part_that_is_not_there(tmp_path, part):
+    """One bit of a name is enough, in the archive's directory and in front of the part."""
+    path = tmp_path / 'epoch_1.pth'
+    torch.save(dict(value=torch.ones(4)), path)
+    content = path.read_bytes()
+    name = f'epoch_1/{part}'.encode()
+    assert content.count(name) == 2
+    path.write_bytes(content.replace(name, name[:-1] + bytes([name[-1] ^ 1])))
+    try:
+        value = CheckpointLoader.load_checkpoint(str(path), 'cpu', logger='silent')['value']
+    except DamagedCheckpointError:
+        assert part in ('version', 'data.pkl', 'data/0')
+    else:
+        assert torch.equal(value, torch.ones(4))
+
+
 def test_what_is_no_dict_is_no_checkpoint(tmp_path):
     torch.save([1], tmp_path / 'list.pth')
     with pytest.raises(DamagedCheckpointError, match='it holds a list, no dict'):

@@ -24,12 +24,17 @@ need_file() {  # need_file WHAT PATH
     fi
 }
 
-# Run a tool in several processes. On several machines set NNODES, NODE_RANK, MASTER_ADDR, PORT.
-launch() {  # launch TOOL PROCESSES [ARGUMENTS]
-    if ! [[ "$2" =~ ^[1-9][0-9]*$ ]]; then
-        echo "error: GPUS is '$2': give a whole number of at least 1" >&2
+# End the calling script if a number of processes is none.
+need_count() {  # need_count WHAT NUMBER
+    if ! [[ "$2" =~ ^[1-9][0-9]{0,4}$ ]]; then
+        echo "error: $1 is '$2': give a whole number of at least 1" >&2
         exit 2
     fi
+}
+
+# Run a tool in several processes. On several machines set NNODES, NODE_RANK, MASTER_ADDR, PORT.
+launch() {  # launch TOOL PROCESSES [ARGUMENTS]
+    need_count GPUS "$2"
     "$PYTHON" -m torch.distributed.run \
         --nnodes="${NNODES:-1}" \
         --node_rank="${NODE_RANK:-0}" \

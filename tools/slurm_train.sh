@@ -10,7 +10,10 @@ source "$(dirname "${BASH_SOURCE[0]}")/launch.sh"
 need_arguments 4 "$@"
 need_file config "$3"
 GPUS=${GPUS:-8}
+need_count GPUS "$GPUS"
 GPUS_PER_NODE=${GPUS_PER_NODE:-$((GPUS < 8 ? GPUS : 8))}
+need_count GPUS_PER_NODE "$GPUS_PER_NODE"
+need_count CPUS_PER_TASK "${CPUS_PER_TASK:-5}"
 [ -z "${PORT:-}" ] || export MASTER_PORT="$PORT"
 
 options=("${@:5}")

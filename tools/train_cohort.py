@@ -58,7 +58,9 @@ def read_members(args: argparse.Namespace) -> dict[str, Config]:
     """
     members: dict[str, Config] = {}
     for text in args.members:
-        name, _, path = text.rpartition('=')
+        name, equals, path = text.rpartition('=')
+        if equals and not name:
+            raise ConfigError(f'member {text}: write NAME=CONFIG, or the config alone')
         name = name or os.path.splitext(os.path.basename(path))[0]
         for seed in args.seeds or [None]:
             member = name if seed is None else f'{name}_seed{seed}'

@@ -93,6 +93,8 @@ def parse_args() -> argparse.Namespace:
     for name in ('trials', 'together', 'warmup'):
         if getattr(args, name) < 1:
             parser.error(f'--{name} {getattr(args, name)}: give a whole number of at least 1')
+    if args.study == '':
+        parser.error('--study: the name is empty; give one, or leave the option out')
     if args.pruner == 'none':
         refuse_ignored_options(parser, args, ['warmup'], 'with --pruner none, which stops nothing')
     args.launcher, args.local_rank = 'none', None

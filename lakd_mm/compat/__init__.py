@@ -18,6 +18,7 @@ REPAIRS = (
     'mmengine_whole',
     'mmengine_checkpoint',
     'mmengine_dist',
+    'mmengine_accumulation',
     'mmengine_amp',
     'mmengine_history',
     'mmengine_loop',

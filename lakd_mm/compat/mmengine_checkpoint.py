@@ -38,7 +38,7 @@ DAMAGE = (
 )
 DAMAGE_TEXT = re.compile(
     r'PytorchStreamReader|inline_container|[Cc]orrupt|magic number|unexpected EOF|record size|'
-    r"[Ss]torage|can't allocate memory|TorchScript"
+    r"[Ss]torage|can't allocate memory|TorchScript|to be true, but got"
 )
 # How torch.load and our stand-ins name a type that is not on the allow-list.
 REFUSAL = re.compile(r'GLOBAL (\S+) |refused: (.+)|(Can only .+|Trying to call .+)')

@@ -197,10 +197,11 @@ def _list(faults: dict[str, str]) -> str:
 
 
 def keep_inside(before_train: Callable) -> Callable:
-    """Let no checkpoint name files outside its folder.
+    """Let no checkpoint name files outside its folder, and go on with the last one.
 
     All releases take from it which file, or folder, is the best one so far, and delete that when
-    there is a better one.
+    there is a better one. They do not take which one is the last, into which a validation that
+    comes next writes what it has found best.
     """
 
     @functools.wraps(before_train)
@@ -219,6 +220,10 @@ def keep_inside(before_train: Callable) -> Callable:
             best = name.startswith('best_') and name.endswith('.pth')
             return self.file_backend.join_path(self.out_dir, name) if best else None
 
+        last = osp.basename(str(hub.runtime_info.get('last_ckpt')))
+        last = self.file_backend.join_path(self.out_dir, last)
+        if self.last_ckpt is None and last.endswith('.pth') and self.file_backend.isfile(last):
+            self.last_ckpt = last
         if hasattr(self, 'best_ckpt_path'):
             self.best_ckpt_path = inside(self.best_ckpt_path)
         for key, path in getattr(self, 'best_ckpt_path_dict', {}).items():

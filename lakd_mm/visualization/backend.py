@@ -1,5 +1,6 @@
 """A backend for MMEngine's visualizer that writes single pictures."""
 
+import errno
 import os
 import os.path as osp
 
@@ -28,4 +29,4 @@ class PictureVisBackend(LocalVisBackend):
         path = osp.join(self._save_dir, f'{name}.png')
         os.makedirs(osp.dirname(path) or '.', exist_ok=True)
         if not cv2.imwrite(path, cv2.cvtColor(image, cv2.COLOR_RGB2BGR)):
-            raise OSError(f'{path} cannot be written')
+            raise OSError(errno.EIO, 'the picture cannot be written', path)

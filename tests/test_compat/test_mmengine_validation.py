@@ -3,6 +3,7 @@
 import contextlib
 
 import pytest
+import torch
 from mmengine.hooks import EarlyStoppingHook, Hook
 from small_run import small_runner, validation
 
@@ -67,6 +68,15 @@ def test_a_validation_that_was_not_done_is_done(tmp_path, length, killed):
     )
     done = str(tmp_path / 'done.pth')
     assert train(tmp_path, resume=True, load_from=done, **length)[1] == []
+
+
+def test_what_it_finds_is_saved(tmp_path):
+    options = dict(epochs=2, checkpoint=dict(save_best='accuracy/top1'))
+    train(tmp_path, KillIn(3), **options)
+    train(tmp_path, resume=True, **options)
+    info = torch.load(tmp_path / 'epoch_1.pth')['message_hub']['runtime_info']
+    assert info[VALIDATED] == 1
+    assert info['best_ckpt'] == str(tmp_path / 'best_accuracy_top1_epoch_1.pth')
 
 
 def stopping(patience=2):

@@ -142,10 +142,13 @@ def test_labels_that_choose_among_the_teachers_classes():
     assert [name for name, _ in heads(model)] == ['model.architecture']
 
 
-def test_a_loader_without_a_whole_batch():
+@pytest.mark.parametrize('ranks, share', [(1, ''), (8, ', 5 for each of 8 processes')])
+def test_a_loader_without_a_whole_batch(monkeypatch, ranks, share):
+    monkeypatch.setattr('lakd_mm.engine.hooks.check_data_hook.get_world_size', lambda: ranks)
     loop = Loop('ab')
     loop.dataloader = DataLoader(TensorDataset(torch.zeros(5, 1)), batch_size=6, drop_last=True)
-    with pytest.raises(ConfigError, match='train_dataloader has no batch: .* 5 images; .* of 6'):
+    message = f'train_dataloader has no batch: .* 5 images{share}; .* of 6'
+    with pytest.raises(ConfigError, match=message):
         CheckDataHook().before_run(runner(nn.Linear(1, 1), train=loop))
     loop.dataloader = DataLoader(TensorDataset(torch.zeros(5, 1)), batch_size=5, drop_last=True)
     CheckDataHook().before_run(runner(nn.Linear(1, 1), train=loop))

@@ -1,6 +1,7 @@
 """A training that is asked to stop saves, and goes on to the bit."""
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -85,7 +86,7 @@ def state(path):
     return {
         **saved['state_dict'],
         **{f'ema {name}': value for name, value in saved['ema_state_dict'].items()},
-        **{f'momentum {i}': s['momentum_buffer'] for i, s in momentum.items()},
+        **{f'momentum {i}': s['momentum_buffer'] for i, s in momentum.items() if s},
         'losses': torch.tensor(logged['train/loss'].data[0]),
         'lr': torch.tensor(logged['train/lr'].data[0]),
         'iter': torch.tensor(saved['meta']['iter']),
@@ -132,12 +133,26 @@ def test_batches_that_are_done_are_not_loaded_without_workers(tmp_path, monkeypa
     assert len(loaded) == 16  # the third batch of the second epoch
 
 
-def test_accumulated_gradients_are_not_lost(tmp_path):
-    wrapper = dict(optimizer=dict(type='SGD', lr=0.05, momentum=0.9), accumulative_counts=4)
-    runner, _ = trained(tmp_path, Ask(4), optim_wrapper=wrapper)
-    with pytest.raises(SystemExit):
-        runner.train()
-    assert torch.load(tmp_path / 'interrupted.pth')['meta']['iter'] == 8
+@pytest.mark.parametrize('kind', ['OptimWrapper', 'AmpOptimWrapper'])
+@pytest.mark.parametrize('where', ['inside an epoch', 'at its end'])
+def test_accumulated_gradients_go_on(tmp_path, kind, where):
+    optimizer = dict(type='SGD', lr=0.05, momentum=0.9)
+    options = dict(optim_wrapper=dict(type=kind, optimizer=optimizer, accumulative_counts=4))
+    runner, _ = trained(tmp_path / 'whole', **options)
+    runner.train()
+    if where == 'at its end':
+        (tmp_path / 'asked').mkdir()
+        shutil.copy(tmp_path / 'whole' / 'epoch_1.pth', tmp_path / 'asked')
+    else:
+        runner, _ = trained(tmp_path / 'asked', Ask(4), **options)
+        with pytest.raises(SystemExit):
+            runner.train()
+        assert torch.load(tmp_path / 'asked' / 'interrupted.pth')['meta']['iter'] == 5
+
+    runner, _ = trained(tmp_path / 'asked', resume=True, **options)
+    runner.train()
+    found, expected = (state(tmp_path / name / 'epoch_3.pth') for name in ('asked', 'whole'))
+    assert [name for name in expected if not torch.equal(expected[name], found[name])] == []
 
 
 @pytest.mark.parametrize('number', [signal.SIGINT, signal.SIGUSR1])
@@ -194,7 +209,9 @@ def test_one_of_two_processes_is_asked(run_file, tmp_path, root):
         'from test_stop_hook import Ask, trained\n'
         'folder, asked = Path(sys.argv[1]), sys.argv[2:]\n'
         "runner, _ = trained(folder, launcher='pytorch', resume=asked == ['on'],\n"
-        "                    env_cfg=dict(dist_cfg=dict(backend='gloo')))\n"
+        "                    env_cfg=dict(dist_cfg=dict(backend='gloo')),\n"
+        "                    optim_wrapper=dict(optimizer=dict(type='SGD', lr=0.05),\n"
+        '                                       accumulative_counts=4))\n'
         "if asked == ['ask'] and get_rank() == 1:\n    runner.register_hook(Ask(4))\n"
         'runner.train()\n'
     )
@@ -275,7 +292,7 @@ def flat(value):
 
 
 @pytest.mark.slow
-def test_ctrl_c_once_and_twice(root, tiny_config, tmp_path):
+def test_ctrl_c_once_and_twice(root, tiny_config, tmp_path, monkeypatch):
     options = ['--cfg-options', 'train_cfg.max_epochs=200', 'train_dataloader.dataset.indices=320']
     with start(tmp_path / 'once', root, tiny_config, *options) as once:
         until(once, '[1][ 2/20]')
@@ -284,9 +301,20 @@ def test_ctrl_c_once_and_twice(root, tiny_config, tmp_path):
     assert once.returncode == 130 and 'Traceback' not in printed, printed
     assert (tmp_path / 'once' / 'interrupted.pth').is_file()
 
-    # Gradients that wait for those of later iterations put the first one off.
-    options += ['optim_wrapper.accumulative_counts=3000']
-    with start(tmp_path / 'twice', root, tiny_config, *options) as twice:
+    # An iteration of minutes puts the first one off.
+    (tmp_path / 'slow.py').write_text(
+        'import time\nfrom mmengine.hooks import Hook\nfrom mmengine.registry import HOOKS\n'
+        '@HOOKS.register_module()\nclass Slow(Hook):\n'
+        '    def before_train_iter(self, runner, batch_idx, data_batch=None):\n'
+        '        if batch_idx == 2:\n            time.sleep(300)\n'
+    )
+    config = tmp_path / 'slow_config.py'
+    config.write_text(
+        f"_base_ = '{tiny_config}'\ncustom_imports = dict(imports=['slow'])\n"
+        "custom_hooks = [dict(type='mmengine.Slow')]\n"
+    )
+    monkeypatch.setenv('PYTHONPATH', str(tmp_path))
+    with start(tmp_path / 'twice', root, config, *options) as twice:
         until(twice, '[1][ 2/20]')
         os.kill(twice.pid, signal.SIGINT)
         until(twice, 'a second one ends at once')

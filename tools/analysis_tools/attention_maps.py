@@ -1,6 +1,7 @@
 """Draw attention maps of a teacher and its students on test images."""
 
 import argparse
+import math
 import os
 from collections.abc import Sequence
 from typing import Optional
@@ -102,6 +103,9 @@ def check_args(args: argparse.Namespace) -> None:
     weights = {'avg_weight': args.avg_weight, 'max_weight': args.max_weight}
     if args.kind != 'ndam' and any(value is not None for value in weights.values()):
         raise ConfigError('--avg-weight and --max-weight belong to --kind ndam')
+    for name, value in weights.items():
+        if value is not None and not math.isfinite(value):
+            raise ConfigError(f'--{name.replace("_", "-")} {value}: give a finite number')
     if args.kind == 'gradcam':
         check_grad_cam()
 

@@ -38,6 +38,10 @@ def convert(source: str, target: Path) -> None:
     checkpoint = CheckpointLoader.load_checkpoint(source, map_location='cpu')
     # RepDistiller and mdistiller keep the weights under 'model', others under 'state_dict'.
     weights = next((checkpoint[k] for k in ('state_dict', 'model') if k in checkpoint), checkpoint)
+    if not isinstance(weights, dict):
+        raise ConfigError(
+            f'{source} holds a {type(weights).__name__} where weights should be, no dict of tensors'
+        )
     before = set(weights)
     weights = map_literature_keys(dict(weights))
     if before == set(weights):

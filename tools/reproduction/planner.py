@@ -14,6 +14,7 @@ from mmengine.registry import init_default_scope
 from mmengine.runner import CheckpointLoader
 from mmpretrain.registry import MODELS
 
+from lakd_mm.compat.mmengine_whole import fault
 from lakd_mm.engine import check_data_folders
 from lakd_mm.errors import ConfigError
 
@@ -132,6 +133,8 @@ def _check_teacher_names(teachers: tuple, cells: Sequence[Cell]) -> None:
             raise unknown(what, name, known)
         if not osp.exists(path) and '://' not in path:
             raise ConfigError(f'--teacher-ckpt {path}: there is no such file.')
+        if damage := fault(path):
+            raise ConfigError(f'--teacher-ckpt {path}: {damage}; copy or download it again')
 
 
 def _find_teacher(own: Optional[str], cell: Cell, teachers: tuple) -> Optional[str]:

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from typing import Any, Optional
 
+from mmengine.dist import get_world_size
 from mmengine.hooks import Hook
 from mmengine.model import is_model_wrapper
 from mmengine.runner import BaseLoop, Runner
@@ -72,7 +73,10 @@ def _check_length(key: str, loader: Any) -> None:
     advice = 'name other data'
     if images:
         advice = f'with drop_last=True no batch of {size} is whole; set a smaller batch_size'
-    raise ConfigError(f'{key} has no batch: its data set has {images} images; {advice}')
+    share = ''
+    if get_world_size() > 1 and hasattr(loader.sampler, '__len__'):
+        share = f', {len(loader.sampler)} for each of {get_world_size()} processes'
+    raise ConfigError(f'{key} has no batch: its data set has {images} images{share}; {advice}')
 
 
 def heads(model: nn.Module) -> Iterator[tuple[str, nn.Module]]:

@@ -6,17 +6,16 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Iterator
 from typing import Optional
 
 import torch
 from mmengine.device import get_device
 from mmengine.dist import all_reduce, barrier, get_rank, get_world_size, is_main_process
 from mmengine.hooks import CheckpointHook, Hook
-from mmengine.optim import OptimWrapper, OptimWrapperDict
 from mmengine.runner import EpochBasedTrainLoop, Runner
 from mmrazor.registry import HOOKS
 
+from ...compat.mmengine_accumulation import gather_gradients
 from ...compat.mmengine_random import position
 from ...compat.mmengine_whole import INTERRUPTED, fault
 
@@ -29,8 +28,8 @@ class StopHook(Hook):
 
     The checkpoint is ``interrupted.pth``, and ``last_checkpoint`` names it; a resumed run goes on
     behind the iteration, to the bit, and deletes the file once it has saved a later checkpoint. A
-    validation runs to its end, and so do the iterations whose gradients are accumulated. A second
-    signal ends the process at once. Signals that were ignored when the process started stay so.
+    validation runs to its end. A second signal ends the process at once. Signals that were ignored
+    when the process started stay so.
 
     Args:
         interval (int): With several processes, iterations between two agreements on whether one of
@@ -86,7 +85,7 @@ class StopHook(Hook):
         last = batch_idx + 1 == len(runner.train_dataloader)
         if get_world_size() > 1 and not last and (runner.iter + 1) % self.interval:
             return
-        if self._agreed() and all(map(at_step, wrappers(runner))):
+        if self._agreed():
             by_epoch = isinstance(runner.train_loop, EpochBasedTrainLoop)
             where = dict(position=position(batch_idx + 1)) if by_epoch else {}
             self._stop(runner, dict(epoch=runner.epoch, iter=runner.iter + 1, **where))
@@ -100,7 +99,7 @@ class StopHook(Hook):
         loop = runner._train_loop
         if not self._before or loop.iter >= loop.max_iters:
             return
-        if all(map(at_step, wrappers(runner))) and self._agreed():
+        if self._agreed():
             self._stop(runner, dict(epoch=loop.epoch, iter=loop.iter))
 
     def _agreed(self) -> int:
@@ -114,6 +113,7 @@ class StopHook(Hook):
 
     def _stop(self, runner: Runner, meta: dict):
         folder = folder_of(runner)
+        gather_gradients(runner)
         runner.save_checkpoint(folder, INTERRUPTED, meta=meta)
         path = osp.join(folder, INTERRUPTED)
         if get_rank() == 0:
@@ -145,17 +145,6 @@ def folder_of(runner: Runner) -> str:
     """Return the folder of a training's checkpoints."""
     hooks = (hook.out_dir for hook in runner.hooks if isinstance(hook, CheckpointHook))
     return next(hooks, None) or runner.work_dir
-
-
-def wrappers(runner: Runner) -> Iterator[OptimWrapper]:
-    """Yield the wrappers of all optimizers."""
-    wrapper = runner.optim_wrapper
-    yield from wrapper.values() if isinstance(wrapper, OptimWrapperDict) else [wrapper]
-
-
-def at_step(wrapper: OptimWrapper) -> bool:
-    """Tell whether no gradient is waiting for those of the next iterations."""
-    return wrapper._inner_count % wrapper._accumulative_counts == 0
 
 
 def write_whole(path: str, text: str):
