@@ -61,7 +61,7 @@ FAMILIES = {
     'ResNet': ('resnet/resnet18_8xb32_in1k.py', {}, 64),
     'ResNetV1c': ('resnet/resnetv1c50_8xb32_in1k.py', {}, 64),
     'ResNetV1d': ('resnet/resnetv1d50_8xb32_in1k.py', {}, 64),
-    'ResNet_CIFAR': ('resnet/resnet18_8xb16_cifar10.py', {}, 32),
+    'ResNet_CIFAR': ('resnet/resnet18_8xb16_cifar10.py', {}, 64),
     'ResNeXt': ('resnext/resnext50-32x4d_8xb32_in1k.py', {}, 64),
     'SE-ResNet': ('seresnet/seresnet50_8xb32_in1k.py', {}, 64),
     'SE-ResNeXt': ('seresnet/seresnext50-32x4d_8xb32_in1k.py', {}, 64),

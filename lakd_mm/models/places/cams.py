@@ -22,8 +22,9 @@ def cam_place(network: nn.Module, input_shape: Sequence[int], whose: str, traine
     """Find how to record a network's class activation maps.
 
     They are exact where the logits are an affine function of a map's mean over its positions. That
-    is tried on noise: for the backbone's last output or, where that is no map, for what the module
-    that pools gets, or else the last map that all of the backbone passes.
+    is tried on noise: for the map that the neck makes of several, for the backbone's last output
+    or, where that is no map, for what the module that pools gets, or else the last map that all of
+    the backbone passes.
 
     Args:
         network (nn.Module): A classifier.
@@ -75,10 +76,16 @@ def _map_and_head(
 ) -> tuple[dict, torch.Tensor, Callable]:
     """Return the place of the last map, that map of noise, and what follows it."""
     images = images_for(network, input_shape)
+    block = None
     if all(hasattr(network, part) for part in ('backbone', 'neck', 'head')):
         features = network.backbone(images)
         last = features[-1] if isinstance(features, (tuple, list)) else None
-        if isinstance(last, torch.Tensor) and last.ndim == 4:
+        is_map = isinstance(last, torch.Tensor) and last.ndim == 4
+        if is_map and len(features) > 1 and network.neck:
+            # Such as HRNet's, which makes one map of those of all resolutions.
+            block = last_map(network, input_shape, whole=True)
+            block = block if block and block.name.startswith('neck.') else None
+        if is_map and block is None:
 
             def head(feature):
                 values = (*features[:-1], feature)
@@ -86,7 +93,7 @@ def _map_and_head(
 
             recorder = dict(type=_OUTPUT, source='backbone')
             return dict(recorder=recorder, record=dict(data_idx=-1)), last, head
-    block = last_map(network, input_shape)
+    block = block or last_map(network, input_shape)
     if block is None or block.index is not None:
         raise ConfigError(
             f'{whose}: no map that all of the network passes, so there are no class activation '

@@ -78,10 +78,15 @@ def find_stages(
     return stages
 
 
-def modules_passed(model: nn.Module, input_shape: Sequence[int]) -> dict[str, tuple[int, Block]]:
-    """Find the modules that all gradients to the images pass; with their place from the end."""
+def modules_passed(
+    model: nn.Module, input_shape: Sequence[int], whole: bool = False
+) -> dict[str, tuple[int, Block]]:
+    """Find the modules that all gradients to the images pass; with their place from the end.
+
+    They are those of the backbone or, with ``whole``, of the neck and the head too.
+    """
     model = first_of(model)
-    prefix, backbone = find_backbone(model)
+    prefix, backbone = ('', model) if whole else find_backbone(model)
     calls: Counter[str] = Counter()
     given: dict[str, tuple] = {}
 
@@ -116,11 +121,11 @@ def modules_passed(model: nn.Module, input_shape: Sequence[int]) -> dict[str, tu
     }
 
 
-def last_map(model: nn.Module, input_shape: Sequence[int]) -> Optional[Block]:
-    """Return the last module, of any kind, that gives a map that all of the backbone passes."""
+def last_map(model: nn.Module, input_shape: Sequence[int], whole: bool = False) -> Optional[Block]:
+    """Return the last one of :func:`modules_passed` that gives a map of several positions."""
     maps = [
         (order, block)
-        for order, block in modules_passed(model, input_shape).values()
+        for order, block in modules_passed(model, input_shape, whole).values()
         if block.layout.size != (1, 1)
     ]
     return min(maps, key=lambda item: item[0])[1] if maps else None

@@ -177,17 +177,26 @@ def test_the_map_that_is_pooled():
     assert torch.allclose(maps.mean((2, 3)), logits, atol=1e-5)
 
 
+def fused():
+    """The neck makes one map of those of all resolutions, as HRNet's does."""
+    backbone = dict(type='mmpretrain.ResNet', depth=18, base_channels=8, stem_channels=8)
+    cfg = classifier_cfg(dict(backbone, out_indices=range(4)), in_channels=2048)
+    cfg['neck'] = [dict(type='mmpretrain.HRFuseScales', in_channels=(8, 16, 32, 64)), cfg['neck']]
+    return MODELS.build(cfg)
+
+
 @pytest.mark.parametrize(
     'make',
     [
         lambda: MODELS.build(cifar_resnet_cfg(8)),
+        fused,
         lambda: vit('featmap', with_cls_token=False),
         lambda: module_classifier(False),
     ],
 )
 def test_the_mean_of_class_maps_is_the_logits(make):
     torch.manual_seed(0)
-    maps, logits = maps_of(make())
+    maps, logits = maps_of(make(), (3, 64, 64) if make is fused else IMAGE)
     assert maps.ndim == 4 and maps.shape[2] > 1
     assert torch.allclose(maps.mean((2, 3)), logits, atol=1e-5)
 
