@@ -64,11 +64,12 @@ def in_memory_format(
 
 
 def keep_contiguous(network: nn.Module) -> list[str]:
-    """Keep 1x1 convolutions of stride 2 and few input channels out of channels-last memory.
+    """Keep layers out of channels-last memory whose backward in it corrupts the heap on a CPU.
 
-    On a CPU their backward in that format corrupts the heap with PyTorch 2.11 (fewer than 16
-    channels; stride 3, groups and larger kernels do not). Their weight is made contiguous, in
-    place, and so is their input in each forward.
+    With PyTorch 2.11 these are 1x1 convolutions of stride 2 with fewer than 16 input channels
+    (stride 3, groups and larger kernels are not), and GroupNorm whose weights are trained while its
+    input needs no gradient, as behind a cut or a frozen stem. The weight is made contiguous, in
+    place, and so is the input in each forward that needs it.
 
     Args:
         network (nn.Module): Its other layers stay as they are.
@@ -76,18 +77,25 @@ def keep_contiguous(network: nn.Module) -> list[str]:
     Returns:
         List[str]: The layers, which the log names once.
     """
-    found = {name: module for name, module in network.named_modules() if _is_unsafe(module)}
+    found = {}
     new = []
-    for name, module in found.items():
+    for name, module in network.named_modules():
+        hook = _contiguous_input if _is_unsafe(module) else None
+        if isinstance(module, nn.GroupNorm) and module.affine:
+            hook = _contiguous_constant
+        if hook is None:
+            continue
+        found[name] = module
         # Not contiguous(), for which the strides of a 1x1 kernel are right already.
         module.weight.data = module.weight.data.clone(memory_format=torch.contiguous_format)
-        if _contiguous_input not in module._forward_pre_hooks.values():
-            module.register_forward_pre_hook(_contiguous_input)
+        if hook not in module._forward_pre_hooks.values():
+            module.register_forward_pre_hook(hook)
             new.append(name)
     if new:
         print_log(
-            f'{", ".join(new)}: kept out of channels-last memory, in which the backward of a 1x1 '
-            f'convolution of stride 2 with fewer than {_SAFE_CHANNELS} channels corrupts memory.',
+            f'{", ".join(new)}: kept out of channels-last memory where the backward in it corrupts '
+            f'memory (1x1 convolutions of stride 2 with fewer than {_SAFE_CHANNELS} channels, '
+            f'GroupNorm of an input without a gradient).',
             logger='current',
         )
     return list(found)
@@ -106,3 +114,7 @@ def _contiguous_input(module: nn.Module, args: tuple) -> Optional[tuple]:
     if args[0].device.type != 'cpu':
         return None
     return (args[0].clone(memory_format=torch.contiguous_format), *args[1:])
+
+
+def _contiguous_constant(module: nn.Module, args: tuple) -> Optional[tuple]:
+    return None if args[0].requires_grad else _contiguous_input(module, args)
