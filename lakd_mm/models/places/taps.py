@@ -194,12 +194,23 @@ def compile_blocks(model: nn.Module, **options) -> int:
 
 
 def _check_order(taps: Sequence[Tap], names: list[str], modules: list[str], key: str):
-    """Raise unless the taps come one after another in the network's definition."""
+    """Raise unless taps come one after another, as far as the network's definition says it."""
     for (tap, name), (next_tap, next_name) in pairwise(zip(taps, names)):
         inside = name.startswith(f'{next_name}.') or next_name.startswith(f'{name}.')
-        if inside or modules.index(name) >= modules.index(next_name):
+        backwards = modules.index(name) >= modules.index(next_name)
+        if inside or (backwards and _are_numbered(name, next_name)):
             problem = 'lies inside' if inside else 'does not come after'
             raise ConfigError(
                 f'{key}={list(taps)}: {next_tap!r} {problem} {tap!r}; give each tap once, in the '
                 f'order in which the network runs'
             )
+
+
+def _are_numbered(name: str, other: str) -> bool:
+    """Return whether two names part at a number, as ``layer1.0`` and ``layer2.3``.
+
+    Stages and what lies between them may be defined apart and run in turns.
+    """
+    parts = zip(name.split('.'), other.split('.'))
+    first = next(((a, b) for a, b in parts if a != b), ('', ''))
+    return len({re.sub(r'\d+', '', part) for part in first}) == 1

@@ -278,6 +278,32 @@ def test_networks_without_blocks_need_names():
     assert student.first.weight.grad is None and student.second.weight.grad is not None
 
 
+def test_stages_that_are_defined_apart_from_what_lies_between_them():
+    class Apart(BaseModel):
+        """As RepLKNet: a list of stages, a list of transitions, run in turns."""
+
+        def __init__(self):
+            super().__init__()
+            self.stages = nn.ModuleList(nn.Conv2d(width, width, 1) for width in (3, 4, 5))
+            self.transitions = nn.ModuleList(nn.Conv2d(i, i + 1, 3) for i in (3, 4))
+
+        def forward(self, inputs, data_samples=None, mode='tensor'):
+            for stage, transition in zip(self.stages, self.transitions):
+                inputs = transition(stage(inputs))
+            return self.stages[2](inputs)
+
+    taps = ['transitions.0', 'stages.1', 'transitions.1']
+    student = GradientDetachStudent(Apart(), taps)
+    student(torch.ones(1, 3, 8, 8)).sum().backward()
+    reached = {name for name, p in student.architecture.named_parameters() if p.grad is not None}
+    assert reached == {'stages.2.weight', 'stages.2.bias'}
+    for wrong in (['stages.1', 'stages.0'], ['stages.1', 'stages.1']):
+        with pytest.raises(ValueError, match='does not come after'):
+            GradientDetachStudent(Apart(), wrong)
+    with pytest.raises(ValueError, match='must run once each and in this order'):
+        GradientDetachStudent(Apart(), ['transitions.1', 'stages.1'])
+
+
 def test_a_backbone_is_no_classifier(build):
     with pytest.raises(ValueError, match='wrap the backbone in an ImageClassifier'):
         GradientDetachStudent(build(cifar_resnet_cfg(8)).backbone, [1])
