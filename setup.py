@@ -88,7 +88,7 @@ setup(
         'Topic :: Scientific/Engineering :: Artificial Intelligence',
     ],
     # What has been run.
-    python_requires='>=3.11',
+    python_requires='>=3.10',
     packages=find_packages(include=['lakd_mm', 'lakd_mm.*', 'lakd_mm_cli']),
     entry_points=dict(console_scripts=['lakd-mm = lakd_mm_cli.main:script']),
     cmdclass={'build_py': BuildWithMim},

@@ -1,0 +1,259 @@
+"""Install and run the package beside many releases of Python, torch and OpenMMLab; keep a table.
+
+A cell of the matrix is an environment of its own. In it: the package is installed from a wheel as a
+user would, imported, trains LAKD on a few digits, is killed and resumed, tests, and exports. What
+comes out is written to docs/compatibility_matrix.json after each cell, from which the docs take
+their table; a cell that is there is not run again without --again.
+
+    python tools/dev/matrix.py --python 3.12 3.13 --torch 2.11.0 --tests
+"""
+
+import argparse
+import contextlib
+import itertools
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import tempfile
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+TABLE = ROOT / 'docs' / 'compatibility_matrix.json'
+PYTHONS = ('3.10', '3.11', '3.12', '3.13')
+TORCHES = ('2.6.0', '2.8.0', '2.11.0', '2.15.0')
+STACKS = {
+    'classic': ['mmcv-lite==2.1.0'],
+    'onedl': ['onedl-mmengine', 'onedl-mmcv', 'onedl-mmpretrain'],
+}
+# OneDL's packages hold the modules of these under other names, so that these must stay away.
+REPLACED = {'classic': (), 'onedl': ('mmengine', 'mmpretrain')}
+SHOWN = ('torch', 'torchvision', 'numpy', 'opencv-python', 'scikit-learn', 'setuptools')
+TEACHER = """
+_base_ = 'lakd_mm::teachers/resnet32_digits.py'
+model = dict(backbone=dict(depth=14))
+train_dataloader = dict(batch_size=16, dataset=dict(indices=64))
+train_cfg = dict(max_epochs=1)
+"""
+LAKD = """
+_base_ = 'lakd_mm::lakd/lakd_r32_r14_digits.py'
+model = dict(
+    architecture=dict(backbone=dict(depth=8)),
+    teacher=dict(backbone=dict(depth=14)),
+    teacher_ckpt='teacher/epoch_1.pth',
+    taps=[1, 2, 3],
+    teacher_taps=[2, 4, 6],
+)
+train_dataloader = dict(batch_size=16, dataset=dict(indices=64))
+train_cfg = dict(max_epochs=3)
+"""
+SAME = """
+import sys, torch
+one, other = (torch.load(path, weights_only=False)['state_dict'] for path in sys.argv[1:])
+sys.exit(not all(torch.equal(one[name], other[name]) for name in one | other))
+"""
+RELEASES = """
+import json
+from importlib import metadata
+print(json.dumps({d.metadata['Name'].lower(): d.version for d in metadata.distributions()}))
+"""
+
+
+class Failed(Exception):
+    """A step of a cell that failed; the message is its reason in one line."""
+
+
+def reason_of(output: str) -> str:
+    """Return the line of a command's output that says why it failed."""
+    lines = [line.strip() for line in output.splitlines() if line.strip()]
+    telling = re.compile(r'^(\w+\.)*\w*(Error|Exception|error|Interrupt)\b|^\d+ failed|×|╰')
+    found = [line for line in lines if telling.search(line)] or lines or ['no output']
+    return found[-1][:300]
+
+
+class Cell:
+    """An environment, and the commands that are run in it."""
+
+    def __init__(self, args: argparse.Namespace, python: str, torch: str, stack: str):
+        self.args, self.python, self.torch, self.stack = args, python, torch, stack
+        self.folder = args.folder / f'{stack}-{python}-{torch}'
+        self.bin, self.work = self.folder / 'bin', self.folder / 'work'
+        self.log = self.folder.with_suffix('.log')
+
+    def start(self, *command: object, cwd: Path, **variables: str) -> subprocess.Popen:
+        """Start a command, in the middle of whose log it writes."""
+        with self.log.open('a') as log:
+            print(f'\n$ {" ".join(map(str, command))[:400]}', file=log, flush=True)
+            path = f'{self.bin}:{os.environ["PATH"]}'
+            return subprocess.Popen(
+                [str(part) for part in command],
+                cwd=cwd,
+                env={**os.environ, 'OMP_NUM_THREADS': '1', 'PATH': path, **variables},
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+
+    def run(self, *command: object, cwd: Path = None, limit: int = 0, **variables: str) -> str:
+        """Run a command to its end and return what it printed, or raise Failed."""
+        before, cwd = self.log.stat().st_size if self.log.exists() else 0, cwd or self.work
+        process, limit = self.start(*command, cwd=cwd, **variables), limit or self.args.limit
+        try:
+            code = process.wait(limit)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+            raise Failed(f'not done after {limit} s') from None
+        output = self.log.read_bytes()[before:].decode(errors='replace').split('\n', 2)[-1]
+        if code:
+            raise Failed(reason_of(output))
+        return output
+
+    def install(self) -> None:
+        """Make the environment."""
+        shutil.rmtree(self.folder, ignore_errors=True)
+        self.log.unlink(missing_ok=True)
+        self.folder.parent.mkdir(parents=True, exist_ok=True)
+        uv, base = self.args.uv, self.args.folder
+        self.run(uv, 'venv', '-q', '--python', self.python, self.folder, cwd=base)
+        self.work.mkdir()
+        left_out = self.work / 'left_out.txt'
+        left_out.write_text(
+            ''.join(f"{name}; python_version < '3'\n" for name in REPLACED[self.stack])
+        )
+        names = [f'torch=={self.torch}', f'{self.args.wheel}[export]', *STACKS[self.stack]]
+        if self.args.tests:
+            lines = (ROOT / 'requirements' / 'tests.txt').read_text().splitlines()
+            names += [re.split('=', line)[0] for line in lines if re.match('[a-z]', line)]
+            names += ['pip', 'wheel']
+        # mmcv's operators take hours to compile, and nothing here uses them.
+        install = (uv, 'pip', 'install', '-q', '--python', self.bin / 'python')
+        self.run(*install, '--override', left_out, *names, limit=1800, MMCV_WITH_OPS='0')
+
+    def load(self) -> None:
+        """Import it."""
+        self.run('python', '-W', 'ignore', '-c', 'import lakd_mm')
+
+    def doctor(self) -> None:
+        """Ask it what is wrong here."""
+        self.run('lakd-mm', 'doctor')
+
+    def train(self) -> None:
+        """Train a teacher, and LAKD, on digits."""
+        (self.work / 'teacher.py').write_text(TEACHER)
+        (self.work / 'lakd.py').write_text(LAKD)
+        self.run('lakd-mm', 'train', 'teacher.py', '--work-dir', 'teacher')
+        self.run('lakd-mm', 'train', 'lakd.py', '--work-dir', 'whole')
+
+    def resume(self) -> None:
+        """Kill a training after an epoch, and resume it: the weights are those of the unbroken."""
+        command = ('lakd-mm', 'train', 'lakd.py', '--work-dir', 'killed')
+        process, end = self.start(*command, cwd=self.work), time.monotonic() + self.args.limit
+        while process.poll() is None and time.monotonic() < end:
+            if (self.work / 'killed' / 'epoch_1.pth').exists():
+                os.killpg(process.pid, signal.SIGKILL)
+            time.sleep(0.01)
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        if process.wait() != -signal.SIGKILL:
+            raise Failed('the training ended before it could be killed')
+        self.run(*command, '--resume')
+        last = [f'{folder}/epoch_3.pth' for folder in ('whole', 'killed')]
+        try:
+            self.run('python', '-W', 'ignore', '-c', SAME, *last)
+        except Failed as error:
+            raise Failed('the resumed weights are not those of the unbroken training') from error
+
+    def test(self) -> None:
+        """Test what was trained."""
+        if 'accuracy/top1' not in self.run('lakd-mm', 'test', 'lakd.py', 'whole/epoch_3.pth'):
+            raise Failed('no accuracy was printed')
+
+    def export(self) -> None:
+        """Export the student, as a plain checkpoint."""
+        self.run('lakd-mm', 'export', 'whole', 'plain/student.pth')
+
+    def onnx(self) -> None:
+        """Export it as ONNX."""
+        self.run('lakd-mm', 'export', 'whole', 'onnx/student.pth', '--onnx', 'onnx/student.onnx')
+
+    def pytest(self) -> str:
+        """Run the quick tests of the checkout."""
+        marks, workers = 'not slow and not dense and not gpu', self.args.workers
+        options = ('-m', marks, '-n', workers, '--dist', 'worksteal', '-p', 'no:cacheprovider')
+        variables = dict(PYTHONDONTWRITEBYTECODE='1')
+        output = self.run(*('python', '-m', 'pytest', *options), cwd=ROOT, limit=3600, **variables)
+        return re.findall(r'\d+ passed', output)[-1]
+
+
+CHECKS = ('install', 'load', 'doctor', 'train', 'resume', 'test', 'export', 'onnx', 'pytest')
+# What cannot be run after it failed.
+NEEDED = ('install', 'load', 'train')
+
+
+def run_cell(cell: Cell) -> dict:
+    """Run the checks of a cell and return what came out: yes, a number, or the reason."""
+    found = dict(python=cell.python, torch=cell.torch, stack=cell.stack, checks={}, releases={})
+    for name in CHECKS:
+        if name == 'pytest' and not cell.args.tests:
+            continue
+        try:
+            found['checks'][name] = getattr(cell, name)() or 'yes'
+        except Failed as error:
+            reason = str(error).replace(str(cell.folder), '…').replace(str(ROOT), '…')
+            found['checks'][name] = f'no: {reason}'
+            if name in NEEDED:
+                break
+        if name == 'install':
+            releases = json.loads(cell.run('python', '-c', RELEASES))
+            shown = {*SHOWN, *(name for name in releases if re.match('(onedl-)?mm', name))}
+            found['releases'] = {name: releases[name] for name in sorted(shown & {*releases})}
+        print(f'{cell.folder.name}: {name}: {found["checks"][name]}', flush=True)
+    if not cell.args.keep:
+        shutil.rmtree(cell.folder, ignore_errors=True)
+    return found
+
+
+def parse_args() -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument('--python', nargs='+', default=PYTHONS, help='releases, or paths')
+    parser.add_argument('--torch', nargs='+', default=TORCHES)
+    parser.add_argument('--stack', nargs='+', default=['classic'], choices=STACKS)
+    parser.add_argument('--tests', action='store_true', help='run the quick tests too')
+    parser.add_argument('--again', action='store_true', help='run cells that are in the table too')
+    parser.add_argument('--keep', action='store_true', help='keep environments (5 GB each)')
+    parser.add_argument('--folder', type=Path, help='of environments and logs (default: temporary)')
+    parser.add_argument('--limit', type=int, default=300, help='seconds of a check, default 300')
+    parser.add_argument('--workers', default='2', help='processes of the tests, default 2')
+    parser.add_argument('--uv', default=shutil.which('uv'), help='default: the one on the path')
+    args = parser.parse_args()
+    if not args.uv:
+        parser.error('uv is not on the path: pip install uv, or name it by --uv')
+    args.folder = (args.folder or Path(tempfile.mkdtemp(prefix='matrix-'))).resolve()
+    return args
+
+
+def main() -> None:
+    """Run the cells that are asked for."""
+    args = parse_args()
+    built = args.folder / 'wheel'
+    shutil.rmtree(built, ignore_errors=True)
+    subprocess.run([args.uv, 'build', '-q', '--wheel', '--out-dir', built, ROOT], check=True)
+    (args.wheel,) = built.glob('*.whl')
+    for stack, torch, python in itertools.product(args.stack, args.torch, args.python):
+        cell = Cell(args, python, torch, stack)
+        known = json.loads(TABLE.read_text()) if TABLE.exists() else {}
+        name = f'{stack} {python} {torch}'
+        if name in known and not args.again:
+            print(f'{name}: known; --again runs it again')
+            continue
+        found = run_cell(cell)
+        known[name] = found
+        TABLE.write_text(json.dumps(dict(sorted(known.items())), indent=1) + '\n')
+
+
+if __name__ == '__main__':
+    main()
