@@ -86,12 +86,17 @@ class Cell:
     def start(self, *command: object, cwd: Path, **variables: str) -> subprocess.Popen:
         """Start a command, in the middle of whose log it writes."""
         with self.log.open('a') as log:
-            print(f'\n$ {" ".join(map(str, command))[:400]}', file=log, flush=True)
+            line = ' '.join(str(part) for part in command).replace('\n', '; ')
+            print(f'$ {line}', file=log, flush=True)
             path = f'{self.bin}:{os.environ["PATH"]}'
             return subprocess.Popen(
                 [str(part) for part in command],
                 cwd=cwd,
-                env={**os.environ, 'OMP_NUM_THREADS': '1', 'PATH': path, **variables},
+                # Bytecode is written whatever the shell says: without it each import takes a minute.
+                env={
+                    **{**os.environ, 'OMP_NUM_THREADS': '1', 'PYTHONDONTWRITEBYTECODE': ''},
+                    **{'PATH': path, **variables},
+                },
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
@@ -106,7 +111,7 @@ class Cell:
         except subprocess.TimeoutExpired:
             os.killpg(process.pid, signal.SIGKILL)
             raise Failed(f'not done after {limit} s') from None
-        output = self.log.read_bytes()[before:].decode(errors='replace').split('\n', 2)[-1]
+        output = self.log.read_bytes()[before:].decode(errors='replace').partition('\n')[2]
         if code:
             raise Failed(reason_of(output))
         return output
