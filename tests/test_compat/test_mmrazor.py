@@ -1,3 +1,6 @@
+import lakd_mm  # noqa: F401  (first: it repairs what the lines below import)
+
+# isort: split
 import mmcv
 import pytest
 import torch
