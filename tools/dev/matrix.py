@@ -92,7 +92,7 @@ class Cell:
             return subprocess.Popen(
                 [str(part) for part in command],
                 cwd=cwd,
-                # Bytecode is written whatever the shell says: without it each import takes a minute.
+                # Without bytecode, which a shell may forbid, each import takes a minute.
                 env={
                     **{**os.environ, 'OMP_NUM_THREADS': '1', 'PYTHONDONTWRITEBYTECODE': ''},
                     **{'PATH': path, **variables},
@@ -137,12 +137,8 @@ class Cell:
         install = (uv, 'pip', 'install', '-q', '--python', self.bin / 'python')
         self.run(*install, '--override', left_out, *names, limit=1800, MMCV_WITH_OPS='0')
 
-    def load(self) -> None:
-        """Import it."""
-        self.run('python', '-W', 'ignore', '-c', 'import lakd_mm')
-
     def doctor(self) -> None:
-        """Ask it what is wrong here."""
+        """Import it, and ask it what is wrong here."""
         self.run('lakd-mm', 'doctor')
 
     def train(self) -> None:
@@ -177,12 +173,8 @@ class Cell:
             raise Failed('no accuracy was printed')
 
     def export(self) -> None:
-        """Export the student, as a plain checkpoint."""
-        self.run('lakd-mm', 'export', 'whole', 'plain/student.pth')
-
-    def onnx(self) -> None:
-        """Export it as ONNX."""
-        self.run('lakd-mm', 'export', 'whole', 'onnx/student.pth', '--onnx', 'onnx/student.onnx')
+        """Export the student as a plain checkpoint and as ONNX."""
+        self.run('lakd-mm', 'export', 'whole', 'out/student.pth', '--onnx', 'out/student.onnx')
 
     def pytest(self) -> str:
         """Run the quick tests of the checkout."""
@@ -193,9 +185,9 @@ class Cell:
         return re.findall(r'\d+ passed', output)[-1]
 
 
-CHECKS = ('install', 'load', 'doctor', 'train', 'resume', 'test', 'export', 'onnx', 'pytest')
+CHECKS = ('install', 'doctor', 'train', 'resume', 'test', 'export', 'pytest')
 # What cannot be run after it failed.
-NEEDED = ('install', 'load', 'train')
+NEEDED = ('install', 'doctor', 'train')
 
 
 def run_cell(cell: Cell) -> dict:
@@ -221,6 +213,11 @@ def run_cell(cell: Cell) -> dict:
     return found
 
 
+def read_table() -> dict:
+    """Return the cells that have been run."""
+    return json.loads(TABLE.read_text()) if TABLE.exists() else {}
+
+
 def parse_args() -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -244,20 +241,18 @@ def parse_args() -> argparse.Namespace:
 def main() -> None:
     """Run the cells that are asked for."""
     args = parse_args()
-    built = args.folder / 'wheel'
-    shutil.rmtree(built, ignore_errors=True)
-    subprocess.run([args.uv, 'build', '-q', '--wheel', '--out-dir', built, ROOT], check=True)
+    built = args.folder / f'wheel-{os.getpid()}'
+    subprocess.run([args.uv, 'build', '-q', '--out-dir', built, ROOT], check=True)
     (args.wheel,) = built.glob('*.whl')
     for stack, torch, python in itertools.product(args.stack, args.torch, args.python):
-        cell = Cell(args, python, torch, stack)
-        known = json.loads(TABLE.read_text()) if TABLE.exists() else {}
         name = f'{stack} {python} {torch}'
-        if name in known and not args.again:
+        if name in read_table() and not args.again:
             print(f'{name}: known; --again runs it again')
             continue
-        found = run_cell(cell)
-        known[name] = found
-        TABLE.write_text(json.dumps(dict(sorted(known.items())), indent=1) + '\n')
+        found = run_cell(Cell(args, python, torch, stack))
+        # Read again: another process may have added cells.
+        cells = sorted({**read_table(), name: found}.items())
+        TABLE.write_text(json.dumps(dict(cells), indent=1) + '\n')
 
 
 if __name__ == '__main__':
