@@ -5,7 +5,7 @@ user would, imported, trains LAKD on a few digits, is killed and resumed, tests,
 comes out is written to docs/compatibility_matrix.json after each cell, from which the docs take
 their table; a cell that is there is not run again without --again.
 
-    python tools/dev/matrix.py --python 3.12 3.13 --torch 2.11.0 --tests
+    python tools/dev/matrix.py --python 3.12 3.13 --torch 2.11.0 --checks doctor train pytest
 """
 
 import argparse
@@ -68,7 +68,8 @@ class Failed(Exception):
 
 def reason_of(output: str) -> str:
     """Return the line of a command's output that says why it failed."""
-    lines = [line.strip() for line in output.splitlines() if line.strip()]
+    plain = re.sub(r'\x1b\[[\d;]*m', '', output)
+    lines = [line.strip() for line in plain.splitlines() if line.strip()]
     telling = re.compile(r'^(\w+\.)*\w*(Error|Exception|error|Interrupt)\b|^\d+ failed|×|╰')
     found = [line for line in lines if telling.search(line)] or lines or ['no output']
     return found[-1][:300]
@@ -81,7 +82,7 @@ class Cell:
         self.args, self.python, self.torch, self.stack = args, python, torch, stack
         self.folder = args.folder / f'{stack}-{python}-{torch}'
         self.bin, self.work = self.folder / 'bin', self.folder / 'work'
-        self.log = self.folder.with_suffix('.log')
+        self.log = args.folder / f'{self.folder.name}.log'
 
     def start(self, *command: object, cwd: Path, **variables: str) -> subprocess.Popen:
         """Start a command, in the middle of whose log it writes."""
@@ -118,24 +119,21 @@ class Cell:
 
     def install(self) -> None:
         """Make the environment."""
-        shutil.rmtree(self.folder, ignore_errors=True)
-        self.log.unlink(missing_ok=True)
-        self.folder.parent.mkdir(parents=True, exist_ok=True)
-        uv, base = self.args.uv, self.args.folder
-        self.run(uv, 'venv', '-q', '--python', self.python, self.folder, cwd=base)
+        base = self.args.folder
+        self.run(self.args.uv, 'venv', '-q', '--python', self.python, self.folder, cwd=base)
         self.work.mkdir()
         left_out = self.work / 'left_out.txt'
         left_out.write_text(
             ''.join(f"{name}; python_version < '3'\n" for name in REPLACED[self.stack])
         )
         names = [f'torch=={self.torch}', f'{self.args.wheel}[export]', *STACKS[self.stack]]
-        if self.args.tests:
-            lines = (ROOT / 'requirements' / 'tests.txt').read_text().splitlines()
-            names += [re.split('=', line)[0] for line in lines if re.match('[a-z]', line)]
-            names += ['pip', 'wheel']
         # mmcv's operators take hours to compile, and nothing here uses them.
-        install = (uv, 'pip', 'install', '-q', '--python', self.bin / 'python')
-        self.run(*install, '--override', left_out, *names, limit=1800, MMCV_WITH_OPS='0')
+        self.add('--override', left_out, *names, MMCV_WITH_OPS='0')
+
+    def add(self, *names: object, **variables: str) -> None:
+        """Install packages."""
+        install = (self.args.uv, 'pip', 'install', '-q', '--python', self.bin / 'python')
+        self.run(*install, *names, limit=1800, **variables)
 
     def doctor(self) -> None:
         """Import it, and ask it what is wrong here."""
@@ -173,11 +171,18 @@ class Cell:
             raise Failed('no accuracy was printed')
 
     def export(self) -> None:
-        """Export the student as a plain checkpoint and as ONNX."""
-        self.run('lakd-mm', 'export', 'whole', 'out/student.pth', '--onnx', 'out/student.onnx')
+        """Export the student."""
+        self.run('lakd-mm', 'export', 'whole', 'plain.pth', '--exported', 'plain.pt2', '--force')
+
+    def onnx(self) -> None:
+        """Export it as ONNX."""
+        self.run('lakd-mm', 'export', 'whole', 'onnx.pth', '--onnx', 'student.onnx', '--force')
 
     def pytest(self) -> str:
         """Run the quick tests of the checkout."""
+        lines = (ROOT / 'requirements' / 'tests.txt').read_text().splitlines()
+        names = [re.split('=', line)[0] for line in lines if re.match('[a-z]', line)]
+        self.add(*names, 'pip', 'wheel', f'torch=={self.torch}')
         marks, workers = 'not slow and not dense and not gpu', self.args.workers
         options = ('-m', marks, '-n', workers, '--dist', 'worksteal', '-p', 'no:cacheprovider')
         variables = dict(PYTHONDONTWRITEBYTECODE='1')
@@ -185,32 +190,38 @@ class Cell:
         return re.findall(r'\d+ passed', output)[-1]
 
 
-CHECKS = ('install', 'doctor', 'train', 'resume', 'test', 'export', 'pytest')
+CHECKS = ('doctor', 'train', 'resume', 'test', 'export', 'onnx')
 # What cannot be run after it failed.
 NEEDED = ('install', 'doctor', 'train')
 
 
-def run_cell(cell: Cell) -> dict:
-    """Run the checks of a cell and return what came out: yes, a number, or the reason."""
-    found = dict(python=cell.python, torch=cell.torch, stack=cell.stack, checks={}, releases={})
-    for name in CHECKS:
-        if name == 'pytest' and not cell.args.tests:
+def run_cell(cell: Cell, found: dict) -> dict:
+    """Run checks of a cell, and return what came out: yes, a number, or the reason.
+
+    Args:
+        cell (Cell): The cell.
+        found (dict): What came out of checks that were run before.
+    """
+    checks, releases = dict(found.get('checks', {})), found.get('releases', {})
+    for name in ('install', *cell.args.checks):
+        if name == 'install' and cell.work.exists():
             continue
         try:
-            found['checks'][name] = getattr(cell, name)() or 'yes'
+            checks[name] = getattr(cell, name)() or 'yes'
         except Failed as error:
             reason = str(error).replace(str(cell.folder), '…').replace(str(ROOT), '…')
-            found['checks'][name] = f'no: {reason}'
-            if name in NEEDED:
-                break
+            checks[name] = f'no: {reason}'
+        print(f'{cell.folder.name}: {name}: {checks[name]}', flush=True)
+        if name in NEEDED and checks[name] != 'yes':
+            break
         if name == 'install':
-            releases = json.loads(cell.run('python', '-c', RELEASES))
-            shown = {*SHOWN, *(name for name in releases if re.match('(onedl-)?mm', name))}
-            found['releases'] = {name: releases[name] for name in sorted(shown & {*releases})}
-        print(f'{cell.folder.name}: {name}: {found["checks"][name]}', flush=True)
+            every = json.loads(cell.run('python', '-c', RELEASES))
+            shown = {*SHOWN, *(name for name in every if re.match('(onedl-)?mm', name))}
+            releases = {name: every[name] for name in sorted(shown & {*every})}
     if not cell.args.keep:
         shutil.rmtree(cell.folder, ignore_errors=True)
-    return found
+    where = dict(python=cell.python, torch=cell.torch, stack=cell.stack)
+    return dict(**where, checks=checks, releases=releases)
 
 
 def read_table() -> dict:
@@ -224,8 +235,11 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--python', nargs='+', default=PYTHONS, help='releases, or paths')
     parser.add_argument('--torch', nargs='+', default=TORCHES)
     parser.add_argument('--stack', nargs='+', default=['classic'], choices=STACKS)
-    parser.add_argument('--tests', action='store_true', help='run the quick tests too')
-    parser.add_argument('--again', action='store_true', help='run cells that are in the table too')
+    checks = (*CHECKS, 'pytest')
+    parser.add_argument(
+        '--checks', nargs='+', choices=checks, default=CHECKS, help=', '.join(checks)
+    )
+    parser.add_argument('--again', action='store_true', help='run checks in the table again')
     parser.add_argument('--keep', action='store_true', help='keep environments (5 GB each)')
     parser.add_argument('--folder', type=Path, help='of environments and logs (default: temporary)')
     parser.add_argument('--limit', type=int, default=300, help='seconds of a check, default 300')
@@ -241,15 +255,17 @@ def parse_args() -> argparse.Namespace:
 def main() -> None:
     """Run the cells that are asked for."""
     args = parse_args()
+    args.folder.mkdir(parents=True, exist_ok=True)
     built = args.folder / f'wheel-{os.getpid()}'
     subprocess.run([args.uv, 'build', '-q', '--out-dir', built, ROOT], check=True)
     (args.wheel,) = built.glob('*.whl')
     for stack, torch, python in itertools.product(args.stack, args.torch, args.python):
         name = f'{stack} {python} {torch}'
-        if name in read_table() and not args.again:
+        known = read_table().get(name, {})
+        if {*args.checks} <= {*known.get('checks', {})} and not args.again:
             print(f'{name}: known; --again runs it again')
             continue
-        found = run_cell(Cell(args, python, torch, stack))
+        found = run_cell(Cell(args, python, torch, stack), known)
         # Read again: another process may have added cells.
         cells = sorted({**read_table(), name: found}.items())
         TABLE.write_text(json.dumps(dict(cells), indent=1) + '\n')
