@@ -214,10 +214,10 @@ def run_cell(cell: Cell, found: dict) -> dict:
         print(f'{cell.folder.name}: {name}: {checks[name]}', flush=True)
         if name in NEEDED and checks[name] != 'yes':
             break
-        if name == 'install':
-            every = json.loads(cell.run('python', '-c', RELEASES))
-            shown = {*SHOWN, *(name for name in every if re.match('(onedl-)?mm', name))}
-            releases = {name: every[name] for name in sorted(shown & {*every})}
+    else:
+        every = json.loads(cell.run('python', '-c', RELEASES))
+        shown = {*SHOWN, *(name for name in every if re.match('(onedl-)?mm', name))}
+        releases = {name: every[name] for name in sorted(shown & {*every})}
     if not cell.args.keep:
         shutil.rmtree(cell.folder, ignore_errors=True)
     where = dict(python=cell.python, torch=cell.torch, stack=cell.stack)
