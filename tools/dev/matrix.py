@@ -257,7 +257,11 @@ def main() -> None:
     args = parse_args()
     args.folder.mkdir(parents=True, exist_ok=True)
     built = args.folder / f'wheel-{os.getpid()}'
-    subprocess.run([args.uv, 'build', '-q', '--out-dir', built, ROOT], check=True)
+    # From a clone, as a build leaves folders behind: what is committed is what is run.
+    source = args.folder / f'source-{os.getpid()}'
+    subprocess.run(['git', 'clone', '-q', '--depth', '1', f'file://{ROOT}', source], check=True)
+    subprocess.run([args.uv, 'build', '-q', '--wheel', '--out-dir', built, source], check=True)
+    shutil.rmtree(source)
     (args.wheel,) = built.glob('*.whl')
     for stack, torch, python in itertools.product(args.stack, args.torch, args.python):
         name = f'{stack} {python} {torch}'
