@@ -385,7 +385,7 @@ def test_the_inferencer_in_a_fresh_process(case, tmp_path, images, run):
 
 def test_onnx_needs_a_torch_whose_exporter_works(monkeypatch):
     monkeypatch.setattr(torch, '__version__', '2.6.0+cu124')
-    with pytest.raises(ConfigError, match=r'ONNX needs torch 2.8 or newer, and this is 2.6.0'):
+    with pytest.raises(ConfigError, match=r'ONNX needs torch 2.7 or newer, and this is 2.6.0'):
         check_onnx_packages()
     monkeypatch.setattr(torch, '__version__', '2.8.0+cpu')
     check_onnx_packages()
