@@ -88,6 +88,37 @@ def requirement_table() -> str:
     return markdown(rows)
 
 
+def cell_text(checks: dict) -> str:
+    """Return what came out of a cell in a few words."""
+    failed = [name for name, result in checks.items() if result.startswith('no: ')]
+    if failed:
+        return f'**no**: {" and ".join(failed)}'
+    return f'yes, {checks["pytest"]}' if 'pytest' in checks else 'yes'
+
+
+def matrix_table(cells: dict) -> str:
+    """Return what `tools/dev/matrix.py` found: a table, and the reason of each failure."""
+    pythons = sorted({cell['python'] for cell in cells.values()}, key=numbers)
+    kinds = {(cell['stack'], cell['torch']) for cell in cells.values()}
+    rows, reasons = [], []
+    for stack, torch in sorted(kinds, key=lambda kind: (kind[0], numbers(kind[1]))):
+        row = {'packages': stack, 'torch': torch}
+        for python in pythons:
+            cell = cells.get(f'{stack} {python} {torch}')
+            row[f'Python {python}'] = cell_text(cell['checks']) if cell else '-'
+            for check, result in cell['checks'].items() if cell else ():
+                if result.startswith('no: '):
+                    where = f'{stack}, torch {torch}, Python {python}, {check}'
+                    reasons.append(f'- {where}: `{result[4:]}`')
+        rows.append(row)
+    return '\n'.join([markdown(rows), '', *reasons])
+
+
+def numbers(release: str) -> list:
+    """Return the numbers of a release, by which releases are sorted."""
+    return [int(part) for part in re.findall(r'\d+', release)]
+
+
 def write() -> None:
     """Write every page and table that is made."""
     folder = DOCS / '_generated'
@@ -105,6 +136,9 @@ def write() -> None:
         'methods': markdown(rows),
         'pairs': markdown(catalog.pair_rows(entries)),
         'requirements': requirement_table(),
+        'matrix': matrix_table(
+            json.loads((DOCS / 'compatibility_matrix.json').read_text(encoding='utf-8'))
+        ),
         'repairs': markdown(
             [{**row, 'what': row['what'].replace('_', r'\_')} for row in doctor.repair_rows()]
         ),

@@ -13,3 +13,10 @@ REQUIREMENTS = (
 )
 # Checked, and not declared: pip would write mmcv-lite over the files of a full mmcv.
 MMCV = 'mmcv-lite>=2.0.0,<=2.1.0'
+# What may be installed in place of one of these. The full mmcv has the files of mmcv-lite, and the
+# compiled ops; OneDL's packages are the same modules, kept up after OpenMMLab stopped.
+ALTERNATIVES = {
+    'mmcv-lite': ('mmcv>=2.0.0,<=2.1.0', 'onedl-mmcv>=2.3,<2.4'),
+    'mmengine': ('onedl-mmengine>=0.10.8,<1.0',),
+    'mmpretrain': ('onedl-mmpretrain>=1.3,<1.4',),
+}

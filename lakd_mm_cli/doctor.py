@@ -13,8 +13,6 @@ from typing import Any, Optional
 from packaging.requirements import Requirement
 
 PACKAGE = Path(__file__).resolve().parents[1] / 'lakd_mm'
-# Found in place of each other, see `lakd_mm.compat.versions`.
-MMCV = ('mmcv', 'mmcv-lite')
 # For the work on the project itself, and names for several extras together.
 NO_FEATURES = {'tests', 'docs', 'optional'}
 
@@ -32,15 +30,15 @@ def requirement_rows() -> list[dict]:
     version = runpy.run_path(str(PACKAGE / 'version.py'))
     rows = []
     for text in (*version['REQUIREMENTS'], version['MMCV']):
-        wanted = Requirement(text)
-        names = MMCV if wanted.name in MMCV else (wanted.name,)
-        found = {name: release for name in names if (release := installed(name))}
-        fits = any(wanted.specifier.contains(r, prereleases=True) for r in found.values())
+        others = version['ALTERNATIVES'].get(Requirement(text).name, ())
+        wanted = [Requirement(one) for one in (text, *others)]
+        found = {one: release for one in wanted if (release := installed(one.name))}
+        fits = any(one.specifier.contains(r, prereleases=True) for one, r in found.items())
         rows.append(
             {
-                'package': ' or '.join(found or names),
+                'package': ' or '.join(one.name for one in found or wanted),
                 'found': ' and '.join(found.values()) or 'not installed',
-                'wanted': str(wanted.specifier) or 'any',
+                'wanted': str(next(iter(found), wanted[0]).specifier) or 'any',
                 'fits': 'yes' if fits and len(found) == 1 else 'NO',
             }
         )

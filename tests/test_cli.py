@@ -166,8 +166,11 @@ def test_doctor_names_what_does_not_fit(monkeypatch):
     rows = {row['package']: row for row in doctor.requirement_rows()}
     assert rows['mmengine']['found'] == '0.9.0' and rows['mmengine']['fits'] == 'NO'
     # Each of the two overwrites files of the other.
-    assert rows['mmcv or mmcv-lite']['fits'] == 'NO'
+    assert rows['mmcv-lite or mmcv']['fits'] == 'NO'
     assert rows['torch']['fits'] == 'yes'
+    given.update({'onedl-mmpretrain': '1.3.6'})
+    rows = {row['package']: row for row in doctor.requirement_rows()}
+    assert rows['mmpretrain or onedl-mmpretrain']['fits'] == 'NO'
 
 
 def test_doctor_says_why_the_import_fails(monkeypatch, capsys):

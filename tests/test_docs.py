@@ -224,6 +224,27 @@ def test_the_accepted_releases_are_those_of_the_package():
     assert table.count('\n') == 8
 
 
+def test_the_matrix_shows_each_cell_and_why_one_failed():
+    cells = {
+        f'{stack} {python} {torch}': dict(stack=stack, python=python, torch=torch, checks=checks)
+        for stack, python, torch, checks in (
+            ('classic', '3.9', '2.11.0', dict(install='yes', pytest='12 passed')),
+            ('classic', '3.10', '2.8.0', dict(install='yes', test='yes')),
+            ('onedl', '3.10', '2.8.0', dict(install='yes', doctor='no: ImportError: it')),
+        )
+    }
+    lines = generated.matrix_table(cells).splitlines()
+    cells_of = [[cell.strip() for cell in line.strip('|').split('|')] for line in lines[:5]]
+    del cells_of[1]
+    assert cells_of == [
+        ['packages', 'torch', 'Python 3.9', 'Python 3.10'],
+        ['classic', '2.8.0', '-', 'yes'],
+        ['classic', '2.11.0', 'yes, 12 passed', '-'],
+        ['onedl', '2.8.0', '-', '**no**: doctor'],
+    ]
+    assert lines[5:] == ['', '- onedl, torch 2.8.0, Python 3.10, doctor: `ImportError: it`']
+
+
 @pytest.mark.parametrize('name', draw_concepts.DRAWINGS)
 def test_the_committed_pictures_are_those_of_the_script(name):
     committed = (DOCS / 'figures' / name).read_text(encoding='utf-8')

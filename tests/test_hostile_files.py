@@ -403,3 +403,17 @@ def test_a_cohorts_files_stay_in_its_folder(run_tool, tiny_config, tmp_path):
     assert result.returncode == 1, result.stdout
     assert "'../out' is no name" in result.stdout and 'Traceback' not in result.stdout
     assert not (tmp_path / 'out').exists()
+
+
+@pytest.mark.slow
+def test_a_network_is_built_from_registered_parts_in_a_fresh_process(run):
+    """MMRazor imports the rest of itself at the first look-up, which looks names up too."""
+    code = (
+        'import lakd_mm\n'
+        'from lakd_mm.engine.dumped_config import registered_only\n'
+        'from mmrazor.registry import MODELS\n'
+        'with registered_only():\n'
+        "    print(MODELS.build(dict(type='mmrazor.KLDivergence', tau=4.0)).tau)\n"
+    )
+    result = run(sys.executable, '-c', code)
+    assert result.returncode == 0 and result.stdout.endswith('4.0\n'), result.stdout

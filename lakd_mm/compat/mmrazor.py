@@ -2,8 +2,11 @@
 
 import functools
 import importlib.util
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import SimpleNamespace
 
+import mmcv
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
@@ -14,7 +17,23 @@ from .mmpretrain import repair_train
 # For the search of architectures and for OFD's margins. Loaded at once only where MMRazor imports
 # MMDetection or MMSegmentation, which may derive classes from theirs.
 HEAVY = () if any(map(importlib.util.find_spec, EXTRAS)) else ('scipy.stats', 'sklearn.tree')
-with deferred(*HEAVY):
+# The newest MMCV that MMRazor 1.0.0 knows.
+KNOWN_MMCV = '2.1.0'
+
+
+@contextmanager
+def known_mmcv() -> Iterator[None]:
+    """Let MMRazor be imported beside OneDL's MMCV, which it refuses by its release alone."""
+    release, known = mmcv.__version__, KNOWN_MMCV
+    if tuple(map(int, release.split('.')[:2])) > tuple(map(int, known.split('.')[:2])):
+        mmcv.__version__ = known
+    try:
+        yield
+    finally:
+        mmcv.__version__ = release
+
+
+with deferred(*HEAVY), known_mmcv():
     from mmrazor.models.algorithms import BaseAlgorithm, SingleTeacherDistill
 
 

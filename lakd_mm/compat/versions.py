@@ -6,22 +6,22 @@ from importlib import metadata
 
 from packaging.requirements import Requirement
 
-# The full mmcv holds the files of mmcv-lite, and the compiled ops.
-ALTERNATIVES = {'mmcv-lite': ('mmcv-lite', 'mmcv')}
+from ..version import ALTERNATIVES
 
 
-def find_installed(package: str) -> tuple[str, str]:
-    """Return the name and the release of ``package``, or of what is installed in its place.
+def find_installed(requirement: str) -> tuple[str, str]:
+    """Return what is installed of ``requirement``, or in its place, and its release.
 
     Raises:
-        importlib.metadata.PackageNotFoundError: If neither is installed.
+        importlib.metadata.PackageNotFoundError: If nothing is installed.
     """
-    for name in ALTERNATIVES.get(package, (package,)):
+    name = Requirement(requirement).name
+    for text in (requirement, *ALTERNATIVES.get(name, ())):
         try:
-            return name, metadata.version(name)
+            return text, metadata.version(Requirement(text).name)
         except metadata.PackageNotFoundError:
             continue
-    raise metadata.PackageNotFoundError(package)
+    raise metadata.PackageNotFoundError(name)
 
 
 def check_versions(requirements: Iterable[str]) -> None:
@@ -33,19 +33,17 @@ def check_versions(requirements: Iterable[str]) -> None:
     """
     problems, to_install, advice = [], [], ''
     for text in requirements:
-        requirement = Requirement(text)
-        name = requirement.name
         try:
-            name, found = find_installed(name)
+            text, found = find_installed(text)
         except metadata.PackageNotFoundError:
             found = 'not installed'
-        else:
-            if requirement.specifier.contains(found, prereleases=True):
-                continue
+        requirement = Requirement(text)
+        if found != 'not installed' and requirement.specifier.contains(found, prereleases=True):
+            continue
         wanted = f'{requirement.specifier}' or 'any release'
-        problems.append(f'  {name}: found {found}, wanted {wanted}')
-        to_install.append(f'"{name}{text[len(requirement.name) :]}"')
-        if name == 'mmcv-lite':
+        problems.append(f'  {requirement.name}: found {found}, wanted {wanted}')
+        to_install.append(f'"{text}"')
+        if requirement.name == 'mmcv-lite':
             advice = (
                 '\nIn place of mmcv-lite, for detection and segmentation, the full mmcv with its '
                 f'compiled ops: mim install "mmcv{requirement.specifier}". Never both: they '

@@ -9,6 +9,7 @@ from typing import Any
 import mmengine.registry.registry
 from mmengine.config import Config
 from mmengine.utils import get_object_from_string, import_modules_from_strings
+from mmrazor.registry import MODELS
 from torch import nn
 
 from ..errors import ConfigError
@@ -75,6 +76,8 @@ def registered_only() -> Iterator[None]:
             raise ValueError(name)
         return found
 
+    # Now: MMRazor's import, at the first look-up, asks for names that are not registered yet.
+    MODELS.import_from_location()
     before, registry.get_object_from_string = registry.get_object_from_string, get_network
     try:
         yield

@@ -9,16 +9,24 @@ from typing import Optional, Union
 import torch
 from mmengine import fileio
 from mmengine.model import BaseModel
+from mmengine.utils import digit_version
 
 from ..errors import ConfigError, check_installed
 from .torch_export import check_logits, preparation, quiet, trace
 
 _PACKAGES = ('onnx', 'onnxruntime', 'onnxscript')
+# The exporter of torch 2.6 fails beside today's onnxscript.
+_TORCH = '2.7'
 
 
 def check_onnx_packages():
-    """Raise a ConfigError if a package to write and check ONNX is missing."""
+    """Raise a ConfigError if a package to write and check ONNX is missing, or torch is too old."""
     check_installed('ONNX needs', 'onnx', dict(zip(_PACKAGES, _PACKAGES)))
+    if digit_version(torch.__version__) < digit_version(_TORCH):
+        raise ConfigError(
+            f'ONNX needs torch {_TORCH} or newer, and this is {torch.__version__}; install a newer '
+            f'one, or write the student by --exported'
+        )
 
 
 def export_onnx(

@@ -1,3 +1,7 @@
+import lakd_mm  # noqa: F401  (first: it repairs what the lines below import)
+
+# isort: split
+import mmcv
 import pytest
 import torch
 from mmengine.model import BaseModel
@@ -112,3 +116,14 @@ def test_norms_of_a_frozen_teacher_train_on_demand(build):
 def test_trainable_teacher_trains(build):
     teacher = build(teacher_trainable=True).train().teacher
     assert teacher.dropout.training and not teacher.bn.training
+
+
+@pytest.mark.parametrize(
+    'release, seen', [('2.0.0', '2.0.0'), ('2.1.0', '2.1.0'), ('2.3.6', '2.1.0')]
+)
+def test_mmrazor_sees_an_mmcv_that_it_knows(monkeypatch, release, seen):
+    monkeypatch.setattr(mmcv, '__version__', release)
+    with pytest.raises(RuntimeError), repairs.known_mmcv():
+        assert mmcv.__version__ == seen
+        raise RuntimeError
+    assert mmcv.__version__ == release

@@ -68,6 +68,19 @@ def test_a_wrong_full_mmcv_is_not_replaced_by_mmcv_lite(installed):
     assert 'mmcv-lite' not in str(error.value)
 
 
+ONEDL = {'onedl-mmengine': '0.10.12', 'onedl-mmpretrain': '1.3.6', 'onedl-mmcv': '2.3.6'}
+
+
+def test_the_packages_of_onedl_count(installed):
+    needed = [text for text in REQUIREMENTS if text.startswith(('mmengine', 'mmpretrain'))]
+    installed(**ONEDL)
+    check_versions([*needed, MMCV])
+    installed(**{**ONEDL, 'onedl-mmpretrain': '2.0.0'})
+    with pytest.raises(ImportError, match='onedl-mmpretrain: found 2.0.0, wanted') as error:
+        check_versions([*needed, MMCV])
+    assert '-m pip install "onedl-mmpretrain>=1.3,<1.4"' in str(error.value)
+
+
 def test_local_and_pre_releases_count(monkeypatch):
     monkeypatch.setattr(metadata, 'version', lambda name: '2.11.0rc1+cpu')
     check_versions(['torch>=2.6,<3'])

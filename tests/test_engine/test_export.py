@@ -381,3 +381,11 @@ def test_the_inferencer_in_a_fresh_process(case, tmp_path, images, run):
     found = torch.tensor([float.fromhex(score) for score in scores])
     assert torch.allclose(found, expected, atol=1e-6)
     assert name == f'kind_{int(expected.argmax())}'
+
+
+def test_onnx_needs_a_torch_whose_exporter_works(monkeypatch):
+    monkeypatch.setattr(torch, '__version__', '2.6.0+cu124')
+    with pytest.raises(ConfigError, match=r'ONNX needs torch 2.7 or newer, and this is 2.6.0'):
+        check_onnx_packages()
+    monkeypatch.setattr(torch, '__version__', '2.8.0+cpu')
+    check_onnx_packages()
