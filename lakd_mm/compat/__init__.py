@@ -39,7 +39,9 @@ def apply() -> None:
     os.environ.setdefault('OPENCV_IO_MAX_IMAGE_PIXELS', str(2**28))
     with warnings.catch_warnings():
         # Upstream imports deprecated names, and mmcv-lite lacks an op that nothing here uses.
+        # Python 3.12 warns of escapes in its strings, too.
         warnings.simplefilter('ignore', DeprecationWarning)
+        warnings.simplefilter('ignore', SyntaxWarning)
         warnings.filterwarnings('ignore', 'Fail to import ``MultiScaleDeformableAttention``')
         for name in REPAIRS:
             importlib.import_module(f'{__name__}.{name}').apply()
