@@ -265,9 +265,11 @@ def isolation(model, images, samples):
         earlier = [records[tap] for tap in taps[:own]]
         earlier += [p for p, i in owner.items() if i < own and not any(p is r for r in root)]
         later = [p for p, i in owner.items() if i > own and own < last]
-        if not earlier + later:
+        # A network may hold layers frozen, as PoolFormer its first one.
+        others = [tensor for tensor in earlier + later if tensor.requires_grad]
+        if not others:
             continue
-        grads = torch.autograd.grad(loss, earlier + later, retain_graph=True, allow_unused=True)
+        grads = torch.autograd.grad(loss, others, retain_graph=True, allow_unused=True)
         assert all(g is None or not g.any() for g in grads), f'{name} crosses a cut'
     return last + 1
 
