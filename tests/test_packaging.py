@@ -248,12 +248,14 @@ def test_ci(checkout, run):
         'python -m pip install --no-build-isolation --no-deps -e .',
         'python -m pip install -r requirements/tests.txt',
     ]
+    docs = ['python -m pip install -r requirements/docs.txt']
+    site = ['python -m sphinx -E -a -W --keep-going -q -b html docs docs/_build/html']
     tests = ['ruff check', 'ruff format --check', 'python -m pytest -n 2 --dist worksteal -rs']
     assert run(checkout / '.ci/run').returncode == 0
-    assert calls(checkout) == install + tests
+    assert calls(checkout) == [*install[:2], *docs, *site, install[2], *tests]
     # Installed already: the second call goes straight to the tests.
     assert run(checkout / '.ci/run').returncode == 0
-    assert calls(checkout) == tests
+    assert calls(checkout) == site + tests
     # 1: a test failed; 5: none was found.
     for code in ('1', '5'):
         assert run(checkout / '.ci/run', PYTEST_EXIT=code).returncode != 0

@@ -306,7 +306,8 @@ def test_ctrl_c_once_and_twice(root, tiny_config, tmp_path, monkeypatch):
         'import time\nfrom mmengine.hooks import Hook\nfrom mmengine.registry import HOOKS\n'
         '@HOOKS.register_module()\nclass Slow(Hook):\n'
         '    def before_train_iter(self, runner, batch_idx, data_batch=None):\n'
-        '        if batch_idx == 2:\n            time.sleep(300)\n'
+        "        if batch_idx == 2:\n            print('waits', flush=True)\n"
+        '            time.sleep(300)\n'
     )
     config = tmp_path / 'slow_config.py'
     config.write_text(
@@ -315,7 +316,7 @@ def test_ctrl_c_once_and_twice(root, tiny_config, tmp_path, monkeypatch):
     )
     monkeypatch.setenv('PYTHONPATH', str(tmp_path))
     with start(tmp_path / 'twice', root, config, *options) as twice:
-        until(twice, '[1][ 2/20]')
+        until(twice, 'waits')
         os.kill(twice.pid, signal.SIGINT)
         until(twice, 'a second one ends at once')
         time.sleep(1.2)

@@ -67,7 +67,12 @@ def test_nothing_else_pools_adaptively():
     """Its backward raises on CUDA with randomness=dict(deterministic=True)."""
     root, found = Path(lakd_mm.models.__file__).parent, []
     for path in sorted(root.rglob('*.py')):
-        for node in ast.walk(ast.parse(path.read_text())):
+        tree = ast.parse(path.read_text())
+        # What only asks for a kind of layer pools nothing.
+        asked = [n for n in ast.walk(tree) if getattr(n, 'func', n) is not n]
+        asked = [n for n in asked if getattr(n.func, 'id', '') == 'isinstance']
+        asked = {id(inner) for n in asked for inner in ast.walk(n)}
+        for node in (n for n in ast.walk(tree) if id(n) not in asked):
             name = getattr(node, 'attr', getattr(node, 'id', ''))
             if 'adaptive' in name.lower() and 'pool' in name.lower():
                 found.append(f'{path.name}:{node.lineno}: {name}')

@@ -1,4 +1,5 @@
 import pytest
+import torch
 
 from lakd_mm.errors import ConfigError
 from reproduction.planner import Settings, plan_runs
@@ -52,7 +53,7 @@ def test_a_missing_teacher_is_named_with_what_trains_it(tiny_runs, lakd, tmp_pat
 def test_teachers_of_the_command_line(tiny_root, lakd, tmp_path):
     (tmp_path / 'weights').mkdir()
     inside, other = tmp_path / 'weights' / 'epoch_1.pth', tmp_path / 'other.pth'
-    inside.touch(), other.touch()
+    torch.save({}, inside), torch.save({}, other)
 
     def teacher(name, path):
         settings = Settings(tiny_root, tmp_path / 'work', teachers=((name, str(path)),))
@@ -107,7 +108,7 @@ def test_recipes(tiny_runs):
 
 def test_the_teacher_is_tested_once(root, tmp_path):
     checkpoint = tmp_path / 'resnet56.pth'
-    checkpoint.touch()
+    torch.save({}, checkpoint)
     settings = Settings(root, tmp_path / 'work', teachers=(('resnet56', str(checkpoint)),))
     cell = method_cell('teacher', 'r56_r20', 'cifar100')
     (run,) = plan_runs([cell], Budget(epochs=3, fraction=0.1), [0, 1, 2], settings)
