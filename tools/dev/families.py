@@ -186,8 +186,9 @@ def student_cfg(family):
         del model['backbone']
     head = model.get('head')
     if head:
-        if 'num_classes' in head:
-            head['num_classes'] = CLASSES
+        for part in (head, head.get('loss', {})):
+            if 'num_classes' in part:
+                part['num_classes'] = CLASSES
         if head['type'] in ('EfficientFormerClsHead', 'LeViTClsHead'):
             # With it MMPretrain only tests.
             head['distillation'] = False
