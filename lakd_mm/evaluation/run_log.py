@@ -21,16 +21,32 @@ def log_records(work_dir: Path) -> Iterator[dict]:
     """Read what MMEngine logged in a work folder: the records of training and of validation.
 
     Those of a folder in which several runs went on come one run after the other, so that a later
-    record of the same step is the valid one. Lines that a kill cut short are left out.
+    record of the same step is the valid one. Lines that a kill cut short are left out. A member of
+    a cohort has its records in the folder of the cohort, under its own name.
     """
-    for path in sorted(work_dir.glob('*/vis_data/scalars.json')):
+    paths, member = sorted(work_dir.glob('*/vis_data/scalars.json')), ''
+    if not paths:
+        paths, member = sorted(work_dir.parent.glob('*/vis_data/scalars.json')), work_dir.name
+    for path in paths:
         for line in path.read_text(encoding='utf-8').splitlines():
             try:
                 record = json.loads(line)
             except (ValueError, RecursionError):
                 continue
             if isinstance(record, dict):
-                yield record
+                record = _of_member(record, member) if member else record
+                yield from [record] if record else []
+
+
+def _of_member(record: dict, member: str) -> dict:
+    """Return a member's part of a cohort's record, with what all share; nothing if it has none."""
+    own = {
+        k[len(member) + 1 :]: v
+        for k, v in record.items()
+        if k.startswith((f'{member}.', f'{member}/'))
+    }
+    shared = {key: value for key, value in record.items() if not re.search('[./]', key)}
+    return {**shared, **own} if own else {}
 
 
 def epoch_checkpoints(work_dir: Path) -> dict[int, Path]:
