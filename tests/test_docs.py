@@ -152,6 +152,18 @@ def test_commands_are_right(monkeypatch, page):
                     command.append(word)
 
 
+@pytest.mark.parametrize('page', ['README.md', 'docs/results/own_images.md'])
+def test_results_are_those_of_the_runs(page):
+    found = json.loads((DOCS / 'results/own_images.json').read_text())
+    text = (ROOT / page).read_text(encoding='utf-8')
+    assert f'{found["teacher_top1"]:.1f} %' in text
+    names = dict(scratch='from scratch', kd='KD', cat_kd='CAT-KD', lakd='LAKD')
+    for method, name in names.items():
+        last = [run['top1'][-1] for run in found['runs'] if run['method'] == method]
+        cells = [name, *last, sum(last) / len(last)]
+        assert f'| {" | ".join(c if isinstance(c, str) else f"{c:.1f}" for c in cells)} |' in text
+
+
 def test_a_wrong_option_is_found(monkeypatch):
     with pytest.raises(SystemExit):
         check_command(monkeypatch, ['python', 'tools/train.py', 'a.py', '--no-such-option'])
