@@ -4,6 +4,7 @@ import argparse
 import os
 import statistics
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 
 # Set before torch is imported: with spinning threads, shared cores are 10 times slower.
@@ -199,19 +200,23 @@ def image_blocks(runs: list[Run], images: int, folder: Path) -> list[str]:
     given = [config.filename, str(config.model.get('teacher_ckpt') or teacher.checkpoint)]
     for run in runs:
         given += ['--student', run.name, run.cfg.filename, str(run.checkpoint)]
-    given += ['--out', f'{folder}/similarity.png']
-    cka.compare(cka.parse_args([*given, '--images', str(images)]))
-    blocks += [
-        f"## Similarity of layers with those of {teacher.name}'s teacher",
-        f'![unbiased CKA on {images} test images](similarity.png)',
-    ]
-    given[-1] = f'{folder}/maps.png'
-    attention_maps.draw(attention_maps.parse_args(given))
-    return [
-        *blocks,
-        '## Activations of the last block',
-        '![sum of absolute values over channels](maps.png)',
-    ]
+    title = f"Similarity of layers with those of {teacher.name}'s teacher"
+    words = f'unbiased CKA on {images} test images'
+    command = [*given, '--images', str(images), '--out', f'{folder}/similarity.png']
+    blocks += drawn(title, words, 'similarity', lambda: cka.compare(cka.parse_args(command)))
+    maps = [*given, '--out', f'{folder}/maps.png']
+    title, words = 'Activations of the last block', 'sum of absolute values over channels'
+    draw = attention_maps.draw
+    return blocks + drawn(title, words, 'maps', lambda: draw(attention_maps.parse_args(maps)))
+
+
+def drawn(title: str, words: str, name: str, draw: Callable) -> list[str]:
+    """Have a picture drawn, and return its section; one that cannot be drawn says why."""
+    try:
+        draw()
+    except ConfigError as error:
+        return [f'## {title}', f'Not drawn: {" ".join(str(error).split())}']
+    return [f'## {title}', f'![{words}]({name}.png)']
 
 
 def mistakes(run: Run, images: int, folder: Path) -> list[str]:
