@@ -30,6 +30,18 @@ def add_teacher_and_students(parser: ArgumentParser, required: bool) -> None:
     )
 
 
+def add_runs(parser: ArgumentParser, what: str):
+    """Add the option that names the work folders of trainings; ``what`` is what each becomes."""
+    parser.add_argument(
+        '--run',
+        nargs=2,
+        action='append',
+        required=True,
+        metavar=('NAME', 'WORK_DIR'),
+        help=f'{what}: the work folder of a training; may be repeated',
+    )
+
+
 def add_test_images(parser: ArgumentParser, config: str = "the teacher's config") -> None:
     """Add the options that choose the test images, which ``config`` has."""
     parser.add_argument('--seed', type=int, default=0, help='for drawing the images (default: 0)')

@@ -23,7 +23,7 @@ from mmpretrain.evaluation import ConfusionMatrix
 from lakd_mm.engine import clear_errors, load_network
 from lakd_mm.engine.command_line import at_least
 from lakd_mm.errors import ConfigError
-from lakd_mm.evaluation.comparison import check_names
+from lakd_mm.evaluation.comparison import add_runs, check_names
 from lakd_mm.evaluation.run_log import check_run, epoch_checkpoints, log_records, run_config
 from lakd_mm.evaluation.sample_images import class_names, inputs_of, sample_images
 from lakd_mm.visualization import confusion_figure, curves, save_figure
@@ -85,14 +85,7 @@ class Run:
 def parse_args() -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument(
-        '--run',
-        nargs=2,
-        action='append',
-        required=True,
-        metavar=('NAME', 'WORK_DIR'),
-        help='the work folder of a training; may be repeated',
-    )
+    add_runs(parser, 'a run')
     parser.add_argument(
         '--images',
         type=at_least(0),
@@ -171,7 +164,7 @@ def curve_blocks(runs: list[Run], folder: Path) -> list[str]:
     words = 'as back-propagated, each with its weight; loss is their sum'
     blocks += ['## Losses', *picture(folder, 'losses', curves(losses, 'iteration', 'loss'), words)]
     panels = {
-        title: {run.name: run.curve(key) for run in runs if run.curve(key)[0]}
+        title: {run.name: curve for run in runs if (curve := run.curve(key))[0]}
         for title, key in (('learning rate', 'lr'), ('seconds an iteration', 'time'))
     }
     panels = {title: lines for title, lines in panels.items() if lines}

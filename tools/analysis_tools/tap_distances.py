@@ -20,7 +20,7 @@ from lakd_mm.engine import (
     refuse_ignored_options,
 )
 from lakd_mm.errors import ConfigError
-from lakd_mm.evaluation.comparison import add_picture, add_test_images, check_names
+from lakd_mm.evaluation.comparison import add_picture, add_runs, add_test_images, check_names
 from lakd_mm.evaluation.run_log import check_run, epoch_checkpoints, run_config
 from lakd_mm.evaluation.tap_curves import logged_distances, measured_distances
 from lakd_mm.visualization import curves, make_visualizer, save_figure
@@ -40,14 +40,7 @@ MEASURING = (
 def parse_args() -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument(
-        '--run',
-        nargs=2,
-        action='append',
-        required=True,
-        metavar=('NAME', 'WORK_DIR'),
-        help='a curve: the work folder of a training; may be repeated',
-    )
+    add_runs(parser, 'a curve')
     parser.add_argument(
         '--source',
         choices=['auto', 'log', 'checkpoints'],

@@ -77,15 +77,14 @@ def keep_contiguous(network: nn.Module) -> list[str]:
     Returns:
         List[str]: The layers, which the log names once.
     """
-    found = {}
-    new = []
+    found, new = [], []
     for name, module in network.named_modules():
         hook = _contiguous_input if _is_unsafe(module) else None
         if isinstance(module, nn.GroupNorm) and module.affine:
             hook = _contiguous_constant
         if hook is None:
             continue
-        found[name] = module
+        found.append(name)
         # Not contiguous(), for which the strides of a 1x1 kernel are right already.
         module.weight.data = module.weight.data.clone(memory_format=torch.contiguous_format)
         if hook not in module._forward_pre_hooks.values():
@@ -98,7 +97,7 @@ def keep_contiguous(network: nn.Module) -> list[str]:
             f'GroupNorm of an input without a gradient).',
             logger='current',
         )
-    return list(found)
+    return found
 
 
 def _is_unsafe(module: nn.Module) -> bool:
