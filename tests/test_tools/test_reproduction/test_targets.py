@@ -17,8 +17,8 @@ def test_targets_have_the_cells_of_the_paper():
         'table4': (1, 2, 2),
         'table5': (5, 1, 5),
         'fig1': (4, 1, 4),
-        'cankd': (6, 1, 6),
         'causal': (9, 1, 9),
+        'methods': (10, 1, 10),
         'fig5': (3, 1, 3),
     }
 
