@@ -19,14 +19,17 @@ from lakd_mm_cli.main import TOOLS, make_parser
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / 'docs'
-sys.path[:0] = [str(DOCS), str(ROOT / 'tools' / 'dev')]
+sys.path[:0] = [str(DOCS), str(ROOT / 'tools' / 'dev'), str(ROOT / 'tools')]
 
 import draw_concepts  # noqa: E402
 import generated  # noqa: E402
 
+from reproduction.targets import label  # noqa: E402
+
 NOTEBOOK = DOCS / 'tutorials/lakd_in_ten_minutes.ipynb'
 # What is not written by hand shows what other tests cover.
-MADE = [DOCS / name for name in ('_build', '_generated', 'results/table', 'results/c')]
+MADE = [DOCS / name for name in ('_build', '_generated')]
+MADE += [DOCS / 'results' / name for name in ('table', 'causal', 'methods')]
 PAGES = sorted(
     path
     for path in [*ROOT.glob('*.md'), *(ROOT / 'configs').rglob('*.md'), *DOCS.rglob('*.md')]
@@ -162,6 +165,19 @@ def test_results_are_those_of_the_runs(page):
         last = [run['top1'][-1] for run in found['runs'] if run['method'] == method]
         cells = [name, *last, sum(last) / len(last)]
         assert f'| {" | ".join(c if isinstance(c, str) else f"{c:.1f}" for c in cells)} |' in text
+
+
+@pytest.mark.parametrize('page', ['README.md', 'docs/results/replication.md'])
+def test_accuracies_are_those_of_the_runs_on_cifar100(page):
+    found = json.loads((DOCS / 'results/methods/results.json').read_text())['results']
+    lines = (ROOT / page).read_text(encoding='utf-8').splitlines()
+    trained = [run for run in found if run['kind'] == 'train']
+    longest = max(run['max_epochs'] for run in trained)
+    for run in [run for run in trained if run['max_epochs'] == longest]:
+        name = label(run['cell'].removesuffix('_r56_r20'))
+        after = [run['epochs'][epoch - 1]['metrics']['accuracy/top1'] for epoch in (5, 10, longest)]
+        start = f'| {name} | {" | ".join(f"{top1:.2f}" for top1 in after)} |'
+        assert any(line.startswith(start) for line in lines), start
 
 
 def test_a_wrong_option_is_found(monkeypatch):
