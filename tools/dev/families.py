@@ -349,9 +349,9 @@ def table(rows):
     notes = [f'{number}. {reason}' for reason, number in reasons.items()]
     return '\n'.join([
         '# Backbone families', '',
-        'Each as the student of a small ResNet-34: one step, forward and backward, two images; '
-        'LAKD with an exact check that no gradient crosses a cut. Written by '
-        '`python tools/dev/families.py`.', '', f'Cells: {counts}.', '', *lines, '',
+        '`python tools/dev/families.py` ran one step of each method (forward and backward, two '
+        'images) with each family as the student of a small ResNet-34; for LAKD it checked, '
+        'exactly, that no gradient crosses a cut.', '', f'Combinations: {counts}.', '', *lines, '',
         '## Reasons', '',
         *notes, '',
     ])  # fmt: skip
