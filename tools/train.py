@@ -34,7 +34,7 @@ from lakd_mm.models.algorithms.memory_format import keep_contiguous
 
 
 def add_training_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the options of a training that a config and a seed do not name."""
+    """Add the options of a training, other than its config and its seed."""
     add_run_arguments(parser)
     parser.add_argument(
         '--resume',
@@ -132,7 +132,7 @@ def main() -> None:
         add_guards(cfg)
         with work_folder(cfg.work_dir, rank_of(args.launcher)):
             runner = RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
-            # Our input gives images in channels-last memory to plain classifiers too.
+            # Our preprocessor makes channels-last images, also for plain classifiers.
             keep_contiguous(runner.model)
             runner.train()
 

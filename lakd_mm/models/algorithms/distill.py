@@ -1,4 +1,4 @@
-"""Distillation from a frozen teacher: what it is made of, and how it is put together."""
+"""The algorithm of all methods: distillation from a frozen teacher."""
 
 import logging
 from collections.abc import Callable, Sequence
@@ -39,44 +39,44 @@ class Distill(SingleTeacherDistill):
     """Distillation from a frozen teacher, into a student that learns as a whole or in modules.
 
     The teacher runs once, without gradients and without its loss. If the student is a
-    :class:`GradientDetachStudent`, it runs module by module; a loss of the distiller belongs to
-    the module in which the last of its student records arrives. The last module also gets the task
-    loss.
+    :class:`GradientDetachStudent`, each loss of the distiller trains the module that makes its
+    student records, and the task loss trains the last module.
 
-    With ``backward='local'`` a module is back-propagated as soon as it is complete, and its graph
-    and the records that no other loss needs are freed before the next module runs. The gradients
+    With ``backward='local'`` each module is back-propagated as soon as it is complete, which frees
+    its graph, and the records that no other loss needs, before the next module runs. The gradients
     are those of ``'joint'``, one backward of the sum, to the bit; the peak of memory is that of the
-    largest module. Every loss is logged, and counted in the logged total, once.
+    largest module. The log holds every loss, and their sum.
 
     Args:
         architecture (dict | BaseModel): The student: a classifier, detector or segmenter.
-        teacher (dict | BaseModel | list): The teacher, frozen and in eval mode; a list of several
-            is a :class:`TeacherEnsemble`.
+        teacher (dict | BaseModel | list): The teacher, frozen and in eval mode; a list makes a
+            :class:`TeacherEnsemble`.
         distiller (dict, optional): A :class:`LocalDistiller`, or MMRazor's
             ``ConfigurableDistiller``, which becomes one: recorders, connectors, losses, mappings.
-        transfers (Dict[str, dict], optional): Instead of ``distiller``: by its name in the log,
-            each loss and what it compares. The rest is made from it, see :func:`write_distiller`.
-        teacher_ckpt (str | list, optional): Its checkpoint, a path or URL, which must fit exactly.
+        transfers (Dict[str, dict], optional): The short form, instead of ``distiller``: each loss
+            and what it compares, by its name in the log, see :func:`write_distiller`.
+        teacher_ckpt (str | list, optional): The teacher's checkpoint, a path or URL, which must
+            fit exactly.
         backward (str, optional): 'local' or 'joint'. Defaults to 'local' where the student cuts
             gradients, else to 'joint'.
         ce_weight (float): Weight of the task loss. Defaults to 1.
         inherit (Sequence[str]): Modules of the student, such as ``['neck', 'bbox_head']``, that
             start with the teacher's weights. Defaults to none.
         channels_last (bool, optional): Whether both networks compute in channels-last memory
-            format, which is faster on CPUs and tensor cores. Defaults to True, but to False where
-            one does not run in it or has compiled ops of MMCV (RoIAlign), which misread it.
+            format, which is faster on CPUs and tensor cores. Defaults to True; to False if one
+            does not run in it or has compiled ops of MMCV (RoIAlign), which misread it.
         lean_teacher (dict, optional): Switches of :class:`LeanTeacher`, all on by default:
             ``fold_batchnorm``, ``inplace`` and ``stop_early``.
         teacher_twice (bool): With ``backward='local'``, whether the teacher first runs only as far
-            as the first module's losses look, and as a whole after that module's backward. Saves
-            memory where the first module is the largest, as in networks with a stem of high
-            resolution, and costs the time of the teacher's beginning. Defaults to False.
+            as the first module's losses need, and again as a whole after that module's backward.
+            This saves memory if the first module is the largest (a stem of high resolution), but
+            the teacher's first layers run twice. Defaults to False.
         keep_teacher (dict, optional): Arguments of :class:`KeptTeacher` (``folder``, ``images``,
-            ``half``, ``max_gb``): what the teacher gives is kept on disk, for images without random
-            changes or with a preprocessor's ``num_views``. Defaults to None, nothing is kept.
-        compile (dict, optional): Arguments of :func:`torch.compile`, such as ``dict()``: residual
-            blocks of both networks are compiled, except those that are tapped or follow a tap.
-            Modes with CUDA graphs are refused. Defaults to None, nothing is compiled.
+            ``half``, ``max_gb``), which keeps the teacher's records on disk. Images must not change
+            at random, or the preprocessor needs ``num_views``. Defaults to None, nothing is kept.
+        compile (dict, optional): Arguments of :func:`torch.compile`, such as ``dict()``, for the
+            residual blocks of both networks, except those that are tapped or follow a tap. Modes
+            with CUDA graphs are refused. Defaults to None, nothing is compiled.
         save_teacher (bool): Whether checkpoints hold the teacher's weights too; without them a
             resumed run takes them from ``teacher_ckpt``. Defaults to True.
         input_shape (Sequence[int]): Shape (C, H, W) of an image, for the runs on noise; that of a
@@ -86,9 +86,9 @@ class Distill(SingleTeacherDistill):
             ``SingleTeacherDistill``.
 
     Raises:
-        ConfigError: If ``backward`` is unknown or 'local' with a student that cuts nothing, not
-            one of ``distiller`` and ``transfers`` is given, the checkpoint does not fit the
-            teacher, or a loss cannot be computed.
+        ConfigError: If ``backward`` is unknown or 'local' with a student that cuts nothing, both
+            or neither of ``distiller`` and ``transfers`` are given, the checkpoint does not fit
+            the teacher, or a loss cannot be computed.
 
     Examples:
         >>> model = dict(
@@ -201,7 +201,7 @@ class Distill(SingleTeacherDistill):
         return isinstance(self.student, GradientDetachStudent)
 
     def init_weights(self):
-        """Initialize the weights at the start of training, and say so if the teacher's are."""
+        """Initialize weights at the start of training; warn if the teacher's are random."""
         untrained = not self.teacher.is_init and not any(
             'Pretrained' in str(module.init_cfg)
             for module in (self.teacher, getattr(self.teacher, 'backbone', self.teacher))
@@ -225,11 +225,11 @@ class Distill(SingleTeacherDistill):
         return log_vars
 
     def batch_losses(self, data: Any, optim_wrapper: OptimWrapper) -> LossResults:
-        """Preprocess a batch and compute its losses, with a local backward if that is chosen.
+        """Preprocess a batch, run the step and return its losses.
 
         Args:
             data (dict | tuple | list): A batch from the data loader.
-            optim_wrapper (OptimWrapper): What the gradients are for; it says how losses are scaled.
+            optim_wrapper (OptimWrapper): Scales the losses of a local backward.
 
         Returns:
             Dict[str, Tensor]: As :meth:`loss`.
@@ -267,14 +267,14 @@ class Distill(SingleTeacherDistill):
             batch_inputs (torch.Tensor): Shape (N, C, H, W).
             data_samples (List[DataSample], optional): With the labels.
             backward (Callable[[Tensor], None], optional): Back-propagates the losses of each module
-                but the last; these are then returned detached. Defaults to None: all losses carry
+                but the last, which are then returned detached. Defaults to None: all losses keep
                 their graphs.
 
         Returns:
             Dict[str, Tensor]: ``student.…`` for the task, ``distill.…`` for the distiller's.
         """
         if self.distillation_stopped:
-            # The student is trained on as a whole, by its task loss.
+            # From here on the task loss trains the student as a whole.
             if self._cuts:
                 self.student.detach = False
             task, distilled = self.student(batch_inputs, data_samples, mode='loss'), {}

@@ -19,10 +19,11 @@ from .lakd_distiller import default_taps, lakd_distiller, shifted_taps
 class LAKD(Distill):
     """Local Attention Knowledge Distillation.
 
-    The student is cut into local modules after its taps. Only its own feature loss trains a module
-    (Eq. 5, weighted by the activation mapping of Eq. 11 and 12); the task loss and class attention
-    transfer also train the last one (Eq. 6). From *LAKD: Activation Mapping Distillation Based on
-    Local Learning*. Choices that the paper leaves open are keys; their defaults are our reading.
+    A cut after each tap divides the student into local modules. Each module learns from its own
+    feature loss alone (Eq. 5, weighted by the activation mapping of Eq. 11 and 12); the last one
+    also from the task loss and class attention transfer (Eq. 6). From *LAKD: Activation Mapping
+    Distillation Based on Local Learning*. What the paper leaves open is a key; its default is our
+    reading.
 
     The log holds ``student.loss`` (task), ``distill.loss_module1`` … (one for each tap) and
     ``distill.loss_cat``.
@@ -31,32 +32,32 @@ class LAKD(Distill):
         architecture (dict | BaseModel): The student, a classifier; or a
             :class:`GradientDetachStudent`, which has its own ``taps``, ``detach`` and
             ``input_shape``.
-        teacher (dict | BaseModel | list): The teacher, frozen and in eval mode; a list of several
-            is a :class:`TeacherEnsemble`, of which the first one gives features and class maps.
+        teacher (dict | BaseModel | list): The teacher, frozen and in eval mode; a list makes a
+            :class:`TeacherEnsemble`, whose first teacher gives features and class maps.
         teacher_ckpt (str | list, optional): Its checkpoint, a path or URL, which must fit exactly.
         taps (Sequence[int | str], optional): The student's taps. Defaults to the first block of
             each stage but the last, and the last block of the last stage: the paper's 1, n + 1, 3n;
             or the convolution behind it, as in MobileNetV2, if that keeps the resolution.
-        teacher_taps (Sequence[int | str], optional): The teacher's taps, one for each. Defaults to
-            the ends of its stages (our reading: shifted student taps keep their targets).
+        teacher_taps (Sequence[int | str], optional): The teacher's tap for each of these. Defaults
+            to the ends of its stages (our reading: shifted student taps keep their targets).
         feature_loss (dict, optional): Defaults to ``NDAMFeatureLoss()``.
         feature_weights (Sequence[float], optional): Factors of the ``loss_weight`` of the feature
             loss, one for each tap: beta of Eq. 6 by module. Defaults to 1 for all.
         attention_loss (dict, optional): Compares class activation maps; None for no such loss.
             Defaults to ``CATLoss()``.
         extra_losses (Dict[str, dict], optional): Further losses by their names in the log, each as
-            in :class:`Distill`'s ``transfers``. At 'logits', 'pooled' or 'cams', or at taps and
-            stages in it, one trains the last module beside the task; at another place it trains the
-            module that this lies in. Defaults to None.
-        connectors (Dict[str, dict], optional): For 'module1' …, the connector that adapts this tap
-            of the student to the teacher's. If it is not given and shapes differ, LAKD makes a
-            convolution and BatchNorm (our reading; of the paper's pairs only WRN-40-2 to WRN-40-1
-            needs one).
+            in :class:`Distill`'s ``transfers``. Each trains the module that contains its place;
+            at 'logits', 'pooled' or 'cams' this is the last one. Defaults to None.
+        connectors (Dict[str, dict], optional): By 'module1' …, the connector that adapts the
+            student's feature at this tap to the teacher's. Without one, LAKD makes a convolution
+            and BatchNorm if shapes differ (our reading; of the paper's pairs only WRN-40-2 to
+            WRN-40-1 needs one).
         detach (bool): Whether to cut gradients; False is the paper's ablation. Defaults to True.
         feature_at_last (bool): Whether the last tap has a feature loss too (Eq. 6). Defaults to
             True.
-        tap_position (str): Where residual blocks are aligned, 'post_relu' or 'pre_relu'. Our
-            reading is 'post_relu'. Pre-activation blocks (wide ResNets) use signed sums for both.
+        tap_position (str): Which feature of a residual block is compared, 'post_relu' or
+            'pre_relu'. Our reading is 'post_relu'. Pre-activation blocks (wide ResNets) give their
+            signed sum for both.
         ndam_source (str): Source of the activation mapping: the teacher's feature at the same
             'tap', its class activation maps ('cam') or its feature at the previous tap ('prev').
             Our reading is 'tap'.
@@ -187,5 +188,5 @@ class LAKD(Distill):
             ce_weight=ce_weight,
             **kwargs,
         )
-        # Metrics of features compare the student's taps with these.
+        # Metrics compare the student's taps with these.
         self.teacher_tap_names = teacher_tap_names

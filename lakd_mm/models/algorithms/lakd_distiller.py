@@ -1,4 +1,4 @@
-"""Conversion of LAKD's short keys into a distiller's long form."""
+"""Write LAKD's short keys as the config of a distiller."""
 
 from collections.abc import Sequence
 from typing import Optional
@@ -16,7 +16,7 @@ from .transfers import write_distiller
 def shifted_taps(
     network: nn.Module, stages: Sequence[Sequence[Block]], input_shape: Sequence[int]
 ) -> list[str]:
-    """Return the first block of each stage, but the last block or convolution of the last one."""
+    """Return LAKD's taps: each stage's first block; of the last stage the last block or conv."""
     firsts = [stage[0].name for stage in stages[:-1]]
     return firsts + [last_convolution(network, stage[-1], input_shape) for stage in stages[-1:]]
 
@@ -28,7 +28,7 @@ def default_taps(
     teacher_taps: Optional[Sequence[Tap]],
     input_shape: Sequence[int],
 ) -> tuple[Sequence[Tap], Sequence[Tap]]:
-    """Fill in the taps of LAKD that are None, see :class:`LAKD`.
+    """Fill in taps that are None with the defaults of :class:`LAKD`.
 
     Raises:
         ConfigError: If a network has no map that all of it passes.
@@ -97,8 +97,8 @@ def lakd_distiller(
 
     Raises:
         ConfigError: If the numbers of taps or weights differ, a weight is not positive, a
-            connector belongs to no tap or to a tap without a loss, an extra loss has the name of
-            another or does not fit, or an option is unknown or has no effect.
+            connector belongs to no tap or to a tap without a loss, an extra loss has a name of
+            LAKD's or does not fit, or an option is unknown or has no effect.
     """
     if len(student_taps) != len(teacher_taps):
         raise ConfigError(
@@ -158,7 +158,7 @@ def lakd_distiller(
 
 
 def _weighted(loss: dict, weights: Optional[Sequence[float]], count: int) -> list[dict]:
-    """Return the config of the loss of each tap that has one."""
+    """Return the config of the feature loss, weighted, for each tap that has one."""
     if weights is None:
         return [loss] * count
     if len(weights) != count or not all(weight > 0 for weight in weights):
@@ -170,7 +170,7 @@ def _weighted(loss: dict, weights: Optional[Sequence[float]], count: int) -> lis
 
 
 def _position(student, student_tap, teacher, teacher_tap, tap_position) -> str:
-    """Choose a tap's position; a pre-activation block's ReLU would be in the next module."""
+    """Return the position of a pair of taps; a pre-activation block's ReLU is past the cut."""
     taps = student.get_submodule(student_tap), teacher.get_submodule(teacher_tap)
     signed = any(getattr(tap, 'pre_activation', False) for tap in taps)
     return 'post_relu' if signed else tap_position

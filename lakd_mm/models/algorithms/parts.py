@@ -1,4 +1,4 @@
-"""The steps that put an algorithm together: check keys, build networks, try all on noise."""
+"""Functions that build an algorithm: check keys, build networks, try everything on noise."""
 
 import inspect
 from collections.abc import Mapping, Sequence
@@ -20,7 +20,7 @@ from ..teachers import KeptTeacher, LeanTeacher, build_teacher
 from .transfer_checks import refuse_records_past_cuts
 from .transfers import write_distiller
 
-# Keys of MMRazor's algorithm that mean nothing here.
+# Keys of MMRazor's algorithm that have no effect here.
 _NOT_HERE = {
     'teacher_trainable',
     'teacher_norm_eval',
@@ -39,14 +39,14 @@ def check_keys(
     lean_teacher: Optional[dict],
     compile: Optional[dict],
 ):
-    """Raise unless every key means something to an algorithm.
+    """Raise unless an algorithm knows every key, and none would be ignored.
 
     Args:
         cls (type): The algorithm.
         kwargs (Mapping[str, Any]): Keys that it passes on to MMRazor's ``SingleTeacherDistill``.
-        ce_weight (Any): Has to be a number.
-        distiller (dict, optional): Has to be given unless ``transfers`` are, and not beside them.
-        transfers (dict, optional): The short form of it.
+        ce_weight (Any): Must be a number.
+        distiller (dict, optional): The long form; exactly one of the two forms must be given.
+        transfers (dict, optional): The short form.
         lean_teacher (dict, optional): Switches of :class:`LeanTeacher`.
         compile (dict, optional): Arguments of :func:`torch.compile`; must not ask for CUDA graphs.
 
@@ -110,10 +110,10 @@ def build_networks(
 
 
 def image_shape(architecture: BaseModel, input_shape: Sequence[int]) -> tuple[int, ...]:
-    """Return the shape (C, H, W) of an image: that of a :class:`GradientDetachStudent` is its own.
+    """Return the shape (C, H, W) of an image; a :class:`GradientDetachStudent` has its own.
 
     Raises:
-        ConfigError: If another one is given beside it.
+        ConfigError: If ``input_shape`` differs from that.
     """
     own = getattr(architecture, 'input_shape', None)
     if own is not None and tuple(input_shape) not in (own, (3, 32, 32)):
@@ -131,7 +131,7 @@ def complete_distiller(
     transfers: Optional[dict],
     input_shape: Sequence[int],
 ) -> dict:
-    """Return the config of a :class:`LocalDistiller`, from either form of it.
+    """Return the config of a :class:`LocalDistiller`, from its long or its short form.
 
     Args:
         architecture (BaseModel): The student, cut into modules or not.
@@ -178,7 +178,7 @@ def try_losses(
     input_shape: Sequence[int],
     in_modules: bool = False,
 ) -> set[str]:
-    """Compute every loss once on noise, so that what does not fit fails before training.
+    """Compute every loss once on noise, so that a misfit fails before training.
 
     Args:
         student (BaseModel): The student, in eval mode.
@@ -189,11 +189,11 @@ def try_losses(
 
     Returns:
         Set[str]: With ``in_modules``, names of the teacher's recorders that the first module's
-        losses look into; else none.
+        losses read; else none.
 
     Raises:
-        ConfigError: If a loss does not take what is recorded for it or, with ``in_modules``, looks
-            into two modules of the student.
+        ConfigError: If a loss does not take what is recorded for it or, with ``in_modules``,
+            compares features of two modules of the student.
     """
     images = images_for(student, input_shape)
     samples = noise_samples(len(images), input_shape)
@@ -208,7 +208,7 @@ def try_losses(
     modules = student.at_module_ends(note_first) if in_modules else nullcontext()
     try:
         run_teacher(images)
-        # A student starts modules only where gradients are recorded.
+        # The student calls note_first only in a forward that records gradients.
         with recorders, modules, torch.set_grad_enabled(in_modules):
             run_network(student, images, sources_of(recorders))
         with torch.no_grad():
@@ -219,11 +219,11 @@ def try_losses(
 
 
 def kept_teacher(algorithm: nn.Module, options: dict) -> KeptTeacher:
-    """Have what an algorithm's teacher gives kept on disk.
+    """Return the teacher of an algorithm as one that keeps its records on disk.
 
     Args:
-        algorithm (Distill): Complete but for this.
-        options (dict): Arguments of :class:`KeptTeacher`; views are the preprocessor's.
+        algorithm (Distill): Complete except for this.
+        options (dict): Arguments of :class:`KeptTeacher`; the preprocessor gives ``views``.
 
     Raises:
         ConfigError: If an option is unknown or missing, or the images of the training are random

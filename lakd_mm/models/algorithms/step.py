@@ -1,4 +1,4 @@
-"""One training step of distillation, from top to bottom."""
+"""One training step of distillation."""
 
 from collections.abc import Callable, Collection
 from contextlib import nullcontext
@@ -24,12 +24,12 @@ class Step:
         distiller (LocalDistiller): Its recorders hold the records of this batch.
         backward (Callable[[Tensor], None], optional): Back-propagates the losses of a module as
             soon as the module is complete. Defaults to None: all losses keep their graphs.
-        teacher_first (Collection[str]): Names of the teacher's recorders that the first module
-            needs, if with ``backward`` the teacher is to run only as far as that and once more
-            later. Defaults to none, it runs once.
+        teacher_first (Collection[str]): With ``backward``, names of the teacher's recorders that
+            the first module needs: the teacher runs only as far as these, and once more after that
+            module. Defaults to none: it runs once.
 
     Attributes:
-        losses (Dict[str, Tensor]): The distiller's losses that are done.
+        losses (Dict[str, Tensor]): The distiller's losses computed so far.
     """
 
     def __init__(
@@ -81,7 +81,7 @@ class Step:
         """Back-propagate the losses of module ``index`` and free what it held."""
         ready = self.distiller.compute_ready_losses(self.losses, self.samples)
         self.losses.update((name, value.detach()) for name, value in ready.items())
-        # Before the backward, the peak of memory, which then frees each record after its loss.
+        # Memory peaks in the backward, which can then free each record after its loss.
         self.distiller.drop_records(self.losses)
         total = sum(value for name, value in ready.items() if 'loss' in name)
         if isinstance(total, torch.Tensor) and total.requires_grad:
@@ -92,7 +92,7 @@ class Step:
 
 
 def scaled_backward(optim_wrapper: OptimWrapper, loss: torch.Tensor):
-    """Back-propagate as an optimizer wrapper would, but without counting it as a step."""
+    """Back-propagate as an optimizer wrapper does, without its counting of iterations."""
     loss = optim_wrapper.scale_loss(loss)
     scaler = getattr(optim_wrapper, 'loss_scaler', None)
     with torch.autocast(loss.device.type, enabled=False):

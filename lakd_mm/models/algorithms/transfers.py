@@ -1,4 +1,4 @@
-"""Conversion of a method's transfers into recorders, connectors, losses and mappings."""
+"""Write transfers as recorders, connectors, losses and mappings."""
 
 import inspect
 from collections.abc import Mapping, Sequence
@@ -27,24 +27,24 @@ def write_distiller(
       'stages', the end of each stage; a list of stages counted from 1; 'neck', every level of a
       detector's neck; ``dict(neck=[0, 1])``, those levels; or a dict with ``student`` and
       ``teacher``, lists of taps that pair up (:func:`resolve_taps`). A list may hold names of
-      places too, such as ``['stages', 'pooled']``. With several places each one has its own loss,
-      and its number follows the name, unless the loss takes them ``together``.
+      places too, such as ``['stages', 'pooled']``. Each of several places has a loss of its own,
+      named with a number behind, unless the loss takes all places ``together``.
     - ``position`` of features: 'post_relu' (default), a block's output, or 'pre_relu', see
       :func:`pre_relu_record`; or one of them for each side, ``dict(student=…, teacher=…)``.
     - ``connector`` of the student's record: 'auto' (default), which makes a convolution and
       BatchNorm if the shapes of features differ; a config; or None.
     - ``teacher_connector`` of the teacher's record: a config, or None (default).
-    - ``growth``: ratio of the weights of the losses at a place and at the place before it; the last
-      one has its own weight. Defaults to 1.
-    - ``mask``: a :class:`SaliencyMask`, made from the teacher's features, for a loss that takes
-      one: its config without the ``tap``.
-    - ``warmup``: epochs over which the loss grows to its weight, linearly; the first one of n has
+    - ``growth``: factor of the loss's weight from one place to the next; the last place has the
+      weight of the config. Defaults to 1.
+    - ``mask``: for a loss that takes a mask, the config of a :class:`SaliencyMask` of the teacher's
+      feature, without the ``tap``.
+    - ``warmup``: epochs over which the loss grows linearly to its weight; the first of n epochs has
       1 / n of it. Defaults to 0.
 
-    If the config of a loss or a connector leaves out channels, sizes or norms that its constructor
-    needs, they are filled in: ``in_channel(s)``, ``out_channel(s)``, ``student_channels``,
-    ``teacher_channels``, ``num_classes``, ``dim_in``, ``kernel_size``, ``stride``, ``padding``,
-    ``conv_cfg`` and ``norm``.
+    If a config leaves out channels, sizes or norms that its constructor takes, they are filled in:
+    for a connector ``in_channel(s)``, ``out_channel(s)``, ``dim_in``, ``kernel_size``, ``stride``,
+    ``padding``, ``conv_cfg`` and ``norm``; for a loss ``in_channels`` (the teacher's) and, at
+    'logits', ``num_classes``; for both ``student_channels`` and ``teacher_channels``.
 
     Args:
         student (nn.Module): The student, a classifier.
@@ -107,7 +107,7 @@ def _write_transfer(
     cls = class_of(transfer['loss'], key)
     parameters = inspect.signature(cls.forward).parameters
     arguments = list(parameters)[1:3]
-    # Such a loss adapts widths and sizes itself.
+    # A loss of all places together adapts widths and sizes itself.
     together = getattr(cls, 'together', False)
     mask = transfer.get('mask')
     if (together or len(of_student) == 1) and transfer.get('growth', 1.0) != 1:
@@ -165,7 +165,7 @@ def _write_transfer(
 
 
 def _check_mask(key: str, mask: Any, parameters: Mapping, of_teacher: list[dict]):
-    """Raise unless there is a mask if the loss takes one, and it can be made there."""
+    """Raise unless a mask is given exactly if the loss takes one, and can be made there."""
     if mask is None:
         if 'mask' in parameters and parameters['mask'].default is inspect.Parameter.empty:
             raise ConfigError(
@@ -204,7 +204,7 @@ def _check_classes(key: str, student: nn.Module, teacher: nn.Module):
 
 
 def _shared(connectors: dict, connector: dict) -> str:
-    """Return the name of a connector's config, which is added unless an equal one exists."""
+    """Return the name of an equal connector's config; add this one if there is none."""
     for name, other in connectors.items():
         if other == connector:
             return name

@@ -23,15 +23,14 @@ _INNER = 'architecture.'
 class GradientDetachStudent(BaseModel):
     """Wrap any classifier and cut the gradient after each tap.
 
-    A tap ends a local module; whatever module takes the tap's output next starts the following one
-    and gets its input detached. The forward value is that of the plain network, and the tap itself
-    (so a recorder on it) still carries the gradient of its own module. A tap behind which the
-    backbone has no more layers cuts nothing: final normalization, neck and head belong to the last
-    module. This is the separation-decoupling mechanism of LAKD (Eq. 7 to 9).
+    A tap ends a local module. The layer that takes the tap's output starts the next module and gets
+    its input detached. Forward values are those of the plain network. The tap's own output, and so
+    a recorder on it, still carries the gradient of its module. The last tap cuts nothing if no
+    layer of the backbone follows: final normalization, neck and head belong to the last module.
+    This is the separation-decoupling mechanism of LAKD (Eq. 7 to 9).
 
-    What follows a tap is found by running the network once on noise, so networks need no change
-    and no particular naming. In checkpoints parameters keep the plain classifier's names: each
-    loads the other's.
+    One run on noise finds what follows a tap, so networks need no change and no particular names.
+    In checkpoints parameters have the plain classifier's names: each loads the other's.
 
     Args:
         architecture (dict | BaseModel): The classifier or its config.
@@ -44,7 +43,7 @@ class GradientDetachStudent(BaseModel):
 
     Attributes:
         tap_names (List[str]): The module that each tap is.
-        num_cuts (int): How many taps have something behind them.
+        num_cuts (int): Number of taps that are cut, because a layer follows.
 
     Raises:
         ConfigError: If a tap is unknown, out of order, inside another, or cannot be isolated.
@@ -83,7 +82,7 @@ class GradientDetachStudent(BaseModel):
 
         followers = find_followers(architecture, self.tap_names, self.input_shape)
         self.num_cuts = sum(map(bool, followers.values()))
-        # Taps that are cut at their own output, behind all that records it, with their hooks.
+        # Taps that are cut at their own output, and the hook that does so, after all recorders.
         self._ends: list[tuple[str, int]] = []
         for index, (tap, names) in enumerate(followers.items()):
             for name in names:
@@ -116,7 +115,7 @@ class GradientDetachStudent(BaseModel):
 
     @contextmanager
     def uncut(self) -> Iterator[None]:
-        """Run as a whole inside, so that gradients pass the cuts."""
+        """Let gradients pass the cuts inside."""
         detach, self.detach = self.detach, False
         try:
             yield
@@ -138,7 +137,7 @@ class GradientDetachStudent(BaseModel):
             self._at_module_end = None
 
     def _start_next_module(self, index: int, module: nn.Module, args: tuple, kwargs: dict):
-        """Start a module, as the pre-hook of what takes the output of tap ``index``."""
+        """Cut in front of a module that takes the output of tap ``index``, as its pre-hook."""
         if not torch.is_grad_enabled():
             return None
         if self._at_module_end is not None:
@@ -146,7 +145,7 @@ class GradientDetachStudent(BaseModel):
         return (detached(args), detached(kwargs)) if self.detach else None
 
     def _end_module(self, index: int, module: nn.Module, args: tuple, output: Any):
-        """End a module, as the last hook of tap ``index``."""
+        """Cut at the output of tap ``index``, as its last hook."""
         if not torch.is_grad_enabled():
             return None
         if self._at_module_end is not None:
@@ -162,7 +161,7 @@ def _leave_out_wrapper(module, state_dict, prefix, local_metadata):
 
 
 def _put_in_wrapper(state_dict, prefix, *_):
-    """Turn the plain classifier's names back, before loading."""
+    """Turn the plain classifier's names into the wrapper's, before loading."""
     for key in list(state_dict):
         if key.startswith(prefix):
             state_dict[prefix + _INNER + key[len(prefix) :]] = state_dict.pop(key)

@@ -36,10 +36,10 @@ class TeacherEnsemble(ImageClassifier):
     .. math::
         z = \sum_k w_k z_k, \quad \sigma(z / \tau) \propto \prod_k \sigma(z_k / \tau)^{w_k}
 
-    the geometric mean of their predictions at any temperature, one of the two that `Distilling the
-    Knowledge in a Neural Network <https://arxiv.org/abs/1503.02531>`_ (section 2) names.
-    Features, places and class activation maps are those of the first one; the others run where a
-    loss compares logits. A list under ``teacher`` is such an ensemble, with equal weights.
+    the geometric mean of their predictions at any temperature, one of the two means in `Distilling
+    the Knowledge in a Neural Network <https://arxiv.org/abs/1503.02531>`_, section 2. Features and
+    class activation maps are those of the first teacher; the others run only if a loss compares
+    logits. A list under ``teacher`` is such an ensemble, with equal weights.
 
     Args:
         members (Sequence[dict | ImageClassifier]): Two or more, with the same classes.
@@ -104,7 +104,7 @@ class TeacherEnsemble(ImageClassifier):
         )
         self.others = nn.ModuleList(others)
         self.mean = WeightedMean(weight / sum(weights) for weight in weights)
-        # Behind the others, so that what is looked up last, the classifier, is the first one's.
+        # After the others, so that find_classifier, which takes the last linear layer, finds ours.
         for name in ('backbone', 'neck', 'head'):
             if name in self._modules:
                 self._modules[name] = self._modules.pop(name)

@@ -1,4 +1,4 @@
-"""A teacher whose records are kept on disk, and read where the same image comes again."""
+"""A teacher that keeps its records on disk, and reads them when the same image returns."""
 
 import hashlib
 import json
@@ -17,21 +17,21 @@ from .lean_teacher import LeanTeacher
 
 
 class KeptTeacher:
-    """Run a teacher once for each image and view, and read what it gave from then on.
+    """Run a teacher once for each image and view, and read its records from disk after that.
 
-    The records are memory-mapped files of one row for each image and view. A row is used only for
-    the same pixels, by a checksum of the preprocessed image, so that changed data and transforms
-    are computed anew; so is everything after a change of the teacher or of what is recorded.
+    The records are memory-mapped files with one row for each image and view. A checksum of the
+    preprocessed image shows whether a row is valid, so changed data and transforms are computed
+    anew. If the teacher or the recorders change, all rows are.
 
     Args:
         teacher (LeanTeacher): The teacher.
-        sample (torch.Tensor): Images to find the size of a row with, shape (N, C, H, W).
-        folder (str | Path): Where the files are.
-        images (int): How many images the training set has.
-        views (int): How many views of an image there are. Defaults to 1.
-        half (bool): Whether float16 is kept, half the size, instead of what is recorded to the bit.
-            Defaults to False.
-        max_gb (float): Most that the files may take, in units of 10^9 bytes. Defaults to 8.
+        sample (torch.Tensor): Images that show the size of a row, shape (N, C, H, W).
+        folder (str | Path): Folder of the files.
+        images (int): Number of images in the training set.
+        views (int): Number of views of an image. Defaults to 1.
+        half (bool): Whether to keep records in float16, half the size, instead of exact values in
+            float32. Defaults to False.
+        max_gb (float): Limit of the files' size, in units of 10^9 bytes. Defaults to 8.
 
     Raises:
         ConfigError: If a number is not positive, the files would be too large, the disk has no
@@ -53,7 +53,7 @@ class KeptTeacher:
         self.folder = Path(folder)
         self.images, self.views = images, views
         self.dtype = torch.float16 if half else torch.float32
-        # What the recorders hold after a run: nested tensors, of which only the nesting counts.
+        # The recorders' nested tensors after a run, kept for their nesting only.
         teacher(sample)
         self._template = self._records()
         self._shapes = [tensor.shape[1:] for tensor in tensors_in(self._template)]
@@ -75,8 +75,8 @@ class KeptTeacher:
 
         Args:
             inputs (torch.Tensor): Images, shape (N, C, H, W).
-            awaited (Collection[str], optional): As there; a run for a few is not kept.
-            samples (Sequence[DataSample], optional): Of the batch, with a ``sample_idx`` and, if
+            awaited (Collection[str], optional): As there. Such a run is not kept.
+            samples (Sequence[DataSample], optional): The batch's, with a ``sample_idx`` and, if
                 there are several views, a ``view``. A run without them is not kept.
         """
         if awaited is not None or samples is None:
@@ -113,7 +113,7 @@ class KeptTeacher:
         return [recorder.data_buffer for recorder in self.lean.recorders.recorders.values()]
 
     def _check_room(self, row: int, max_gb: float):
-        """Say what the files take, and raise if that is too much."""
+        """Log the size of the files, and raise if they are too large."""
         total = row * self.images * self.views
         text = f'{row:,} bytes for each of {self.images:,} images x {self.views} views'
         print_log(f'keep_teacher: {text}, {total / 1e9:.2f} GB in {self.folder}', 'current')
@@ -137,7 +137,7 @@ class KeptTeacher:
             )
 
     def _open(self):
-        """Open the files, anew if they are of another teacher."""
+        """Open the files; empty them first if they are of another teacher."""
         state = self.lean.watched_state()
         if state == self._state:
             return
@@ -176,7 +176,7 @@ class KeptTeacher:
 
 
 def _mapped(file: Path, shape: Sequence[int], dtype: torch.dtype) -> torch.Tensor:
-    """Map a file of zeros, or what it holds, with its room on the disk reserved."""
+    """Map a file into memory; a new one holds zeros and has its room on the disk reserved."""
     count = torch.Size(shape).numel()
     size = count * dtype.itemsize
     if file.is_symlink():
