@@ -30,16 +30,16 @@ from .loss_inputs import (
 class LocalDistiller(ConfigurableDistiller):
     """Extend MMRazor's ``ConfigurableDistiller`` for local learning.
 
-    It takes the same config. Beyond it, connectors with an ``attach`` method get the network whose
-    records they convert, a recorder's unknown source is answered with near names, losses can be
-    computed as soon as what they need was recorded, and records are dropped as soon as no loss
-    needs them any more. An argument of a loss may be mapped to a list of records; one that is
-    called ``gt_labels`` and mapped to nothing gets the labels of the batch.
+    It takes the same config. It can compute each loss as soon as its records have arrived, and
+    drops records that no other loss needs. A mapping may give a list of records to an argument of a
+    loss; an argument ``gt_labels`` without a mapping gets the labels of the batch. Connectors with
+    an ``attach`` method get the network whose records they convert. For an unknown source of a
+    recorder, the error suggests near names.
 
     Args:
         *args: Those of ``ConfigurableDistiller``.
-        warmup (Dict[str, int], optional): By a loss's name, the epochs over which it grows to its
-            weight. Defaults to None, each has its weight from the start.
+        warmup (Dict[str, int], optional): By name, the epochs over which a loss grows to its
+            weight. Defaults to None: all have their weight from the start.
         **kwargs: Those of ``ConfigurableDistiller``.
     """
 
@@ -53,7 +53,7 @@ class LocalDistiller(ConfigurableDistiller):
                 f'{near_names(unknown[0], self.loss_forward_mappings)}'
             )
         self._refuse_unused()
-        # How many records of which recorder of the student each loss waits for.
+        # By loss: the student's recorders that it waits for, and how many records of each.
         self._awaited = {
             loss: [
                 (r['recorder'], least_count(r.get('record_idx', 0)))
@@ -61,7 +61,7 @@ class LocalDistiller(ConfigurableDistiller):
             ]
             for loss in self.loss_forward_mappings
         }
-        # The losses that look into each recorder, by side.
+        # By side and recorder: the losses that read it.
         self._readers = {
             from_student: {
                 name: {
@@ -116,10 +116,11 @@ class LocalDistiller(ConfigurableDistiller):
         """Compute every loss that is not done and whose student records have all arrived.
 
         Args:
-            done (Collection[str]): Names of the losses of this step so far.
+            done (Collection[str]): Names of the losses that this step has computed.
             data_samples (List[DataSample], optional): Those of the batch, for losses and connectors
                 whose forward has an argument ``data_samples``.
-            explain (bool): Whether whatever fails is a mistake in the config. Defaults to False.
+            explain (bool): Whether to report any failure as a mistake in the config. Defaults to
+                False.
 
         Returns:
             Dict[str, Tensor]: The new losses.
@@ -138,7 +139,7 @@ class LocalDistiller(ConfigurableDistiller):
         return [loss for loss in self._awaited if all(self._arrived(loss))]
 
     def refuse_halves(self, module: int):
-        """Raise a ConfigError if a loss has some of its student's records at a module's end."""
+        """Raise a ConfigError if, at a module's end, a loss has only some student records."""
         for loss in self._awaited:
             if any(self._arrived(loss)) and not all(self._arrived(loss)):
                 raise ConfigError(
@@ -156,7 +157,7 @@ class LocalDistiller(ConfigurableDistiller):
         return {name for name, readers in self._readers[False].items() if readers & set(losses)}
 
     def drop_records(self, done: Optional[Collection[str]] = None):
-        """Forget what only the losses in ``done`` needed; all records if it is None."""
+        """Drop the records that only losses in ``done`` need; all records if it is None."""
         for from_student, readers in self._readers.items():
             recorders = self._manager(from_student).recorders
             for name, losses in readers.items():
@@ -191,12 +192,12 @@ class LocalDistiller(ConfigurableDistiller):
         return self.get_record(**record, data_samples=data_samples)
 
     def _warmth(self, name: str) -> float:
-        """Return the share of a loss's weight in this epoch, which MMEngine's runner announces."""
+        """Return the share of its weight that a loss has in the runner's current epoch."""
         epoch = MessageHub.get_current_instance().get_info('epoch')
         return 1.0 if epoch is None else min((epoch + 1) / self.warmup[name], 1.0)
 
     def _check_loss_forward_mappings(self, losses, mappings, student_recorders, teacher_recorders):
-        """Check each record of an argument that is mapped to several."""
+        """Check as MMRazor does, record by record where an argument has several."""
         check = super()._check_loss_forward_mappings
         if not isinstance(mappings, Mapping):
             check(losses, mappings, student_recorders, teacher_recorders)
@@ -206,7 +207,7 @@ class LocalDistiller(ConfigurableDistiller):
                 check(losses, {loss: part}, student_recorders, teacher_recorders)
 
     def _refuse_unused(self):
-        """Raise if something is configured that no loss looks into."""
+        """Raise if no loss uses a configured part."""
         mappings = self.loss_forward_mappings.values()
         mapped = [r for m in mappings for records in m.values() for r in listed(records)]
         of_student, of_teacher = (

@@ -1,4 +1,4 @@
-"""What losses get: records, labels, in which precision."""
+"""Inputs of losses: records, labels and their precision."""
 
 import inspect
 from collections.abc import Callable, Collection, Iterator, Mapping
@@ -13,7 +13,7 @@ from ..nested import map_tensors, tensors_in
 
 
 def in_full_precision(loss: nn.Module, inputs: dict) -> torch.Tensor:
-    """Compute a loss in float32 where autocast recorded shorter floats, as sums need it."""
+    """Compute a loss in float32 under autocast, whose 16-bit records are too coarse for sums."""
     device = next((t.device.type for t in tensors_in(inputs)), 'cpu')
     if not torch.is_autocast_enabled(device):
         return loss(**inputs)
@@ -28,7 +28,7 @@ def _widen(tensor: torch.Tensor) -> torch.Tensor:
 
 
 def least_count(index: int) -> int:
-    """Return how many records there have to be for one of them to have this index."""
+    """Return the least number of records among which this index exists."""
     return index + 1 if index >= 0 else -index
 
 
@@ -43,12 +43,12 @@ def _arguments_of(forward: Callable) -> Collection[str]:
 
 
 def listed(records: Any) -> list:
-    """Return the records of an argument, one or a list of them."""
+    """Return the record or the records of an argument as a list."""
     return records if isinstance(records, (list, tuple)) else [records]
 
 
 def each_record(mapping: Mapping) -> Iterator[dict]:
-    """Take a mapping apart into mappings of an argument to a record."""
+    """Yield an empty mapping, then one of a single argument for each of its records."""
     yield {}
     for argument, records in mapping.items():
         yield from ({argument: record} for record in listed(records))
@@ -67,5 +67,5 @@ def labels_of(data_samples: Optional[list], like: torch.Tensor) -> torch.Tensor:
 
 
 def is_ours(module: nn.Module) -> bool:
-    """Tell whether a module takes channels-last tensors; many of MMRazor's use ``view``."""
+    """Tell whether a module is ours and takes channels-last tensors; MMRazor's may use ``view``."""
     return type(module).__module__.startswith('lakd_mm.')

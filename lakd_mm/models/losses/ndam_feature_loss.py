@@ -13,7 +13,7 @@ from ...errors import ConfigError, near_names, refuse_ignored
 from .pooling import average_pool, max_pool
 
 _NORMALIZATIONS = ('none', 'teacher', 'channel', 'instance')
-_EPS = 1e-12  # of a tap or channel that is 0 everywhere
+_EPS = 1e-12  # for a tap or channel that is 0 everywhere
 
 
 def activation_mapping(
@@ -60,8 +60,8 @@ def activation_mapping(
 def normalized_mapping(mapping: torch.Tensor) -> torch.Tensor:
     """Scale each sample's mapping to mean 1, so that it moves weight without changing the sum.
 
-    Some mappings have no such scale, because their mean is not positive or is tiny compared with
-    their largest value: a mapping of zeros, and some of signed sums. They become 1 everywhere.
+    A mapping whose mean is not positive, or tiny compared with its largest value, cannot be scaled
+    (all zeros, or signed sums). It becomes 1 everywhere.
 
     Args:
         mapping (torch.Tensor): Shape (N, 1, H, W).
@@ -107,9 +107,9 @@ class NDAMFeatureLoss(nn.Module):
           + \beta\,\mathrm{maxpool}(\textstyle\sum_c |T_c|)
 
     Eq. 5, 11 and 12 of *LAKD: Activation Mapping Distillation Based on Local Learning*. The paper
-    leaves some choices open, which are keys here: the pooling (stride 1, same size), how W is
-    applied and normalised (mean 1 per sample), and what the norm averages over. ``avg_weight =
-    max_weight = 0`` is the plain feature loss, the mean squared error.
+    leaves open the pooling (here stride 1, same size), how W is applied and normalised (mean 1 per
+    sample), and what the norm averages over; most of this is a key. ``avg_weight = max_weight =
+    0`` is the plain feature loss, the mean squared error.
 
     Features of 16 bits are compared in float32.
 
@@ -124,11 +124,11 @@ class NDAMFeatureLoss(nn.Module):
             it is squared. Our reading is 'loss'.
         reduction (str): 'mean' over all elements, or 'batchmean', the sum over a sample's elements
             averaged over samples. Our reading is 'mean', which does not depend on the tap's size.
-        normalize (str): What makes the loss independent of the scale of the teacher's features,
-            which differs between stages: 'none'; 'teacher', the loss is divided by their mean
-            square; 'channel', both features are divided by the root mean square of each of the
-            teacher's channels; 'instance', each channel of each sample of both gets mean 0 and
-            variance 1. Our reading is 'none'.
+        normalize (str): How to remove the scale of the teacher's features, which differs between
+            stages: 'none' keeps it; 'teacher' divides the loss by their mean square; 'channel'
+            divides both features by the root mean square of each of the teacher's channels;
+            'instance' gives each channel of each sample of both mean 0 and variance 1. Our reading
+            is 'none'.
 
     Raises:
         ConfigError: If the kernel is even or not positive, a weight of Eq. 12 negative, or
@@ -138,7 +138,7 @@ class NDAMFeatureLoss(nn.Module):
         >>> loss = dict(type='mmrazor.NDAMFeatureLoss', avg_weight=0.25, max_weight=0.75)
     """
 
-    # The distiller need not widen what it gives to this loss.
+    # The distiller may pass features of 16 bits.
     takes_half = True
 
     def __init__(
@@ -207,7 +207,7 @@ class NDAMFeatureLoss(nn.Module):
                 f'teacher feature {tuple(t_feature.shape)}; give a connector that makes them equal'
             )
         t_feature = t_feature.detach()
-        # All channels have the same weight, so sum them before it is applied.
+        # W is the same for all channels, so they are summed first.
         squared = _SquaredDistance.apply(*self.normalized(s_feature, t_feature))
         if self.avg_weight or self.max_weight:
             source = t_feature if attention is None else attention.detach()

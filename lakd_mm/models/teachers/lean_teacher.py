@@ -24,18 +24,18 @@ class _Enough(Exception):
 
 
 class LeanTeacher:
-    """Run a copy of a frozen teacher that only has to be recorded.
+    """Run a fast copy of a frozen teacher, for its records only.
 
     The copy fills the teacher's own recorders. It is made again whenever the teacher's weights,
-    device, type, hooks or modules have changed. Under autocast the copy holds its weights in the
-    type of autocast, instead of having them cast in every step, and so records in that type.
+    device, type, hooks or modules have changed. Under autocast the copy holds its weights in
+    autocast's type, instead of casting them in every step; its records then have that type.
 
     Args:
         teacher (BaseModel): The teacher, in eval mode; it is not changed.
         recorders (RecorderManager): Its initialized recorders.
         sample (torch.Tensor): Images to try it on, shape (N, C, H, W).
-        fold_batchnorm (bool): Whether BatchNorm is folded into the convolution before it. Defaults
-            to True.
+        fold_batchnorm (bool): Whether to fold each BatchNorm into the convolution before it.
+            Defaults to True.
         inplace (bool): Whether activations work in place. Defaults to True. If one of these two
             would change a record, it is not applied, and the log says so.
         channels_last (bool): Whether to compute in channels-last memory format. Defaults to True.
@@ -62,12 +62,12 @@ class LeanTeacher:
         self.stop_early = stop_early
         self.compile = compile
         self._copy: Optional[nn.Module] = None
-        # What the copy was made of, and where to look whether that has changed.
+        # The teacher's state and autocast's type when the copy was made, and the copy's own type.
         self._copied = None
         self._dtype: Optional[torch.dtype] = None
         self._held: Optional[torch.dtype] = None
         self._watched = _Watched(teacher)
-
+        # By recorded module, the number of its records in a run.
         self._calls: dict[str, int] = {}
         self._num_hooks = len(_hooks(teacher))
         self.changes: list[Callable[[nn.Module], object]] = []
@@ -82,7 +82,7 @@ class LeanTeacher:
         self.changes = changes
         if not changes or self._gives(plain, sample):
             return
-        # Which of them it is.
+        # Find those that change a record.
         self.changes = []
         for change in changes:
             self.changes.append(change)
@@ -95,7 +95,7 @@ class LeanTeacher:
                 )
 
     def watched_state(self) -> list:
-        """Return what is equal as long as nothing of the teacher has changed."""
+        """Return a value that stays equal as long as nothing of the teacher changes."""
         return self._watched.state()
 
     def __call__(
@@ -108,8 +108,8 @@ class LeanTeacher:
 
         Args:
             inputs (torch.Tensor): Images, shape (N, C, H, W).
-            awaited (Collection[str], optional): Names of the recorders after which to stop, if it
-                stops early. Defaults to None, all of them.
+            awaited (Collection[str], optional): Names of the recorders to fill; with ``stop_early``
+                the run ends after these. Defaults to None, all of them.
             samples (Sequence[DataSample], optional): For a :class:`KeptTeacher`.
         """
         device = inputs.device.type
@@ -132,7 +132,7 @@ class LeanTeacher:
                 self._run(self._copy, inputs.to(self._held), awaited)
 
     def _runs_in(self, dtype: torch.dtype, inputs: torch.Tensor) -> bool:
-        """Tell whether the teacher runs with weights of a type; one that makes others may not."""
+        """Tell whether the teacher runs with weights of a type; layers may need another."""
         try:
             with torch.autocast(inputs.device.type, enabled=False):
                 self._run(self._make_copy().to(dtype), inputs[:1].to(dtype))
@@ -189,7 +189,7 @@ class LeanTeacher:
             return False
 
     def _records(self, sample: torch.Tensor) -> tuple[list, dict[str, int]]:
-        """Return all records, in float64 to show only real changes, and their number by module."""
+        """Return all records, in float64 against rounding, and their number by module."""
         self._run(self._make_copy().double(), sample.double())
         records, counts = [], {}
         for recorder in self.recorders.recorders.values():
@@ -201,7 +201,7 @@ class LeanTeacher:
 
 
 class _Watched:
-    """The dicts in which a network keeps its tensors, hooks and modules: quick to look through."""
+    """The dicts in which a network keeps its tensors, hooks and modules, to notice changes fast."""
 
     def __init__(self, network: nn.Module):
         modules = list(network.modules())
@@ -210,7 +210,7 @@ class _Watched:
         self.children = [m._modules for m in modules if m._modules]
 
     def state(self) -> list:
-        """Return what is equal as long as nothing has changed, ``.data`` included."""
+        """Return a value that stays equal as long as nothing changes, ``.data`` included."""
         state: list = [
             (id(tensor), tensor._version, tensor.data_ptr())
             for tensors in self.tensors
