@@ -1,4 +1,4 @@
-"""What a cohort needs around it: optimizers, metrics, and a config made from its members'."""
+"""Optimizers, metrics and the config of a cohort."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, Optional
@@ -12,7 +12,7 @@ from mmengine.registry import EVALUATOR, OPTIM_WRAPPER_CONSTRUCTORS
 
 from ..errors import ConfigError
 
-# What all members of a cohort have in common.
+# Keys that must be equal in the configs of all members.
 _SHARED = (
     'train_dataloader',
     'val_dataloader',
@@ -34,7 +34,7 @@ class CohortOptimWrapperConstructor:
 
     Args:
         optim_wrapper_cfg (dict): ``members``, the ``optim_wrapper`` of each by its name.
-        paramwise_cfg (dict, optional): Refused; it belongs into a member's own.
+        paramwise_cfg (dict, optional): Refused; it belongs to a member's own wrapper.
 
     Raises:
         ConfigError: If the names are not those of the members, or ``paramwise_cfg`` is given.
@@ -67,10 +67,10 @@ class CohortOptimWrapperConstructor:
 
 @EVALUATOR.register_module()
 class CohortEvaluator:
-    """The metrics of each member of a :class:`Cohort`, under its name.
+    """Reports the metrics of each member of a :class:`Cohort` under its name.
 
     Args:
-        metrics (Dict[str, dict | list]): By name, the ``val_evaluator`` of each member.
+        metrics (Dict[str, dict | list]): The ``val_evaluator`` of each member, by its name.
     """
 
     def __init__(self, metrics: Mapping[str, Any]):
@@ -83,7 +83,7 @@ class CohortEvaluator:
 
     @property
     def dataset_meta(self) -> Optional[dict]:
-        """What is known of the data set."""
+        """Facts about the data set, such as its classes."""
         return next(iter(self.evaluators.values())).dataset_meta
 
     @dataset_meta.setter
@@ -108,8 +108,8 @@ class CohortEvaluator:
 def cohort_config(configs: Mapping[str, Config], work_dir: str) -> Config:
     """Make the config that trains several configs as one cohort.
 
-    The order of the images and their augmentation are those of the first one's ``randomness``; the
-    seeds of the others start their students.
+    The ``randomness`` of the first config determines the order and augmentation of the images for
+    all; the seeds of the others only initialise their students.
 
     Args:
         configs (Mapping[str, Config]): Trainings of one teacher on one data set, by name.
@@ -169,7 +169,7 @@ def cohort_config(configs: Mapping[str, Config], work_dir: str) -> Config:
         configs={name: cfg.to_dict() for name, cfg in configs.items()},
     )
     hooks = merged.get('default_hooks') or {}
-    # Which one is best differs by member: CohortCheckpointHook keeps it.
+    # Each member has its own best checkpoint, which CohortCheckpointHook keeps.
     (hooks.get('checkpoint') or {}).pop('save_best', None)
     merged.custom_hooks = [*(first.get('custom_hooks') or []), hook]
     return merged

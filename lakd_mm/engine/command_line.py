@@ -1,4 +1,4 @@
-"""What the command lines of the tools share."""
+"""Options, checks and errors that the tools share."""
 
 import os
 import os.path as osp
@@ -88,7 +88,7 @@ def at_least(least: int) -> Callable[[str], int]:
 def refuse_ignored_options(
     parser: ArgumentParser, args: Namespace, names: Sequence[str], why: str
 ) -> None:
-    """End the program if options are given that have no effect in combination with the others.
+    """End the program if a given option has no effect in combination with the others.
 
     Args:
         parser (ArgumentParser): The tool's parser.
@@ -131,7 +131,7 @@ def check_common_arguments(parser: ArgumentParser, args: Namespace) -> None:
 
 
 def check_launcher(args: Namespace) -> None:
-    """Check that the launcher of ``--launcher`` has started this process.
+    """Check that the program of ``--launcher`` has started this process.
 
     Raises:
         ConfigError: If its variables are not set.
@@ -180,7 +180,7 @@ def load_config(args: Namespace) -> Config:
 
 
 def public_path(path: str) -> str:
-    """Shorten a path for others to see: without the folders of this machine."""
+    """Shorten a path to one that shows no folders of this machine."""
     if not path.startswith('/'):
         return path
     absolute, here = Path(path), Path.cwd()
@@ -189,10 +189,10 @@ def public_path(path: str) -> str:
 
 @contextmanager
 def clear_errors() -> Iterator[None]:
-    """End the program with only a message where a person can mend what is wrong.
+    """End the program with one message, without a traceback, for errors that the user can mend.
 
-    That is a :class:`ConfigError`, what fails while a part of a config is built, a failed download,
-    a result that cannot be written, and Ctrl-C. ``DEBUG=1`` shows the traceback all the same.
+    These are a :class:`ConfigError`, a failure while a part of a config is built, a failed
+    download, a result that cannot be written, and Ctrl-C. ``DEBUG=1`` shows the traceback.
     """
     try:
         yield
@@ -209,7 +209,7 @@ def clear_errors() -> Iterator[None]:
 
 
 def _explain(error: Exception) -> Optional[str]:
-    """Say what a person can mend about an error; None if it is one of the program's own."""
+    """Say how the user can mend an error; None if only a developer can."""
     if isinstance(error, ConfigError):
         # A data loader's worker sends its traceback along.
         return re.sub(r'(?s)^Caught .*\n[\w.]+: ', '', str(error)).rstrip()

@@ -63,7 +63,7 @@ def check_options(cfg: Config, options: dict) -> None:
 def check_config(cfg: Config, splits: Sequence[str] = ('train', 'val')) -> None:
     """Check the names, the numbers and the parts of a config, before anything is built.
 
-    What is inside its model is checked by building it.
+    Only the build checks the inside of the model.
 
     Args:
         cfg (Config): The config.
@@ -96,7 +96,7 @@ def check_data_folders(cfg: Config, splits: Sequence[str] = ('train', 'val')) ->
 
 
 def check_amp(cfg: Config, source: str) -> None:
-    """Check that mixed precision can work here, if the config uses it; warn where it does not pay.
+    """Check that this machine has the config's mixed precision; warn if float32 is faster on it.
 
     Args:
         cfg (Config): The config.
@@ -131,7 +131,7 @@ def check_amp(cfg: Config, source: str) -> None:
 
 
 def best_half() -> str:
-    """Return the type of 16 bits for mixed precision here, 'bfloat16' or 'float16'."""
+    """Return this machine's type for mixed precision, 'bfloat16' or 'float16'."""
     if get_device() == 'cuda' and not torch.cuda.is_bf16_supported():
         return 'float16'
     return 'bfloat16'

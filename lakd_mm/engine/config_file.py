@@ -1,4 +1,4 @@
-"""Reading of a config file, with one clear error for whatever is wrong in it."""
+"""Read config files, with one clear error for whatever is wrong."""
 
 import ast
 import os.path as osp
@@ -17,7 +17,7 @@ def read_config_file(path: str) -> Config:
     """Read a config from a path or ``package::path``.
 
     Raises:
-        ConfigError: If the file does not exist, is no config, fails as Python, or has no model.
+        ConfigError: If the file does not exist, is no config, fails when it runs, or has no model.
     """
     try:
         found = Config._get_cfg_path(path, '')[0] if '::' in path else path
@@ -47,7 +47,7 @@ def check_model(cfg: Config, path: str) -> None:
 
 
 def import_customs(cfg: Config) -> None:
-    """Import what ``custom_imports`` names, when ``--cfg-options`` have changed it.
+    """Import what ``custom_imports`` names, after ``--cfg-options`` have changed it.
 
     Raises:
         ConfigError: If a module is not there, or the key is malformed.
@@ -66,7 +66,7 @@ def _not_importable(error: BaseException, where: str) -> ConfigError:
 
 
 def _of_file(error: BaseException, path: str) -> str:
-    """Name the base in which an error arose, where it is not the config itself."""
+    """Name the base config in which an error arose; nothing if it was the config itself."""
     file = getattr(error, 'config_file', path)
     return f'in {file}, ' if osp.basename(file) != osp.basename(path) else ''
 
@@ -97,6 +97,6 @@ def _explain(error: Exception, path: str) -> str:
 
 
 def first_line(error: Any) -> str:
-    """Return an error's own words in one line, without what it prints below or around them."""
+    """Return an error's message in one line of at most 400 characters."""
     words = error.args[0] if isinstance(error, KeyError) and error.args else error
     return re.sub(r'\s+', ' ', str(words)).strip()[:400] or type(error).__name__

@@ -1,4 +1,4 @@
-"""Names in a config: each ``type`` is looked up where MMEngine will look it up."""
+"""Check each ``type`` in a config in the registry where MMEngine will look it up."""
 
 import importlib
 from collections.abc import Iterator, Mapping, Sequence
@@ -14,7 +14,7 @@ from mmengine.registry import Registry
 from ..compat.dense import EXTRAS, check_dense_package
 from ..errors import ConfigError, near_names
 
-# By key of the config, where its parts are registered. '*' stands for each element or key.
+# By key of the config, the registry of its part. '*' stands for each element or key.
 _PLACES = {
     'model': roots.MODELS,
     'data_preprocessor': roots.MODELS,
@@ -39,16 +39,16 @@ for _split in ('train', 'val', 'test'):
             f'{_loader}.collate_fn': roots.FUNCTIONS,
         }
     )
-# Where a dict without a type means a default.
+# Keys whose dict may leave out the type.
 _OPTIONAL = {'data_preprocessor', 'log_processor', 'optim_wrapper', 'model_wrapper_cfg'}
 _OPTIONAL |= {'train_cfg', 'val_cfg', 'test_cfg', 'visualizer', 'default_hooks.*'}
 
 
 def check_scope(cfg: Config) -> None:
-    """Check that the package of ``default_scope`` is there.
+    """Check that the package of ``default_scope`` exists.
 
     Raises:
-        ConfigError: If it is not.
+        ConfigError: If it does not.
     """
     scope = cfg.get('default_scope') or 'mmengine'
     known = sorted({'mmengine', *MODULE2PACKAGE, *EXTRAS})
@@ -62,7 +62,7 @@ def check_scope(cfg: Config) -> None:
 
 
 def check_names(cfg: Config, splits: Sequence[str]) -> None:
-    """Check the types of a config, but for those inside its model, which only building it knows.
+    """Check the types of a config, except those inside its model, which the build checks.
 
     Args:
         cfg (Config): The config.
@@ -90,9 +90,9 @@ def check_names(cfg: Config, splits: Sequence[str]) -> None:
 
 
 def parts_at(node: Any, pattern: str) -> Iterator[tuple[str, Any]]:
-    """Yield what a config has at a dotted key, with the key; ``*`` is each element or key.
+    """Yield the parts of a config at a dotted key, with their keys; ``*`` is each element or key.
 
-    A dict at the place of a list is an element alone.
+    A dict in place of a list counts as its only element.
     """
     name, _, rest = pattern.partition('.')
     if name == '*':
@@ -171,7 +171,7 @@ def is_known(registry: Any, part: Any, scope: str) -> bool:
 
 
 def known_names(registry: Registry, scope: Optional[str]) -> list[str]:
-    """List what can be written as a type there: bare in its own scope, else with a prefix."""
+    """List the types of a registry as a config writes them: with a prefix outside their scope."""
     found = list(registry.module_dict)
     for name, child in registry.children.items():
         child.import_from_location()

@@ -1,4 +1,4 @@
-"""Values in a config: numbers by their key, and what has to fit together."""
+"""Check values in a config: ranges of numbers, and parts that belong together."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -14,7 +14,7 @@ from .config_names import is_known, parts_at
 
 
 class Number(NamedTuple):
-    """What a number has to be."""
+    """The allowed range of a number."""
 
     whole: bool = False
     least: float = -math.inf
@@ -73,14 +73,14 @@ _MAY_BE_NONE |= {'T_max', 'end', 'eta_min', 'begin', 'base_batch_size', 'interva
 
 
 def check_numbers(cfg: Config, splits: Sequence[str]) -> None:
-    """Check numbers by their key.
+    """Check that numbers are in their range.
 
     Args:
         cfg (Config): The config.
         splits (Sequence[str]): Which of 'train', 'val', 'test' will be used.
 
     Raises:
-        ConfigError: If one is of another kind or out of its range.
+        ConfigError: If one is no number or out of its range.
     """
     for place, numbers in _NUMBERS.items():
         used = place.partition('_')[0]
@@ -104,7 +104,7 @@ def _check_part(key: str, part: Any, numbers: Mapping[str, Number], deep: bool) 
 
 
 def check_fits(cfg: Config, splits: Sequence[str]) -> None:
-    """Check what has to be there together, and the metrics that others name.
+    """Check that parts that need each other are there, and that hooks name reported metrics.
 
     Args:
         cfg (Config): The config.
@@ -120,7 +120,7 @@ def check_fits(cfg: Config, splits: Sequence[str]) -> None:
         'test': ('test_dataloader', 'test_evaluator'),
     }
     for split in splits:
-        # A list without metrics is one too.
+        # An empty list of metrics is allowed.
         absent = [key for key in together[split] if cfg.get(key) in (None, {})]
         if absent and (split != 'val' or len(absent) < len(together[split])):
             hint = ', or none of them with --no-validate' if split == 'val' else ''
@@ -203,7 +203,7 @@ def _check_topk(key: str, metric: Any, cfg: Config) -> None:
 
 
 def _check_monitors(cfg: Config) -> None:
-    """Check that the metrics by which hooks judge are reported."""
+    """Check that the validation reports the metrics that hooks monitor."""
     for place in ('default_hooks.*', 'custom_hooks.*'):
         for key, hook in parts_at(cfg._cfg_dict, place):
             for option in ('save_best', 'monitor'):
@@ -219,10 +219,10 @@ def check_reported(cfg: Config, name: str, where: str) -> None:
     Args:
         cfg (Config): The config.
         name (str): The metric, such as 'accuracy/top1'.
-        where (str): What names it, for the message.
+        where (str): The key or option that names it, for the message.
 
     Raises:
-        ConfigError: If it does not. Metrics that do not tell their names are believed.
+        ConfigError: If it does not, and the names of all its metrics are known.
     """
     metrics = [metric for _, metric in parts_at(cfg._cfg_dict, 'val_evaluator.*')]
     names, open_ended = reported(metrics, cfg.get('default_scope') or 'mmengine')
@@ -232,7 +232,7 @@ def check_reported(cfg: Config, name: str, where: str) -> None:
 
 
 def reported(metrics: Sequence[Any], scope: str) -> tuple[set, bool]:
-    """Return what metrics report: names, or prefixes of names; and whether some are unknown."""
+    """Return the names, or their prefixes, that metrics report; and whether others may come."""
     found: set[str] = set()
     for metric in metrics:
         if not is_known(METRICS, metric, scope):

@@ -1,4 +1,4 @@
-"""The config that MMEngine keeps inside a checkpoint, read and built without running code of it."""
+"""Read and build the config that MMEngine keeps in a checkpoint, without running code from it."""
 
 import ast
 import re
@@ -26,8 +26,8 @@ def config_in_checkpoint(checkpoint: dict, name: str) -> Config:
     """Read the config with which a checkpoint was trained.
 
     ``Config.fromstring`` would run the text as Python, so a checkpoint of unknown origin could run
-    any code. A dumped config only assigns values. Its ``custom_imports`` are imported if they are
-    OpenMMLab's or ours.
+    any code. A dumped config only assigns values. Of its ``custom_imports`` only OpenMMLab's and
+    ours are allowed.
 
     Raises:
         ConfigError: If there is none, it is not a dumped config, or it would run other code.
@@ -60,12 +60,12 @@ def config_in_checkpoint(checkpoint: dict, name: str) -> Config:
 
 @contextmanager
 def registered_only() -> Iterator[None]:
-    """Have a config build what is registered, and networks of known packages by their full name.
+    """Let a config build only registered classes, and networks of known packages by full name.
 
-    All releases import and call whatever a ``type`` names: ``os.system`` is one too.
+    MMEngine itself imports and calls whatever a ``type`` names, even ``os.system``.
 
     Raises:
-        ConfigError: If another object is named.
+        ConfigError: If the config names another object.
     """
     registry = mmengine.registry.registry
 
@@ -76,7 +76,7 @@ def registered_only() -> Iterator[None]:
             raise ValueError(name)
         return found
 
-    # Now: MMRazor's import, at the first look-up, asks for names that are not registered yet.
+    # MMRazor imports at the first look-up, and then needs names that are not registered yet.
     MODELS.import_from_location()
     before, registry.get_object_from_string = registry.get_object_from_string, get_network
     try:
@@ -94,7 +94,7 @@ def registered_only() -> Iterator[None]:
 
 
 def _refuse_code(values: dict, imports: list):
-    """Raise a ValueError for what would run code that is not ours or OpenMMLab's."""
+    """Raise a ValueError if a value would run code that is neither ours nor OpenMMLab's."""
     for name in imports:
         if name.partition('.')[0] not in _PACKAGES:
             raise ValueError(f'custom_imports of {name!r}')

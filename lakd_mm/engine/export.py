@@ -48,13 +48,12 @@ def export_student(
 ) -> Export:
     """Write a distillation's student as a plain classifier's checkpoint, and its config beside it.
 
-    The checkpoint holds the student's weights and its classes, but nothing that only training
-    needs, and loads with ``weights_only=True``. MMPretrain's tools and inferencers accept the two
-    files.
+    The checkpoint holds the student's weights and classes, nothing that only training needs, and
+    loads with ``weights_only=True``. MMPretrain's tools and inferencers accept both files.
 
     Args:
-        source (str | Path): The distillation's checkpoint, or a work folder, which stands for its
-            best checkpoint, or its last if there is no best one.
+        source (str | Path): The distillation's checkpoint; or a work folder, for its best
+            checkpoint, or its last if there is no best one.
         out (str | Path): The file to write, ``student.pth``; the config becomes ``student.py``.
         config (str | Config, optional): The distillation's. Defaults to the one in the checkpoint.
         averaged (bool, optional): Whether to use the moving averages of an ``EMAHook``, or the
@@ -101,7 +100,7 @@ def export_student(
 
 
 def check_outputs(source: str, files: list[Path], force: bool):
-    """Raise a ConfigError for a file that is a folder, the source, or there without ``force``."""
+    """Raise a ConfigError for a folder, the source, and without ``force`` existing files."""
     for file in files:
         if file.is_dir():
             raise ConfigError(f'{file} is a folder; name a file, such as {file / "student.pth"}')

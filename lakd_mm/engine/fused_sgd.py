@@ -7,8 +7,8 @@ import torch
 from mmrazor.registry import OPTIMIZERS
 from torch.optim.sgd import SGD, sgd
 
-# Numbers of a parameter come in whole vectors of any CPU if this divides how many there are. The
-# fused kernel rounds what is left of a vector otherwise than SGD does.
+# A parameter whose size this divides fills whole vectors of any CPU. The fused kernel rounds the
+# rest of a vector differently from SGD.
 _VECTOR = 16
 
 
@@ -17,9 +17,9 @@ class FusedSGD(SGD):
     """SGD with one fused pass over a parameter wherever that gives the same numbers to the bit.
 
     On a CPU it is nearly four times as fast as PyTorch's SGD, whose checkpoints it reads and
-    writes. Fused are float32 parameters of whole vectors that lie in memory as their gradient and
-    momentum do; PyTorch's own ``fused=True`` mixes numbers up, without a word, where they do not.
-    Everything else, and every parameter on a GPU, is updated as in PyTorch's SGD.
+    writes. It fuses float32 parameters of whole vectors whose gradient and momentum have the same
+    memory layout; with other layouts PyTorch's own ``fused=True`` silently mixes numbers up. It
+    updates all others, and every parameter on a GPU, as PyTorch's SGD does.
 
     Args:
         params (Iterable): Parameters, or groups of them.
@@ -50,7 +50,7 @@ class FusedSGD(SGD):
         return loss
 
     def _momentum(self, parameter: torch.Tensor) -> Optional[torch.Tensor]:
-        """Return a parameter's momentum, which a checkpoint brings in another memory format."""
+        """Return a parameter's momentum in its memory layout, which a checkpoint's may not have."""
         state = self.state[parameter]
         momentum = state.get('momentum_buffer')
         if momentum is not None and momentum.stride() != parameter.stride():
@@ -71,7 +71,7 @@ class FusedSGD(SGD):
 
 
 def _fits(parameter: torch.Tensor, gradient: torch.Tensor, momentum: torch.Tensor) -> bool:
-    """Tell whether the fused kernel gives what SGD does."""
+    """Tell whether the fused kernel gives the numbers of SGD."""
     strides = parameter.stride()
     return (
         parameter.numel() % _VECTOR == 0

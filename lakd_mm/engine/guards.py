@@ -6,11 +6,11 @@ GUARDS = ('mmrazor.FiniteLossHook', 'mmrazor.StopHook', 'mmrazor.CheckDataHook')
 
 
 def add_guards(cfg: Config):
-    """Add the hooks that guard a training to its config, unless it has them with its options."""
+    """Add the hooks that guard a training to its config, unless it names them itself."""
     hooks = list(cfg.get('custom_hooks') or [])
     given = [*hooks, *filter(None, cfg.get('default_hooks', {}).values())]
     names = {str(hook.get('type')).rpartition('.')[2] for hook in given if isinstance(hook, dict)}
     if 'check_data' in cfg.get('default_hooks', {}):
-        names.add('CheckDataHook')  # switched off there, or there
+        names.add('CheckDataHook')  # the config has it, or switches it off with None
     missing = [name for name in GUARDS if name.rpartition('.')[2] not in names]
     cfg.custom_hooks = [*hooks, *(dict(type=name) for name in missing)]

@@ -1,4 +1,4 @@
-"""What this process computes on, for the record."""
+"""The hardware of this process, for records of runs."""
 
 import platform
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Errors that a config has caused while its parts were built, told with the key of the part."""
+"""Report an error from building a part of a config as a mistake at the key of that part."""
 
 import re
 import sys
@@ -16,21 +16,21 @@ from ..errors import ConfigError
 from .config_file import first_line
 from .config_names import unknown_type
 
-# Of MMEngine's KeyError for an unknown type.
+# MMEngine's message for an unknown type.
 _UNKNOWN = re.compile(r'(\S+) is not in the (\S+?)::(.+?) registry')
-# Of PyTorch's for a layer that does not fit.
+# PyTorch's messages for a layer that does not fit.
 _MISFIT = re.compile(
     r'shapes cannot be multiplied|to have \d+ channels|running_mean should contain'
 )
-# Functions that build, by what their name begins with, and that run a model.
+# Beginnings of the names of functions that build, and names of those that run a model.
 _BUILDS, _RUNS = ('build_', 'init_', '_init_model_weights'), ('run_iter', 'train_step', 'val_step')
 
 
 def mistake_of(error: BaseException) -> Optional[ConfigError]:
-    """Return an error as a mistake in a config, if it arose where a part of one was built.
+    """Return an error as a mistake in a config, if it arose while a part of one was built.
 
     Args:
-        error (BaseException): What was raised.
+        error (BaseException): The error.
 
     Returns:
         ConfigError: With the key of the part and its type; None for any other error.
@@ -72,7 +72,7 @@ def mistake_of(error: BaseException) -> Optional[ConfigError]:
 
 
 def _misfit(error: Exception, frames: list[FrameType]) -> Optional[ConfigError]:
-    """Return the error for a layer whose size does not fit what comes into it."""
+    """Return the error for a layer whose size does not fit its input."""
     loading = any(frame.f_code.co_name == 'cast_data' for frame in frames) or any(
         'preprocessor' in frame.f_code.co_filename for frame in frames
     )
@@ -103,7 +103,7 @@ def _frames(trace: Optional[TracebackType]) -> Iterator[FrameType]:
 
 
 def _built_by(frame: FrameType) -> Optional[Mapping]:
-    """Return the part of a config that a function builds, if it is one that does."""
+    """Return the part of a config that a function builds, or None for other functions."""
     if not frame.f_code.co_name.startswith(_BUILDS):
         return None
     names = frame.f_code.co_varnames[: frame.f_code.co_argcount]
@@ -117,7 +117,7 @@ def _config_in(frame: FrameType) -> Optional[Config]:
 
 
 def _key_of(part: Mapping, cfg: Any) -> str:
-    """Find where a config has a part, which may have been changed since: what is most alike."""
+    """Return the key of the most similar part of a config; building may have changed the part."""
     best, alike = '', 0.0
     for key, node in _parts(cfg, ''):
         if node.get('type') != part.get('type'):

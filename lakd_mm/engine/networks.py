@@ -17,7 +17,7 @@ from ..models.data_preprocessor import with_default_type
 from ..models.teachers import build_teacher
 from .config_file import read_config_file
 
-# Their prefixes in a distillation's checkpoint.
+# By part, the prefix of its weights in a distillation's checkpoint.
 _PREFIXES = {'student': 'architecture.', 'teacher': 'teacher.'}
 
 
@@ -76,7 +76,7 @@ def build_network(cfg: Config, part: str = 'student') -> BaseModel:
             raise ConfigError(f'config {cfg.filename}: its model is a {kind} without a teacher')
         network = build_teacher(model.teacher)
     else:
-        # An algorithm and a student's wrapper have the same name for the classifier.
+        # Algorithm and GradientDetachStudent both keep the classifier under this key.
         while 'architecture' in model:
             model = model.architecture
         network = MODELS.build(model) if isinstance(model, dict) else model
@@ -155,7 +155,7 @@ def holds_distillation(state: dict) -> bool:
 
 
 def choose_checkpoint(path: str) -> str:
-    """Return a checkpoint as it is; of a work folder the best, or the last if there is no best.
+    """Return a checkpoint's path; for a work folder that of its best checkpoint, else its last.
 
     Raises:
         ConfigError: If a work folder has no checkpoint, or has best ones by several metrics.

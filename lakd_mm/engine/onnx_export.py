@@ -1,4 +1,4 @@
-"""Export of a classifier as ONNX, checked against PyTorch, and its quantisation."""
+"""Write a classifier as ONNX, checked against PyTorch, and quantise it."""
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -20,7 +20,7 @@ _TORCH = '2.7'
 
 
 def check_onnx_packages():
-    """Raise a ConfigError if a package to write and check ONNX is missing, or torch is too old."""
+    """Raise a ConfigError if a package for ONNX is missing, or torch is too old."""
     check_installed('ONNX needs', 'onnx', dict(zip(_PACKAGES, _PACKAGES)))
     if digit_version(torch.__version__) < digit_version(_TORCH):
         raise ConfigError(
@@ -84,8 +84,8 @@ def quantize_onnx(
 ) -> None:
     """Write a classifier in ONNX with weights and activations in int8.
 
-    ONNX Runtime's static quantisation: weights by the output channel; activations by the smallest
-    and largest value that the images for calibration reach.
+    ONNX Runtime's static quantisation: scales of weights by output channel; of activations by the
+    smallest and largest value on the images for calibration.
 
     Args:
         source (str | Path): The classifier, from :func:`export_onnx`.
@@ -116,7 +116,7 @@ def quantize_onnx(
 
 
 class OnnxClassifier:
-    """A classifier in ONNX that is called as one of PyTorch, run by ONNX Runtime on the CPU.
+    """A classifier in ONNX, called like PyTorch's, which ONNX Runtime runs on the CPU.
 
     It uses as many threads as PyTorch.
 

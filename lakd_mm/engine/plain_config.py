@@ -1,4 +1,4 @@
-"""The config of a distillation's student by itself, for MMPretrain."""
+"""The config of a distillation's student alone, for MMPretrain."""
 
 from typing import Any, Optional
 
@@ -10,17 +10,16 @@ from ..errors import ConfigError
 from ..models.data_preprocessor import without_crop_flip
 from ..models.nested import map_dicts
 
-# Ours read folders too.
+# Our classes read folders too; MMPretrain's read the published files.
 _CIFAR = {f'mmrazor.{name}': f'mmpretrain.{name}' for name in ('CIFAR10', 'CIFAR100')}
 
 
 def plain_config(cfg: Config) -> Config:
     """Write a config to test the student with MMPretrain, MMDetection or MMSegmentation.
 
-    It needs no base config. It needs ``lakd_mm`` and MMRazor only if the student or the test data
-    come from this package. Metrics from MMRazor's registry are left out, since they need the
-    distillation. The config describes a plain classifier with its data preprocessor, and the test
-    data if there are any.
+    It describes a plain network with its data preprocessor, and the test data if there are any. It
+    needs no base config, and ``lakd_mm`` and MMRazor only if the student or the test data come from
+    this package. It leaves out metrics of MMRazor's registry, which need the distillation.
 
     Raises:
         ConfigError: If the model is not a distillation.
@@ -46,7 +45,7 @@ def plain_config(cfg: Config) -> Config:
 
 
 def note_on_colours(cfg: Config) -> Optional[str]:
-    """Write what users of image files must know if the test data are arrays in RGB order."""
+    """Return a note for users of image files, if the test data are arrays in RGB order."""
     pipeline = cfg.get('test_dataloader', {}).get('dataset', {}).get('pipeline', [])
     preprocessor = cfg.model.get('data_preprocessor', {})
     reads = any(str(step.get('type')).endswith('LoadImageFromFile') for step in pipeline)

@@ -1,4 +1,4 @@
-"""A training loop over images that lie on the device."""
+"""A training loop over images on the device, without a data loader."""
 
 from collections.abc import Iterator, Sequence
 from itertools import chain
@@ -18,12 +18,12 @@ from ..models.data_preprocessor import CropFlipDataPreprocessor
 
 @LOOPS.register_module()
 class ResidentTrainLoop(EpochBasedTrainLoop):
-    """Epochs over images on the device, where the order and the crops of an epoch are tables.
+    """Train on images on the device; the order and the crops of an epoch are drawn ahead.
 
     It trains as MMEngine's ``EpochBasedTrainLoop`` does, to the bit: weights, statistics, momentum,
-    logs and checkpoints, also where a training goes on in the other loop. No data loader fetches
-    the batches; its sampler and batch size still say which images they hold. Hooks are called as
-    always; only in ``before_train_iter`` they find the crop's random numbers drawn already.
+    logs and checkpoints, also if a training resumes in the other loop. The data loader fetches no
+    batches; its sampler and batch size still choose their images. Hooks run as always, except that
+    the random numbers of the crops are already drawn in ``before_train_iter``.
 
     Args:
         runner (Runner): The runner.
@@ -32,8 +32,7 @@ class ResidentTrainLoop(EpochBasedTrainLoop):
         max_epochs (int): Epochs to train.
         val_begin (int): The epoch that begins validating. Defaults to 1.
         val_interval (int): Epochs between two validations. Defaults to 1.
-        dynamic_intervals (List[Tuple[int, int]], optional): From which epoch on another interval
-            counts.
+        dynamic_intervals (List[Tuple[int, int]], optional): An epoch and the interval from it on.
         graph (bool): Whether a CUDA graph replays the step; not written yet. Defaults to False.
 
     Raises:
@@ -84,7 +83,7 @@ class ResidentTrainLoop(EpochBasedTrainLoop):
             )
 
     def run_epoch(self):
-        """Train one epoch, or what is left of the one that a checkpoint lies in."""
+        """Train one epoch, or its rest after a checkpoint in the middle of it."""
         reseed(self.runner.seed, self._epoch)
         resumed = self.__dict__.pop('position', None)
         self.runner.call_hook('before_train_epoch')
@@ -100,7 +99,7 @@ class ResidentTrainLoop(EpochBasedTrainLoop):
         self._epoch += 1
 
     def _batches(self, order: Sequence[Sequence[int]]) -> Iterator[dict]:
-        """Yield batches, with the generator as it is behind the crops of each.
+        """Yield batches, with the generator in the state that it has after the crops of each.
 
         The crops are drawn ahead, as long as nothing else draws random numbers.
         """
@@ -119,7 +118,7 @@ class ResidentTrainLoop(EpochBasedTrainLoop):
                     break
 
     def _draw(self, order: Sequence[Sequence[int]], generator: torch.Generator) -> list[tuple]:
-        """Draw the crops of batches; return each with the generator's state behind it."""
+        """Draw the crops of batches; return each with the generator's state after it."""
         return [(self.preprocessor.draw(len(batch)), generator.get_state()) for batch in order]
 
 

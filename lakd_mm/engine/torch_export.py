@@ -1,4 +1,4 @@
-"""Export of a classifier by ``torch.export``, checked against PyTorch."""
+"""Write a classifier by ``torch.export``, checked against PyTorch."""
 
 import io
 import json
@@ -25,7 +25,7 @@ class Traced(NamedTuple):
 
     program: torch.export.ExportedProgram  # From images (N, C, H, W) to logits (N, K), any N.
     images: torch.Tensor  # Noise (3, C, H, W).
-    logits: torch.Tensor  # PyTorch's for it, (3, K).
+    logits: torch.Tensor  # PyTorch's logits for them, (3, K).
 
 
 def export_program(
@@ -113,7 +113,7 @@ def check_logits(
 
 
 def preparation(network: BaseModel, classes: Sequence[str]) -> dict[str, str]:
-    """Return what a user of the exported file must know: mean, std and classes, each in JSON."""
+    """Return facts for users of the exported file, mean, std and classes, each in JSON."""
     preprocessor = network.data_preprocessor
     facts = dict(classes=list(classes))
     for key in ('mean', 'std') if getattr(preprocessor, '_enable_normalize', False) else ():
@@ -123,7 +123,7 @@ def preparation(network: BaseModel, classes: Sequence[str]) -> dict[str, str]:
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Silence what the exporters say that is for their developers."""
+    """Silence the exporters' messages, which are for their developers."""
     level = logging.root.manager.disable
     logging.disable(logging.ERROR)
     try:

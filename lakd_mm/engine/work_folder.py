@@ -19,22 +19,22 @@ from filelock import FileLock, Timeout
 from .config_checks import ConfigError
 
 LOCK, HOLDER = '.lock', '.holder.json'
-# What the disk says, whatever is written.
+# Errors of the disk itself, whatever file is written.
 DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG, errno.EIO, errno.ESTALE)
 
 
 @contextmanager
 def work_folder(folder: str, rank: int = 0) -> Iterator[None]:
-    """Hold a work folder while a training writes into it; the lock ends with the process.
+    """Lock a work folder while a training writes into it; the lock ends with the process.
 
-    What a killed run has left half written, ``*.partial``, is deleted.
+    Files that a killed run has left half written, ``*.partial``, are deleted.
 
     Args:
-        folder (str): The folder; it is made.
+        folder (str): The folder; it is made if it does not exist.
         rank (int): Only rank 0 locks. Defaults to 0.
 
     Raises:
-        ConfigError: If another run holds the folder, or it cannot be written now or later.
+        ConfigError: If another run holds the folder, or writing into it fails now or later.
     """
     handle_error = logging.Handler.handleError
     logging.Handler.handleError = _raise_of_disk(handle_error)
@@ -58,13 +58,13 @@ def work_folder(folder: str, rank: int = 0) -> Iterator[None]:
     finally:
         logging.Handler.handleError = handle_error
         if held:
-            # First, so that no holder that comes next loses its own.
+            # Before the release: afterwards the file may be the next holder's.
             Path(holder).unlink(missing_ok=True)
             lock.release()
 
 
 def refuse_file(folder: Union[str, Path], option: str = '--work-dir'):
-    """Raise a ConfigError if a folder cannot be made, as it or one above it is a file."""
+    """Raise a ConfigError if a folder cannot be made because it, or one above it, is a file."""
     for path in (Path(folder), *Path(folder).parents):
         if path.exists() and not path.is_dir():
             where = 'is a file' if path == Path(folder) else f'is below {path}, a file'
@@ -99,7 +99,7 @@ def _of_folder(error: OSError, folder: str) -> bool:
 
 
 def describe(folder: str, error: OSError) -> str:
-    """Return the one error for what cannot be written: what happened, what is left, what to do."""
+    """Return the message for a failed write: what happened, what is left, what to do."""
     where = error.filename or folder
     if not osp.isdir(folder) and not osp.exists(folder) and error.errno == errno.ENOENT:
         return (
@@ -114,7 +114,7 @@ def describe(folder: str, error: OSError) -> str:
 
 
 def _raise_of_disk(handle_error):
-    """Have a log that cannot be written end the run, instead of a traceback for each line."""
+    """Let a failed write of the log end the run, instead of printing a traceback for each line."""
 
     def handle(self: logging.Handler, record: logging.LogRecord):
         error = sys.exc_info()[1]
@@ -126,6 +126,6 @@ def _raise_of_disk(handle_error):
 
 
 def rank_of(launcher: str) -> int:
-    """Return this process's rank, before the processes are connected."""
+    """Return this process's rank from the launcher's variables, before processes connect."""
     names = dict(pytorch='RANK', slurm='SLURM_PROCID', mpi='OMPI_COMM_WORLD_RANK')
     return int(os.environ.get(names.get(launcher, ''), 0))

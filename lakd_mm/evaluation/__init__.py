@@ -1,4 +1,4 @@
-"""Metrics: student against teacher, calibration, corrupted images, efficiency."""
+"""Metrics of student and teacher, calibration, corrupted images and efficiency."""
 
 from .calibration import CalibrationError
 from .cka import CKASums, cka, gram

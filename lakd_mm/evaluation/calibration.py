@@ -1,4 +1,4 @@
-"""Calibration: whether a classifier is right as often as its confidence says."""
+"""Calibration: whether a classifier is as often right as its confidence says."""
 
 from collections.abc import Sequence
 from typing import Any, Optional
@@ -43,7 +43,7 @@ def expected_calibration_error(
 
     if not len(confidences):
         return float('nan')
-    # If rounding puts one outside 0 to 1, torchmetrics takes all of them for logits.
+    # If rounding moves one out of 0 to 1, torchmetrics takes all of them for logits.
     confidences = confidences.double().clamp(0, 1 - 2.0**-53)
     return binary_calibration_error(confidences, correct.long(), n_bins=bins, norm='l1').item()
 

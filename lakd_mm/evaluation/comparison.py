@@ -1,4 +1,4 @@
-"""What tools share that compare networks on test images."""
+"""Options and loading, for tools that compare networks on test images."""
 
 from argparse import ArgumentParser, Namespace
 from collections.abc import Sequence
@@ -31,7 +31,7 @@ def add_teacher_and_students(parser: ArgumentParser, required: bool) -> None:
 
 
 def add_runs(parser: ArgumentParser, what: str):
-    """Add the option that names the work folders of trainings; ``what`` is what each becomes."""
+    """Add the option that names the work folders of trainings; ``what`` describes one in help."""
     parser.add_argument(
         '--run',
         nargs=2,
@@ -43,7 +43,7 @@ def add_runs(parser: ArgumentParser, what: str):
 
 
 def add_test_images(parser: ArgumentParser, config: str = "the teacher's config") -> None:
-    """Add the options that choose the test images, which ``config`` has."""
+    """Add the options that choose test images from those of ``config``."""
     parser.add_argument('--seed', type=int, default=0, help='for drawing the images (default: 0)')
     parser.add_argument(
         '--cfg-options',
@@ -56,7 +56,7 @@ def add_test_images(parser: ArgumentParser, config: str = "the teacher's config"
 
 
 def add_picture(parser: ArgumentParser, out: str, along: str = '') -> None:
-    """Add the options of the picture that a tool draws, by default to ``out``."""
+    """Add the options of the picture that a tool draws; ``out`` is its default path."""
     words = f'picture{along} (default: {out})'
     parser.add_argument('--out', type=Path, default=Path(out), help=words)
     words = 'more backends for it, such as TensorboardVisBackend'
@@ -83,12 +83,12 @@ def read_test_config(config: str, options: dict) -> Config:
 
 
 def load_others(models: Sequence[Sequence[str]], preprocessor, cfg: Config) -> dict[str, BaseModel]:
-    """Load networks, by name, in eval mode on the device, that see another config's test images.
+    """Load networks by name, in eval mode on the device, to run on the test images of ``cfg``.
 
     Args:
         models (Sequence): Name, config and checkpoint of each; a distillation gives its student.
-        preprocessor (nn.Module): The other config's; it must normalise like theirs.
-        cfg (Config): The other config; its default scope is set again.
+        preprocessor (nn.Module): That of ``cfg``; it must normalise like those of the networks.
+        cfg (Config): The config of the images; its default scope is set again.
 
     Raises:
         ConfigError: If configs, checkpoints or data do not fit.

@@ -56,10 +56,10 @@ class CorruptedFiles:
     def batches(
         self, name: str, severity: int, count: int, batch_size: int = 250, seed: int = 0
     ) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-        """Read images of one corruption and severity, the same images for each.
+        """Read images of one corruption and severity; every corruption gives the same images.
 
-        They are drawn as in :func:`sample_images`. If the test set is in the published order, they
-        are the same images as without corruption.
+        They are drawn as in :func:`sample_images`, so they are those of the clean test set if that
+        is in the published order.
 
         Args:
             name (str): The corruption.

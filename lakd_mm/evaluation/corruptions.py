@@ -51,9 +51,9 @@ class Corruption(NamedTuple):
 def corrupt(image: np.ndarray, name: str, severity: int, seed: int = 0) -> np.ndarray:
     """Corrupt an image.
 
-    Random numbers depend only on the image's own pixels and the seed. So the result does not depend
-    on other images or on their order, and the severities of one image differ only in strength: they
-    have the same noise and the same place.
+    The random numbers depend only on the image's pixels, the corruption and the seed, not on other
+    images or their order. So the severities of one image differ only in strength: their noise and
+    places are the same.
 
     Args:
         image (np.ndarray): Shape (H, W, C), uint8; RGB if C is 3.
@@ -120,7 +120,7 @@ class Corrupt(BaseTransform):
             CIFAR. Defaults to 'bgr'.
 
     Raises:
-        ConfigError: If an argument has none of these values.
+        ConfigError: If an argument has another value.
 
     Examples:
         >>> test_pipeline = [

@@ -1,4 +1,4 @@
-"""The cost of running a network: weights, multiply-adds, latency."""
+"""The cost of a network: weights, multiply-adds, latency."""
 
 import io
 import logging
@@ -18,7 +18,7 @@ PERCENTILES = (50, 90, 99)
 
 
 def cost(network: BaseModel, image_shape: Sequence[int]) -> dict[str, int]:
-    """Measure the size of a network, and its work for an image.
+    """Measure the size of a network, and its multiply-adds for one image.
 
     Args:
         network (BaseModel): A classifier in eval mode.
@@ -54,10 +54,9 @@ def latencies(
 
     Args:
         networks (Mapping[str, Callable]): Classifiers by name, in eval mode, on the images'
-            device; or what is called like them.
-        images (torch.Tensor): Prepared, shape (N, C, H, W).
-        calls (int): Measured calls of each network, after 10 that are not measured. Defaults to
-            100.
+            device; or functions called like them.
+        images (torch.Tensor): Prepared images, shape (N, C, H, W).
+        calls (int): Measured calls of each network, after 10 unmeasured ones. Defaults to 100.
 
     Returns:
         Dict[str, Dict[str, float]]: Milliseconds for each image (a call's time divided by N), by

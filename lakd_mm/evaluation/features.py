@@ -28,8 +28,8 @@ def record(
         layers (Sequence[str]): Module names for their outputs, or ``input:<module name>`` for the
             input of that module.
         images (torch.Tensor): Preprocessed, shape (N, C, H, W).
-        function (Callable[[torch.Tensor], Any]): Is applied at once to each layer's tensor, to the
-            last one if there are several, so that memory holds only its result. Defaults to a copy.
+        function (Callable[[torch.Tensor], Any]): Applied at once to each layer's tensor (the last
+            one if there are several), so that memory holds only its result. Defaults to a copy.
 
     Returns:
         Dict[str, Any]: The function's results by layer, in the order of ``layers``.
@@ -76,5 +76,5 @@ def stem_and_blocks(network: nn.Module) -> list[str]:
 
 
 def layer_label(layer: str) -> str:
-    """Return a layer's name for people: 'stem', or the module's name within the backbone."""
+    """Return a layer's name to show: 'stem', or the module's name within the backbone."""
     return 'stem' if layer.startswith(_INPUT) else layer.removeprefix('backbone.')

@@ -1,4 +1,4 @@
-"""A base for metrics that need the networks, not only their predictions."""
+"""The base of metrics that need the networks, not only their predictions."""
 
 from typing import Any, Optional, Union
 
@@ -109,7 +109,7 @@ class NetworkMetric(BaseMetric):
 
 
 def sample_indices(data_samples: list, name: str) -> list[int]:
-    """Return the index of each image in its data set; a ConfigError for ``name`` without one."""
+    """Return each image's index in its data set; raise for the metric ``name`` without one."""
     indices = [sample.get('sample_idx') for sample in data_samples]
     if None in indices:
         raise ConfigError(

@@ -1,4 +1,4 @@
-"""What a training leaves in its work folder: its log, its config, its checkpoints."""
+"""Read a training's work folder: its log, its config, its checkpoints."""
 
 import json
 import re
@@ -20,9 +20,9 @@ def check_run(work_dir: Path):
 def log_records(work_dir: Path) -> Iterator[dict]:
     """Read what MMEngine logged in a work folder: the records of training and of validation.
 
-    Those of a folder in which several runs went on come one run after the other, so that a later
-    record of the same step is the valid one. Lines that a kill cut short are left out. A member of
-    a cohort has its records in the folder of the cohort, under its own name.
+    If several runs used the folder, their records come run by run, so the last record of a step is
+    the valid one. Lines that a kill cut short are left out. The records of a cohort's member come
+    from the folder of the cohort, where they have the member's name.
     """
     paths, member = sorted(work_dir.glob('*/vis_data/scalars.json')), ''
     if not paths:
@@ -39,7 +39,7 @@ def log_records(work_dir: Path) -> Iterator[dict]:
 
 
 def _of_member(record: dict, member: str) -> dict:
-    """Return a member's part of a cohort's record, with what all share; nothing if it has none."""
+    """Return a member's part of a cohort's record and the shared keys; empty without such part."""
     own = {
         k[len(member) + 1 :]: v
         for k, v in record.items()

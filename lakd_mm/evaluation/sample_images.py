@@ -1,4 +1,4 @@
-"""The same few test images for all compared networks."""
+"""Sample the same test images for all compared networks."""
 
 import copy
 from collections.abc import Mapping
@@ -19,15 +19,15 @@ from ..models.nested import map_dicts
 def sample_images(
     cfg: Config, count: int, batch_size: int = 250, seed: int = 0, split: str = 'test'
 ) -> DataLoader:
-    """Load images of a config's data set, drawn with a seed, in the order of the set.
+    """Load randomly drawn images of a config's data set, in the order of the set.
 
     Args:
         cfg (Config): A config with a ``test_dataloader``.
         count (int): Number of images; all of them, if there are fewer.
         batch_size (int): Images in a batch. Defaults to 250.
         seed (int): Seed of the drawing. Defaults to 0.
-        split (str): 'test', or 'train' for training images that are not augmented but prepared as
-            test images are. Defaults to 'test'.
+        split (str): 'test', or 'train' for training images, prepared like test images, without
+            augmentation. Defaults to 'test'.
 
     Raises:
         ConfigError: If the config has no such images, or a number is not positive.
@@ -84,10 +84,10 @@ def class_names(
     Args:
         loader (DataLoader): The images.
         networks (Dict[str, nn.Module]): Classifiers by name.
-        must_fit (bool): Whether the networks' classes have to be these. Defaults to True.
+        must_fit (bool): Whether the networks must have as many classes. Defaults to True.
 
     Raises:
-        ConfigError: If one of the networks has another number of classes and must not.
+        ConfigError: If ``must_fit`` and a network has another number of classes.
     """
     numbers = {name: network.head.num_classes for name, network in networks.items()}
     classes = getattr(loader.dataset.dataset, 'metainfo', {}).get('classes')

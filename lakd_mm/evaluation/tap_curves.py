@@ -1,4 +1,4 @@
-"""Distances at taps over a training, from its log or from its checkpoints."""
+"""Distances at taps in the course of a training, from its log or from its checkpoints."""
 
 import re
 from collections.abc import Sequence
@@ -52,8 +52,8 @@ def measured_distances(
 
     Args:
         cfg (Config): Config of a distillation, or of a plain classifier if ``teacher`` is given.
-        checkpoints (Dict[int, Path]): By epoch.
-        teacher (BaseModel, optional): Instead of the distillation's own.
+        checkpoints (Dict[int, Path]): Checkpoints by epoch.
+        teacher (BaseModel, optional): A teacher instead of the distillation's own.
         student_taps (Sequence[int | str], optional): See :class:`TapDistances`.
         teacher_taps (Sequence[int | str], optional): See :class:`TapDistances`.
         images (int): Number of images. Defaults to 1000.

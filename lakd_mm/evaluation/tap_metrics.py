@@ -1,4 +1,4 @@
-"""Distances between the features of student and teacher, tap by tap."""
+"""Distance and similarity of the features of student and teacher, tap by tap."""
 
 from collections.abc import Sequence
 from typing import Any, Optional
@@ -143,7 +143,7 @@ class TapDistances(TapMetric):
         return torch.stack(squares, 1).tolist()
 
     def compute_metrics(self, results: list) -> dict:
-        """Average the numbers of each image, one for each tap."""
+        """Average each tap's distance over the images."""
         means = torch.tensor(results, dtype=torch.double).mean(0)
         return {f'tap{i + 1}': value for i, value in enumerate(means.tolist())}
 

@@ -1,4 +1,4 @@
-"""Metrics of the student's predictions against its teacher's."""
+"""Metrics that compare the student's predictions with its teacher's."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -11,7 +11,7 @@ from mmrazor.registry import METRICS
 from ..errors import ConfigError
 from .network_metric import NetworkMetric, sample_indices
 
-# By teacher: its classes by image, so that metrics with the same teacher share them.
+# By teacher, its predicted classes by image: metrics with the same teacher share them.
 _KNOWN: 'WeakKeyDictionary[BaseModel, dict[tuple, int]]' = WeakKeyDictionary()
 
 
@@ -49,7 +49,7 @@ class TeacherPredictionMetric(NetworkMetric):
             )
 
     def process(self, data_batch: Any, data_samples: Sequence[dict]):
-        """Note the three classes of each image of a batch."""
+        """Store the student's, the teacher's and the true class of each image of a batch."""
         self.check_teacher()
         student = [
             s['pred_label'].flatten()[0] if 'pred_label' in s else s['pred_score'].argmax()
@@ -90,10 +90,10 @@ class TeacherPredictionMetric(NetworkMetric):
 class ExtracurricularKnowledge(TeacherPredictionMetric):
     """Extracurricular knowledge: what the student knows and its teacher does not.
 
-    Of the images that the teacher gets wrong, it is the part that the student gets right, Eq. 10 of
-    *LAKD: Activation Mapping Distillation Based on Local Learning*. It reports ``percent`` (not a
-    number if the teacher makes no mistake) and its two counts: ``teacher_wrong``, and
-    ``student_right`` among these.
+    It is the share of the images that the student gets right among those that the teacher gets
+    wrong, Eq. 10 of *LAKD: Activation Mapping Distillation Based on Local Learning*. It reports
+    ``percent`` (not a number if the teacher makes no mistake), ``teacher_wrong`` (a count), and
+    ``student_right`` (how many of these).
 
     Args:
         **kwargs: The teacher, see :class:`NetworkMetric`.
