@@ -19,11 +19,10 @@ from .lakd_distiller import default_taps, lakd_distiller, shifted_taps
 class LAKD(Distill):
     """Local Attention Knowledge Distillation.
 
-    A cut after each tap divides the student into local modules. Each module learns from its own
-    feature loss alone (Eq. 5, weighted by the activation mapping of Eq. 11 and 12); the last one
-    also from the task loss and class attention transfer (Eq. 6). From *LAKD: Activation Mapping
-    Distillation Based on Local Learning*. What the paper leaves open is a key; its default is our
-    reading.
+    Cuts after the taps divide the student into local modules. Each module learns from its own
+    feature loss (Eq. 5, weighted by the activation mapping of Eq. 11 and 12), the last one also
+    from the task loss and class attention transfer (Eq. 6). From *LAKD: Activation Mapping
+    Distillation Based on Local Learning*. Keys hold what the paper leaves open, at our reading.
 
     The log holds ``student.loss`` (task), ``distill.loss_module1`` … (one for each tap) and
     ``distill.loss_cat``.

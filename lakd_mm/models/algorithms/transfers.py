@@ -27,8 +27,8 @@ def write_distiller(
       'stages', the end of each stage; a list of stages counted from 1; 'neck', every level of a
       detector's neck; ``dict(neck=[0, 1])``, those levels; or a dict with ``student`` and
       ``teacher``, lists of taps that pair up (:func:`resolve_taps`). A list may hold names of
-      places too, such as ``['stages', 'pooled']``. Each of several places has a loss of its own,
-      named with a number behind, unless the loss takes all places ``together``.
+      places too, such as ``['stages', 'pooled']``. Each of several places has its own loss, with a
+      number after the name, unless the loss takes all places ``together``.
     - ``position`` of features: 'post_relu' (default), a block's output, or 'pre_relu', see
       :func:`pre_relu_record`; or one of them for each side, ``dict(student=…, teacher=…)``.
     - ``connector`` of the student's record: 'auto' (default), which makes a convolution and
@@ -165,7 +165,7 @@ def _write_transfer(
 
 
 def _check_mask(key: str, mask: Any, parameters: Mapping, of_teacher: list[dict]):
-    """Raise unless a mask is given exactly if the loss takes one, and can be made there."""
+    """Raise if a mask is missing, not taken by the loss, or cannot be made there."""
     if mask is None:
         if 'mask' in parameters and parameters['mask'].default is inspect.Parameter.empty:
             raise ConfigError(
