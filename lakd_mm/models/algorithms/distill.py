@@ -194,11 +194,7 @@ class Distill(SingleTeacherDistill):
     @property
     def _cuts(self) -> bool:
         """Whether the student is cut into modules now."""
-        return self._is_wrapped and self.student.detach
-
-    @property
-    def _is_wrapped(self) -> bool:
-        return isinstance(self.student, GradientDetachStudent)
+        return isinstance(self.student, GradientDetachStudent) and self.student.detach
 
     def init_weights(self):
         """Initialize weights at the start of training; warn if the teacher's are random."""
