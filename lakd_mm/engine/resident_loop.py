@@ -33,11 +33,10 @@ class ResidentTrainLoop(EpochBasedTrainLoop):
         val_begin (int): The epoch that begins validating. Defaults to 1.
         val_interval (int): Epochs between two validations. Defaults to 1.
         dynamic_intervals (List[Tuple[int, int]], optional): An epoch and the interval from it on.
-        graph (bool): Whether a CUDA graph replays the step; not written yet. Defaults to False.
 
     Raises:
         ConfigError: If the data are not an :class:`InMemory` of whole batches, the preprocessor is
-            no :class:`CropFlipDataPreprocessor`, the training is distributed, or with ``graph``.
+            no :class:`CropFlipDataPreprocessor`, or the training is distributed.
 
     Examples:
         >>> train_cfg = dict(type='mmrazor.ResidentTrainLoop', max_epochs=300)
@@ -51,12 +50,7 @@ class ResidentTrainLoop(EpochBasedTrainLoop):
         val_begin: int = 1,
         val_interval: int = 1,
         dynamic_intervals: Optional[Sequence[tuple[int, int]]] = None,
-        graph: bool = False,
     ):
-        if graph:
-            raise ConfigError(
-                'train_cfg.graph=True: ResidentTrainLoop has no captured step yet; leave graph out'
-            )
         super().__init__(runner, dataloader, max_epochs, val_begin, val_interval, dynamic_intervals)
         if is_model_wrapper(runner.model):
             raise ConfigError(

@@ -188,7 +188,6 @@ DIGITS = dict(type='mmrazor.Digits', indices=4, pipeline=[dict(type='mmpretrain.
             dict(model=cifar_resnet_cfg(8)),
             'needs data_preprocessor.type=mmrazor.CropFlipDataPreprocessor; or leave',
         ),
-        (dict(train_cfg=loop(graph=True)), 'graph=True: ResidentTrainLoop has no captured step'),
     ],
 )
 def test_what_it_cannot_do_is_refused(tmp_path, kwargs, message):

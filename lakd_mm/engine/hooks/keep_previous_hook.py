@@ -52,7 +52,7 @@ class KeepPreviousHook(Hook):
 def checkpoint_folder(runner: Runner) -> str:
     """Return where a run saves checkpoints."""
     hooks = (hook.out_dir for hook in runner.hooks if isinstance(hook, CheckpointHook))
-    return next(hooks, runner.work_dir)
+    return next(hooks, None) or runner.work_dir
 
 
 def later_than(resumed: str, checkpoints: list, last: str) -> list:

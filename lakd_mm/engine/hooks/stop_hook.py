@@ -11,13 +11,14 @@ from typing import Optional
 import torch
 from mmengine.device import get_device
 from mmengine.dist import all_reduce, barrier, get_rank, get_world_size, is_main_process
-from mmengine.hooks import CheckpointHook, Hook
+from mmengine.hooks import Hook
 from mmengine.runner import EpochBasedTrainLoop, Runner
 from mmrazor.registry import HOOKS
 
 from ...compat.mmengine_accumulation import gather_gradients
 from ...compat.mmengine_random import position
 from ...compat.mmengine_whole import INTERRUPTED, fault
+from .keep_previous_hook import checkpoint_folder
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
 
@@ -50,7 +51,7 @@ class StopHook(Hook):
         """Listen to the signals."""
         self._asked = 0
         self._pid = os.getpid()
-        path = osp.join(folder_of(runner), INTERRUPTED)
+        path = osp.join(checkpoint_folder(runner), INTERRUPTED)
         self._outdated = path if osp.exists(path) else None
         # Python gives signals to the main thread only.
         main = threading.current_thread() is threading.main_thread()
@@ -112,7 +113,7 @@ class StopHook(Hook):
         return self._asked
 
     def _stop(self, runner: Runner, meta: dict):
-        folder = folder_of(runner)
+        folder = checkpoint_folder(runner)
         gather_gradients(runner)
         runner.save_checkpoint(folder, INTERRUPTED, meta=meta)
         path = osp.join(folder, INTERRUPTED)
@@ -139,12 +140,6 @@ class StopHook(Hook):
                 if osp.exists(self._outdated):
                     os.remove(self._outdated)
                 self._outdated = None
-
-
-def folder_of(runner: Runner) -> str:
-    """Return the folder of a training's checkpoints."""
-    hooks = (hook.out_dir for hook in runner.hooks if isinstance(hook, CheckpointHook))
-    return next(hooks, None) or runner.work_dir
 
 
 def write_whole(path: str, text: str):
