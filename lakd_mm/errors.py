@@ -4,6 +4,7 @@ import difflib
 import inspect
 from collections.abc import Callable, Iterable, Mapping
 from importlib.util import find_spec
+from numbers import Real
 from pickle import UnpicklingError
 
 
@@ -37,7 +38,7 @@ class DamagedCheckpointError(ConfigError, RuntimeError):
 def check_positive(owner: str, **values):
     """Raise a ConfigError, naming ``owner``, for an argument that is not a positive number."""
     for name, value in values.items():
-        if isinstance(value, bool) or not isinstance(value, (int, float)) or value <= 0:
+        if isinstance(value, bool) or not isinstance(value, Real) or value <= 0:
             raise ConfigError(f'{owner}: {name}={value!r} is not a positive number')
 
 

@@ -56,7 +56,7 @@ def parse_args() -> argparse.Namespace:
     return args
 
 
-def check_out(out: Optional[str]) -> None:
+def check_out(out: Optional[str], item: str) -> None:
     """Check before testing that ``--out`` can be written.
 
     Raises:
@@ -64,8 +64,10 @@ def check_out(out: Optional[str]) -> None:
     """
     if out is None:
         return
-    if not out.endswith(('.pkl', '.pickle', '.json', '.yml', '.yaml')):
-        raise ConfigError(f'--out {out}: give a name that ends in .pkl or .json')
+    texts = ('.json', '.yml', '.yaml') if item == 'metrics' else ()
+    if not out.endswith(('.pkl', '.pickle', *texts)):
+        also = ' or .json' if texts else ' (.json holds --out-item metrics)'
+        raise ConfigError(f'--out {out}: give a name that ends in .pkl{also}')
     try:
         Path(out).parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -98,7 +100,7 @@ def main() -> None:
         cfg = load_config(args)
         check_config(cfg, splits=['test'])
         check_data_folders(cfg, splits=['test'])
-        check_out(args.out)
+        check_out(args.out, args.out_item)
         cfg.load_from = args.checkpoint
         if cfg.model.get('teacher_ckpt'):
             # Only the student predicts, and the teacher is in the checkpoint anyway.

@@ -31,6 +31,7 @@ from lakd_mm.engine import (
     work_folder,
 )
 from lakd_mm.models.algorithms.memory_format import keep_contiguous
+from lakd_mm.models.nested import type_name
 
 
 def add_training_arguments(parser: argparse.ArgumentParser) -> None:
@@ -96,7 +97,7 @@ def merge_args(cfg: Config, args: argparse.Namespace) -> None:
             raise ConfigError('--auto-scale-lr: the config has no auto_scale_lr.base_batch_size.')
         cfg.auto_scale_lr.enable = True
     if args.amp:
-        kind = (cfg.get('optim_wrapper') or {}).get('type', 'OptimWrapper')
+        kind = type_name({'type': 'OptimWrapper', **(cfg.get('optim_wrapper') or {})})
         if kind not in ('OptimWrapper', 'AmpOptimWrapper'):
             raise ConfigError(f'--amp: optim_wrapper.type is {kind}, which it cannot replace.')
         cfg.optim_wrapper.type = 'AmpOptimWrapper'

@@ -6,6 +6,7 @@ would leave.
 
 import argparse
 import os
+import re
 
 # Set before torch is imported: with spinning threads, shared cores are 10 times slower.
 os.environ.setdefault('OMP_WAIT_POLICY', 'passive')
@@ -50,6 +51,17 @@ def parse_args() -> argparse.Namespace:
     return args
 
 
+def member_of(text: str) -> tuple[str, str]:
+    """Split ``NAME=CONFIG``; a config alone gives a name of letters, digits and _."""
+    name, equals, path = text.partition('=')
+    if not equals or os.path.exists(text):
+        stem = re.sub(r'\W', '_', os.path.splitext(os.path.basename(text))[0], flags=re.ASCII)
+        return stem if stem[:1].isalpha() else f'm{stem}', text
+    if not name:
+        raise ConfigError(f'member {text}: write NAME=CONFIG, or the config alone')
+    return name, path
+
+
 def read_members(args: argparse.Namespace) -> dict[str, Config]:
     """Read the members' configs, by name, with the options of the command line in each.
 
@@ -58,10 +70,7 @@ def read_members(args: argparse.Namespace) -> dict[str, Config]:
     """
     members: dict[str, Config] = {}
     for text in args.members:
-        name, equals, path = text.rpartition('=')
-        if equals and not name:
-            raise ConfigError(f'member {text}: write NAME=CONFIG, or the config alone')
-        name = name or os.path.splitext(os.path.basename(path))[0]
+        name, path = member_of(text)
         for seed in args.seeds or [None]:
             member = name if seed is None else f'{name}_seed{seed}'
             if member in members:

@@ -56,13 +56,18 @@ class InMemory(Dataset):
 
     def __init__(self, dataset: Union[dict, Dataset], device: Optional[str] = None):
         if isinstance(dataset, dict):
-            dataset = MMPRETRAIN_DATASETS.build(dict(dict(pipeline=[]), **dataset))
+            wraps = 'dataset' in dataset or 'datasets' in dataset
+            default = {} if wraps else dict(pipeline=[])
+            dataset = MMPRETRAIN_DATASETS.build({**default, **dataset})
         self.metainfo = dataset.metainfo
         self.data_root = getattr(dataset, 'data_root', '')  # for messages
         images, kept = self._load(dataset)
         self.images = images.to(device or get_device())
-        labels = np.asarray(dataset.get_gt_labels(), dtype=np.int64)[kept]
-        self.labels = torch.from_numpy(labels).to(self.images.device)
+        if hasattr(dataset, 'get_gt_labels'):
+            labels = np.asarray(dataset.get_gt_labels(), dtype=np.int64)[kept]
+        else:  # such as ConcatDataset
+            labels = [dataset.get_data_info(i)['gt_label'] for i in kept]
+        self.labels = torch.as_tensor(labels, dtype=torch.long, device=self.images.device)
 
     def __len__(self) -> int:
         return len(self.images)
@@ -102,6 +107,7 @@ class InMemory(Dataset):
                 skipped.append(i)
                 continue
             image = np.asarray(item['img'])
+            image = image[..., None] if image.ndim == 2 else image
             if images is None:
                 shape = image.shape
                 images = np.empty((len(dataset), shape[2], *shape[:2]), dtype=np.uint8)

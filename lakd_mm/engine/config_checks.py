@@ -14,10 +14,15 @@ from mmengine.logging import print_log
 from mmpretrain.registry import DATASETS
 
 from ..errors import ConfigError
+from ..models.nested import type_name
 from .config_names import check_names
 from .config_values import check_fits, check_numbers
 
 _SPLITS = ('train', 'val', 'test')
+# Keys that take values of more than one kind, as a list of stages or the name of a place.
+_OF_SEVERAL_KINDS = {'at', 'classes', 'crop_size', 'data_prefix', 'img_size', 'indices'}
+_OF_SEVERAL_KINDS |= {'loss_scale', 'padding', 'paper_mix', 'pretrained', 'priority', 'save_best'}
+_OF_SEVERAL_KINDS |= {'scale', 'size', 'target', 'teacher_ckpt', 'thrs', 'topk'}
 
 
 def near_name(name: str, known: Sequence[str]) -> Optional[str]:
@@ -106,7 +111,7 @@ def check_amp(cfg: Config, source: str) -> None:
         ConfigError: If this machine has no mixed precision of the type that is asked for.
     """
     wrapper = cfg.get('optim_wrapper') or {}
-    if wrapper.get('type') != 'AmpOptimWrapper':
+    if type_name(wrapper) != 'AmpOptimWrapper':
         return
     device, dtype = get_device(), str(wrapper.get('dtype') or '').removeprefix('torch.')
     if device == 'mps':
@@ -206,6 +211,8 @@ def _check_kind(old: Any, key: str, new: Any) -> None:
         return
     if kind == 'a bool' and new in (0, 1):
         return
+    if key.rpartition('.')[2] in _OF_SEVERAL_KINDS:
+        return
     if kind == 'a dict':
         hint = f'Set one of its keys instead: {", ".join(f"{key}.{name}" for name in old)}.'
     elif kind == 'a list':
@@ -237,6 +244,13 @@ def _downloads(kind: Optional[type], dataset: dict) -> bool:
     return bool(dataset.get('download', default and default.default))
 
 
+def _is_served(dataset: dict) -> bool:
+    """Return whether a backend other than the disk gives a data set's files."""
+    parts = [dataset, *(dataset.get('pipeline') or ())]
+    given = [part.get('backend_args') for part in parts if isinstance(part, dict)]
+    return any(args and args.get('backend', 'local') not in ('local', 'disk') for args in given)
+
+
 def _check_dataset(key: str, dataset: dict) -> None:
     """Check ``data_root``, then the paths below it."""
     kind = dataset.get('type')
@@ -248,7 +262,7 @@ def _check_dataset(key: str, dataset: dict) -> None:
         except ConfigError as error:
             raise ConfigError(f'{key}.{error}') from None
         return
-    if _downloads(kind, dataset):
+    if _downloads(kind, dataset) or _is_served(dataset):
         return
     prefix = dataset.get('data_prefix') or ''
     prefixes = (
@@ -257,9 +271,10 @@ def _check_dataset(key: str, dataset: dict) -> None:
         else {'data_prefix': prefix}
     )
     for name, value in {'data_root': root, **prefixes, 'ann_file': dataset.get('ann_file')}.items():
-        path = osp.expanduser(root if name == 'data_root' else osp.join(root, value or ''))
-        if value and '://' not in path and not osp.exists(path):
-            raise ConfigError(
-                f'{key}.{name}: {value} does not exist (looked for {osp.abspath(path)}). '
-                f'Put the data there, or say where they are: --cfg-options {key}.{name}=PATH'
-            )
+        for one in value if isinstance(value, (list, tuple)) else [value]:
+            path = osp.expanduser(root if name == 'data_root' else osp.join(root, one or ''))
+            if one and '://' not in path and not osp.exists(path):
+                raise ConfigError(
+                    f'{key}.{name}: {one} does not exist (looked for {osp.abspath(path)}). '
+                    f'Put the data there, or say where they are: --cfg-options {key}.{name}=PATH'
+                )

@@ -5,7 +5,8 @@ import os.path as osp
 import re
 import traceback
 from collections.abc import Mapping
-from typing import Any
+from pathlib import Path
+from typing import Any, Union
 
 from mmengine.config import Config
 from mmengine.utils import import_modules_from_strings
@@ -13,12 +14,13 @@ from mmengine.utils import import_modules_from_strings
 from ..errors import ConfigError
 
 
-def read_config_file(path: str) -> Config:
+def read_config_file(path: Union[str, Path]) -> Config:
     """Read a config from a path or ``package::path``.
 
     Raises:
         ConfigError: If the file does not exist, is no config, fails when it runs, or has no model.
     """
+    path = str(path)
     try:
         found = Config._get_cfg_path(path, '')[0] if '::' in path else path
         cfg = Config.fromfile(found)

@@ -1,7 +1,9 @@
 """Check values in a config: ranges of numbers, and parts that belong together."""
 
+import logging
 import math
 from collections.abc import Mapping, Sequence
+from numbers import Integral, Real
 from typing import Any, NamedTuple, Optional
 
 import torch
@@ -10,6 +12,7 @@ from mmengine.registry import METRICS
 from mmengine.runner.priority import Priority
 
 from ..errors import ConfigError
+from ..models.nested import type_name
 from .config_names import is_known, parts_at
 
 
@@ -20,16 +23,15 @@ class Number(NamedTuple):
     least: float = -math.inf
     most: float = math.inf
     why: str = ''
+    exact: bool = False  # Whether 2.0 is no whole number, as for torch and NumPy.
 
     def refusal(self, value: Any) -> Optional[str]:
         """Say why a value is refused; None for a right one."""
         kind = 'a whole number' if self.whole else 'a number'
-        types = int if self.whole else (int, float)
-        if isinstance(value, bool) or not isinstance(value, types) or math.isnan(value):
-            fits = False
-        else:
-            fits = self.least <= value <= self.most
-        if fits:
+        fits = isinstance(value, Real) and not isinstance(value, bool)
+        if fits and self.whole:
+            fits = isinstance(value, Integral) or not self.exact and float(value).is_integer()
+        if fits and self.least <= value <= self.most:
             return None
         ends = [f'at least {self.least}'] if self.least > -math.inf else []
         ends += [f'at most {self.most:.0f}'] if self.most < math.inf else []
@@ -38,10 +40,11 @@ class Number(NamedTuple):
 
 
 _COUNT, _WHOLE, _POSITIVE = Number(True, 1), Number(True, 0), Number(False, 0)
+_EXACT_COUNT, _EXACT_WHOLE = (number._replace(exact=True) for number in (_COUNT, _WHOLE))
 _RATE = Number(False, 0, 1e4)
 _EPOCHS = Number(True, 1, math.inf, '(to train nothing, use tools/test.py)')
 _VALIDATION = Number(True, 1, math.inf, '(for none, use --no-validate)')
-_SEED = Number(True, 0, 2**32 - 1)
+_SEED = Number(True, 0, 2**32 - 1, exact=True)
 # By key of the config; '**' is any depth below.
 _NUMBERS = {
     'optim_wrapper.**': dict(
@@ -63,7 +66,7 @@ _NUMBERS = {
     'randomness': dict(seed=_SEED),
     'auto_scale_lr': dict(base_batch_size=_COUNT),
     **{
-        f'{split}_dataloader': dict(batch_size=_COUNT, num_workers=_WHOLE)
+        f'{split}_dataloader': dict(batch_size=_EXACT_COUNT, num_workers=_EXACT_WHOLE)
         for split in ('train', 'val', 'test')
     },
 }
@@ -159,7 +162,7 @@ def _check_kinds(cfg: Config) -> None:
             raise ConfigError(f'{key}={value!r} is not {words}')
     methods = torch.multiprocessing.get_all_start_methods()
     for key, known in (
-        ('log_level', ['CRITICAL', 'ERROR', 'WARNING', 'INFO', 'DEBUG', 'NOTSET']),
+        ('log_level', logging._nameToLevel),
         ('env_cfg.mp_cfg.mp_start_method', methods),
     ):
         for _, value in parts_at(cfg._cfg_dict, key):
@@ -193,7 +196,7 @@ def _check_topk(key: str, metric: Any, cfg: Config) -> None:
     head = model.get('head')
     classes = head.get('num_classes') if isinstance(head, Mapping) else None
     for k in _topk(metric):
-        refusal = _COUNT.refusal(k)
+        refusal = _EXACT_COUNT.refusal(k)
         if refusal:
             raise ConfigError(f'{key}.topk={metric["topk"]!r}: {refusal}')
         if isinstance(classes, int) and 0 < classes < k:
@@ -206,10 +209,14 @@ def _check_monitors(cfg: Config) -> None:
     """Check that the validation reports the metrics that hooks monitor."""
     for place in ('default_hooks.*', 'custom_hooks.*'):
         for key, hook in parts_at(cfg._cfg_dict, place):
-            for option in ('save_best', 'monitor'):
-                given = hook.get(option) if isinstance(hook, Mapping) else None
-                for name in [given] if isinstance(given, str) else given or ():
-                    if name not in ('auto', 'loss'):
+            if not isinstance(hook, Mapping):
+                continue
+            # Hooks of other packages may monitor anything.
+            stops = type_name(hook) == 'EarlyStoppingHook'
+            for option in ('save_best', 'monitor') if stops else ('save_best',):
+                given = hook.get(option)
+                for name in given if isinstance(given, (list, tuple)) else [given]:
+                    if isinstance(name, str) and name not in ('auto', 'loss'):
                         check_reported(cfg, name, f'{key}.{option}={given!r}')
 
 

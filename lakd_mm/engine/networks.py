@@ -3,6 +3,7 @@
 import os.path as osp
 import re
 from glob import escape, glob
+from pathlib import Path
 from typing import Optional, Union
 
 from mmengine.config import Config
@@ -22,16 +23,16 @@ _PREFIXES = {'student': 'architecture.', 'teacher': 'teacher.'}
 
 
 def load_network(
-    config: Union[str, Config], checkpoint: str, part: str = 'student'
+    config: Union[str, Path, Config], checkpoint: Union[str, Path], part: str = 'student'
 ) -> tuple[BaseModel, Config]:
     """Load a plain classifier, ready to predict, from a training's config and checkpoint.
 
     Args:
-        config (str | Config): Config of a classifier or of a distillation; a path or
+        config (str | Path | Config): Config of a classifier or of a distillation; a path or
             ``package::path``.
-        checkpoint (str): Path or URL of a checkpoint of that config, or of the network alone. If
-            the training kept moving averages, MMEngine saves them as the weights, so these are
-            loaded.
+        checkpoint (str | Path): Path or URL of a checkpoint of that config, or of the network
+            alone. If the training kept moving averages, MMEngine saves them as the weights, so
+            these are loaded.
         part (str): The 'student' or the 'teacher' of a distillation. Defaults to 'student'.
 
     Returns:
@@ -46,7 +47,7 @@ def load_network(
     return network.eval(), cfg
 
 
-def read_config(config: Union[str, Config]) -> Config:
+def read_config(config: Union[str, Path, Config]) -> Config:
     """Read a config from a path or ``package::path``, and set its default scope.
 
     Raises:
@@ -131,7 +132,7 @@ def part_of_state(checkpoint: str, part: str = 'student') -> dict:
     Raises:
         ConfigError: If the checkpoint cannot be read, or its distillation has no such part.
     """
-    state = CheckpointLoader.load_checkpoint(checkpoint, map_location='cpu')
+    state = CheckpointLoader.load_checkpoint(str(checkpoint), map_location='cpu')
     return select_part(state.get('state_dict', state), part, checkpoint)
 
 
@@ -160,6 +161,7 @@ def choose_checkpoint(path: str) -> str:
     Raises:
         ConfigError: If a work folder has no checkpoint, or has best ones by several metrics.
     """
+    path = osp.expanduser(path)
     if not osp.isdir(path):
         return path
     found: dict[str, dict[int, str]] = {}

@@ -1,5 +1,6 @@
 """The config of a distillation's student alone, for MMPretrain."""
 
+from collections.abc import Sequence
 from typing import Any, Optional
 
 from mmengine import hub
@@ -8,7 +9,7 @@ from mmengine.config import Config
 from ..compat.dense import EXTRAS
 from ..errors import ConfigError
 from ..models.data_preprocessor import without_crop_flip
-from ..models.nested import map_dicts
+from ..models.nested import map_dicts, type_name
 
 # Our classes read folders too; MMPretrain's read the published files.
 _CIFAR = {f'mmrazor.{name}': f'mmpretrain.{name}' for name in ('CIFAR10', 'CIFAR100')}
@@ -48,7 +49,7 @@ def note_on_colours(cfg: Config) -> Optional[str]:
     """Return a note for users of image files, if the test data are arrays in RGB order."""
     pipeline = cfg.get('test_dataloader', {}).get('dataset', {}).get('pipeline', [])
     preprocessor = cfg.model.get('data_preprocessor', {})
-    reads = any(str(step.get('type')).endswith('LoadImageFromFile') for step in pipeline)
+    reads = any(type_name(step) == 'LoadImageFromFile' for step in pipeline)
     colours = len(preprocessor.get('mean') or [0] * 3)
     if not pipeline or reads or preprocessor.get('to_rgb') or colours != 3:
         return None
@@ -62,20 +63,28 @@ def image_shape(cfg: Config) -> tuple[int, int, int]:
     """Find the shape (C, H, W) of the images of a classifier or a distillation.
 
     The size comes from the last crop or resize of the test pipeline, else from the model's
-    ``input_shape``; the default is 32x32, as everywhere in this project.
+    ``input_shape``; the default is 32x32, as everywhere in this project. Channels are those of
+    ``input_shape``, else the backbone's ``in_channels``.
     """
+    channels, *shape = _input_shape(cfg.model)
     loader = cfg.get('test_dataloader') or cfg.get('val_dataloader') or {}
     for step in reversed(loader.get('dataset', {}).get('pipeline', [])):
         size = step.get('crop_size') or step.get('scale')
         if size:
             height, width = (size, size) if isinstance(size, int) else reversed(tuple(size))
-            return 3, height, width
-    model = cfg.model
-    while model:
-        if 'input_shape' in model:
-            return tuple(model['input_shape'])
-        model = model.get('architecture')
-    return 3, 32, 32
+            return channels, height, width
+    return channels, *shape
+
+
+def _input_shape(model: Any) -> Sequence[int]:
+    """Return the ``input_shape`` of a distillation, or else one that the student's layers take."""
+    student = model
+    while 'architecture' in student:
+        if 'input_shape' in student:
+            return student['input_shape']
+        student = student['architecture']
+    backbone = student.get('backbone') or student
+    return backbone.get('in_channels', 3) if 'type' in backbone else 3, 32, 32
 
 
 def _student(cfg: dict) -> dict:
@@ -117,7 +126,7 @@ def _test_keys(cfg: dict) -> dict:
         loader = dict(loader, dataset=dict(dataset, type=_CIFAR[dataset['type']]))
     metrics = cfg.get('test_evaluator') or cfg.get('val_evaluator') or []
     metrics = [metrics] if isinstance(metrics, dict) else metrics
-    metrics = [metric for metric in metrics if not metric['type'].startswith('mmrazor.')]
+    metrics = [one for one in metrics if not str(one.get('type')).startswith('mmrazor.')]
     return dict(
         test_dataloader=loader,
         test_evaluator=metrics or [dict(type='Accuracy', topk=(1, 5))],

@@ -78,7 +78,7 @@ def read_test_config(config: str, options: dict) -> Config:
     cfg = read_config(config)
     check_options(cfg, options)
     cfg.merge_from_dict(options)
-    check_data_folders(cfg, splits=['test'])
+    check_data_folders(cfg, splits=['test' if cfg.get('test_dataloader') else 'val'])
     return cfg
 
 

@@ -19,6 +19,7 @@ elastic          root mean square displacement, pixels of 32     0.5, 0.8, 1.1, 
 """
 
 from collections.abc import Sequence
+from numbers import Integral
 from typing import Callable, NamedTuple
 from zlib import crc32
 
@@ -56,7 +57,7 @@ def corrupt(image: np.ndarray, name: str, severity: int, seed: int = 0) -> np.nd
     places are the same.
 
     Args:
-        image (np.ndarray): Shape (H, W, C), uint8; RGB if C is 3.
+        image (np.ndarray): Shape (H, W, C) or (H, W), uint8; RGB if C is 3.
         name (str): One of :data:`CORRUPTIONS`.
         severity (int): 1 to 5.
         seed (int): Seed of the random numbers. Defaults to 0.
@@ -73,7 +74,8 @@ def corrupt(image: np.ndarray, name: str, severity: int, seed: int = 0) -> np.nd
             f'{name}: the image is {image.dtype}, not uint8. Images are corrupted before they are '
             f'normalised; leave that to the data preprocessor'
         )
-    image = np.ascontiguousarray(image)
+    shape = image.shape
+    image = np.ascontiguousarray(image[..., None] if image.ndim == 2 else image)
     generator = np.random.default_rng([seed, crc32(name.encode()), crc32(image)])
     kind = CORRUPTIONS[name]
     scale = min(image.shape[:2]) / _SIDE
@@ -81,7 +83,7 @@ def corrupt(image: np.ndarray, name: str, severity: int, seed: int = 0) -> np.nd
     if result.dtype != np.uint8:
         result = np.rint(result).clip(0, 255).astype(np.uint8)
     # OpenCV drops the axis of a single channel.
-    return np.ascontiguousarray(result.reshape(image.shape))
+    return np.ascontiguousarray(result.reshape(shape))
 
 
 def corrupt_batch(images: torch.Tensor, name: str, severity: int, seed: int = 0) -> torch.Tensor:
@@ -96,7 +98,7 @@ def check_corruption(name: str, severity: int, seed: int = 0):
     if name not in CORRUPTIONS:
         raise ConfigError(f'there is no corruption {name!r}; {near_names(name, CORRUPTIONS)}')
     check_severities([severity])
-    if not isinstance(seed, int) or seed < 0:
+    if not isinstance(seed, Integral) or seed < 0:
         raise ConfigError(f'seed={seed!r} is not a whole number of at least 0')
 
 
@@ -138,9 +140,9 @@ class Corrupt(BaseTransform):
         self.channel_order = channel_order
 
     def transform(self, results: dict) -> dict:
-        """Corrupt ``img``, shape (H, W, C), uint8."""
+        """Corrupt ``img``, shape (H, W, C) or (H, W), uint8."""
         image = results['img']
-        flip = self.channel_order == 'bgr' and image.shape[2] == 3
+        flip = self.channel_order == 'bgr' and image.shape[2:] == (3,)
         image = image[..., ::-1] if flip else image
         image = corrupt(image, self.name, self.severity, self.seed)
         results['img'] = np.ascontiguousarray(image[..., ::-1]) if flip else image

@@ -65,7 +65,8 @@ def run_config(work_dir: Path) -> Config:
     Raises:
         ConfigError: If there is none, or there are several.
     """
-    paths = sorted(work_dir.glob('*.py'))
+    # Beside its weights lies the config of an exported student.
+    paths = [p for p in sorted(work_dir.glob('*.py')) if not p.with_suffix('.pth').exists()]
     if len(paths) != 1:
         raise ConfigError(
             f'{work_dir}: it holds {len(paths)} configs (*.py), but needs exactly one'

@@ -1,7 +1,9 @@
 """Sample the same test images for all compared networks."""
 
 import copy
+import math
 from collections.abc import Mapping
+from itertools import chain
 from typing import Any
 
 import torch
@@ -13,7 +15,7 @@ from torch.utils.data import DataLoader, Subset
 
 from ..engine.config_checks import plain_datasets
 from ..errors import ConfigError
-from ..models.nested import map_dicts
+from ..models.nested import map_dicts, type_name
 
 
 def sample_images(
@@ -22,7 +24,7 @@ def sample_images(
     """Load randomly drawn images of a config's data set, in the order of the set.
 
     Args:
-        cfg (Config): A config with a ``test_dataloader``.
+        cfg (Config): A config with a ``test_dataloader``, or else a ``val_dataloader``.
         count (int): Number of images; all of them, if there are fewer.
         batch_size (int): Images in a batch. Defaults to 250.
         seed (int): Seed of the drawing. Defaults to 0.
@@ -32,12 +34,15 @@ def sample_images(
     Raises:
         ConfigError: If the config has no such images, or a number is not positive.
     """
-    for name in {'test_dataloader', f'{split}_dataloader'}:
-        if not cfg.get(name):
-            raise ConfigError(f'config {cfg.filename}: it has no {name} to take images from')
+    loaders = dict(train=cfg.get('train_dataloader'), test=test_loader(cfg))
+    for name in ('test', split):
+        if not loaders[name]:
+            raise ConfigError(
+                f'config {cfg.filename}: it has no {name}_dataloader to take images from'
+            )
     if count < 1 or batch_size < 1:
         raise ConfigError(f'{count} images in batches of {batch_size}: both must be positive')
-    options = copy.deepcopy(cfg[f'{split}_dataloader'])
+    options = copy.deepcopy(loaders[split])
     if split == 'train':
         options.dataset = _training_data(cfg)
     dataset = DATASETS.build(options.pop('dataset'))
@@ -54,13 +59,18 @@ def sample_images(
     return Runner.build_dataloader(options)
 
 
+def test_loader(cfg: Config) -> Any:
+    """Return the loader of test images; many trainings have images for validation only."""
+    return cfg.get('test_dataloader') or cfg.get('val_dataloader')
+
+
 def _training_data(cfg: Config) -> dict:
     """Return the training data's config with the test data's pipeline."""
-    test, train = cfg.test_dataloader.dataset, cfg.train_dataloader.dataset
-    if train.type != 'mmrazor.InMemory':  # whose pipeline only loads
+    test, train = test_loader(cfg).dataset, cfg.train_dataloader.dataset
+    if type_name(train) != 'InMemory':  # whose pipeline only loads
         pipelines = [part.get('pipeline', []) for _, part in plain_datasets(test, '')]
         pipeline = [*pipelines[0]]
-        if test.type == 'mmrazor.InMemory':
+        if type_name(test) == 'InMemory':
             pipeline.append(dict(type='PackInputs'))
         train = map_dicts(
             lambda part: dict(part, pipeline=pipeline) if 'pipeline' in part else part, train
@@ -112,7 +122,10 @@ def check_normalization(preprocessor: nn.Module, other: nn.Module, name: str):
         given = (getattr(module, key, None) for key in ('mean', 'std'))
         return [value.flatten().tolist() for value in given if value is not None]
 
-    if numbers(preprocessor) != numbers(other):
+    # Configs round them.
+    sides = [list(chain(*numbers(module))) for module in (preprocessor, other)]
+    near = all(math.isclose(*pair, rel_tol=1e-3) for pair in zip(*sides))
+    if len(sides[0]) != len(sides[1]) or not near:
         raise ConfigError(
             f'{name} was trained on images normalised by {numbers(other)}, but the images here are '
             f'normalised by {numbers(preprocessor)}; use configs of the same data'

@@ -1,6 +1,6 @@
 """Tensors, and dicts, in nested tuples, lists and dicts."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
@@ -36,6 +36,12 @@ def map_dicts(change: Callable[[dict], dict], values: Any) -> Any:
     if isinstance(values, (list, tuple)):
         return type(values)(map_dicts(change, value) for value in values)
     return values
+
+
+def type_name(cfg: Mapping) -> str:
+    """Return the name of a config's ``type``, a class or its name, without scope and module."""
+    kind = cfg.get('type')
+    return str(getattr(kind, '__name__', kind)).rpartition('.')[2]
 
 
 detached = partial(map_tensors, torch.Tensor.detach)

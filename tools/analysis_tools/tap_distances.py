@@ -125,7 +125,7 @@ def distances(work_dir: Path, args: argparse.Namespace) -> dict:
     cfg = run_config(work_dir)
     check_options(cfg, args.cfg_options)
     cfg.merge_from_dict(args.cfg_options)
-    check_data_folders(cfg, splits=['test'])
+    check_data_folders(cfg, splits=['test' if cfg.get('test_dataloader') else 'val'])
     found, pairs = measured_distances(
         cfg,
         checkpoints,

@@ -178,10 +178,7 @@ def calibration_and_test(cfg: Config, count: int) -> tuple[DataLoader, DataLoade
     Raises:
         ConfigError: If the config lacks one of the two, or they are absent.
     """
-    if not cfg.get('test_dataloader'):
-        # Many trainings have validation images only.
-        cfg = Config(dict(cfg.to_dict(), test_dataloader=cfg.get('val_dataloader')))
-    check_data_folders(cfg, splits=['train', 'test'])
+    check_data_folders(cfg, splits=['train', 'test' if cfg.get('test_dataloader') else 'val'])
     training = sample_images(cfg, count, BATCH, split='train')
     return training, sample_images(cfg, sys.maxsize, BATCH)
 

@@ -62,8 +62,9 @@ def look_at(data: str) -> Images:
     if not root.is_dir():
         what = 'is a file' if root.exists() else 'does not exist'
         raise ConfigError(f'--data {data}: {root} {what}; name a folder with a folder a class')
-    train = next((root / name for name in TRAIN if (root / name).is_dir()), root)
-    val = next((root / name for name in VAL if (root / name).is_dir()), None)
+    inside = {path.name.lower(): path for path in sorted(root.iterdir()) if path.is_dir()}
+    train = next((inside[name] for name in TRAIN if name in inside), root)
+    val = next((inside[name] for name in VAL if name in inside), None)
     val = None if train == root else val
     classes, of_train = _listed(train)
     share = 1.0

@@ -3,10 +3,12 @@
 from collections.abc import Iterator
 from typing import Any, Optional
 
+from mmengine.dataset import InfiniteSampler
 from mmengine.dist import get_world_size
 from mmengine.hooks import Hook
 from mmengine.model import is_model_wrapper
 from mmengine.runner import BaseLoop, Runner
+from mmrazor.models.task_modules import ModuleInputsRecorder
 from mmrazor.registry import HOOKS
 from torch import nn
 
@@ -67,7 +69,7 @@ def _check_length(key: str, loader: Any) -> None:
         batches, images = len(loader), len(loader.dataset)
     except TypeError:
         return
-    if batches:
+    if batches or (images and isinstance(loader.sampler, InfiniteSampler)):
         return
     size = getattr(loader, 'batch_size', None)
     advice = 'name other data'
@@ -114,5 +116,7 @@ def _reads_teachers_classes(algorithm: nn.Module) -> bool:
     # Ours has compared its records once, when it was built.
     if isinstance(distiller, LocalDistiller):
         return False
-    sources = (recorder.source for recorder in distiller.teacher_recorders.recorders.values())
-    return any(source.partition('.')[0].endswith('head') for source in sources)
+    recorders = distiller.teacher_recorders.recorders.values()
+    # What goes into a layer of the head is a feature.
+    outputs = [r.source for r in recorders if not isinstance(r, ModuleInputsRecorder)]
+    return any(source.partition('.')[0].endswith('head') for source in outputs)

@@ -7,6 +7,7 @@ import torch
 from mmengine.logging import print_log
 
 from ...errors import ConfigError
+from ..nested import type_name
 from .part_configs import fill
 
 
@@ -28,7 +29,7 @@ def connectors_of(
     tokens = any(_is_sequence(place) for place in (s_place, t_place))
     adapts = given == 'auto' or (
         isinstance(given, Mapping)
-        and str(given.get('type')).endswith('ConvModuleConnector')
+        and type_name(given) == 'ConvModuleConnector'
         and 'kernel_size' not in given
     )
     if maps and adapts and of_teacher is None and 'connector' not in s_place:
@@ -60,7 +61,7 @@ def channels_of(place: dict) -> int:
 
 def channels_behind(connector: Optional[dict], place: dict, target: dict) -> int:
     """Return the number of channels that a connector gives of a place's record."""
-    to_map = connector is not None and connector['type'] == 'mmrazor.MapConnector'
+    to_map = connector is not None and type_name(connector) == 'MapConnector'
     adapted = connector.get('connector') if to_map else connector
     return channels_of(place if adapted is None else target)
 

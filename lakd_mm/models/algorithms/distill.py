@@ -74,7 +74,7 @@ class Distill(SingleTeacherDistill):
         keep_teacher (dict, optional): Arguments of :class:`KeptTeacher` (``folder``, ``images``,
             ``half``, ``max_gb``), which keeps the teacher's records on disk. Images must not change
             at random, or the preprocessor needs ``num_views``. Defaults to None, nothing is kept.
-        compile (dict, optional): Arguments of :func:`torch.compile`, such as ``dict()``, for the
+        compile (dict | bool, optional): Arguments of :func:`torch.compile`, or True, for the
             residual blocks of both networks, except those that are tapped or follow a tap. Modes
             with CUDA graphs are refused. Defaults to None, nothing is compiled.
         save_teacher (bool): Whether checkpoints hold the teacher's weights too; without them a
@@ -114,12 +114,13 @@ class Distill(SingleTeacherDistill):
         lean_teacher: Optional[dict] = None,
         teacher_twice: bool = False,
         keep_teacher: Optional[dict] = None,
-        compile: Optional[dict] = None,
+        compile: Union[dict, bool, None] = None,
         save_teacher: bool = True,
         input_shape: Sequence[int] = (3, 32, 32),
         data_preprocessor: Optional[Union[dict, torch.nn.Module]] = None,
         **kwargs,
     ):
+        compile = {} if compile is True else None if compile is False else compile
         check_keys(type(self), kwargs, ce_weight, distiller, transfers, lean_teacher, compile)
         architecture, teacher = build_networks(architecture, teacher)
         input_shape = image_shape(architecture, input_shape)

@@ -163,6 +163,7 @@ class LAKD(Distill):
             if feature_loss is None:
                 feature_loss = dict(type='mmrazor.NDAMFeatureLoss')
             teacher_tap_names = resolve_taps(teacher, teacher_taps, 'teacher_taps')
+            cuts = architecture.detach
             with architecture.uncut():
                 distiller = lakd_distiller(
                     architecture.architecture,
@@ -177,6 +178,7 @@ class LAKD(Distill):
                     feature_at_last=feature_at_last,
                     tap_position=tap_position,
                     ndam_source=ndam_source,
+                    detach=cuts,
                     input_shape=architecture.input_shape,
                 )
         super().__init__(

@@ -68,6 +68,7 @@ def lakd_distiller(
     feature_at_last: bool,
     tap_position: str,
     ndam_source: str,
+    detach: bool,
     input_shape: Sequence[int],
 ) -> dict:
     """Write the config of a :class:`LocalDistiller` for LAKD.
@@ -90,6 +91,7 @@ def lakd_distiller(
         feature_at_last (bool): Whether the last tap has a feature loss.
         tap_position (str): 'post_relu' or 'pre_relu'.
         ndam_source (str): 'tap', 'cam' or 'prev'.
+        detach (bool): Whether gradients are cut behind the taps.
         input_shape (Sequence[int]): Shape (C, H, W) of an image.
 
     Returns:
@@ -128,7 +130,8 @@ def lakd_distiller(
                 f'last tap then has no feature loss; leave it out'
             )
 
-    losses = _weighted(feature_loss, feature_weights, len(modules) - (not feature_at_last))
+    count = len(modules) - (not feature_at_last)
+    losses = _weighted(feature_loss, feature_weights, count, detach)
     transfers = {
         f'loss_{module}': dict(
             loss=loss,
@@ -157,13 +160,19 @@ def lakd_distiller(
     return distiller
 
 
-def _weighted(loss: dict, weights: Optional[Sequence[float]], count: int) -> list[dict]:
-    """Return the config of the feature loss, weighted, for each tap that has one."""
+def _weighted(
+    loss: dict, weights: Optional[Sequence[float]], count: int, detach: bool
+) -> list[dict]:
+    """Return the config of the feature loss, weighted, for each tap that has one.
+
+    A weight may be 0 only where nothing is cut: another loss then trains the module.
+    """
     if weights is None:
         return [loss] * count
-    if len(weights) != count or not all(weight > 0 for weight in weights):
+    if len(weights) != count or not all(w > 0 or w == 0 and not detach for w in weights):
+        bound = 'above 0' if detach else 'of at least 0'
         raise ConfigError(
-            f'feature_weights={list(weights)}: give {count} numbers above 0, one for each tap with '
+            f'feature_weights={list(weights)}: give {count} numbers {bound}, one for each tap with '
             'a feature loss; feature_at_last=False leaves out the last one'
         )
     return [dict(loss, loss_weight=loss.get('loss_weight', 1.0) * weight) for weight in weights]

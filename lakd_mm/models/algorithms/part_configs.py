@@ -13,7 +13,9 @@ def class_of(cfg: Any, key: str) -> type:
     """Return the class that a config names."""
     if not isinstance(cfg, Mapping) or 'type' not in cfg:
         raise ConfigError(f'{key}={cfg!r}: give a dict with a type')
-    cls = MODELS.get(cfg['type']) if isinstance(cfg['type'], str) else cfg['type']
+    cls, scope = cfg['type'], cfg.get('_scope_')
+    if isinstance(cls, str):
+        cls = MODELS.get(f'{scope}.{cls}' if scope and '.' not in cls else cls)
     if cls is None:
         raise ConfigError(
             f'{key}: type={cfg["type"]!r} is not registered; '
@@ -33,7 +35,7 @@ def fill(cfg: Any, key: str, **found) -> dict:
     }
     filled = dict(cfg, **missing)
     try:
-        signature.bind(**{name: value for name, value in filled.items() if name != 'type'})
+        signature.bind(**{name: filled[name] for name in filled.keys() - {'type', '_scope_'}})
     except TypeError as error:
         raise ConfigError(f'{key}: {cfg["type"]}: {error}') from None
     return filled

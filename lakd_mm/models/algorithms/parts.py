@@ -3,6 +3,7 @@
 import inspect
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
+from numbers import Real
 from typing import Any, Optional, Union
 
 import torch
@@ -13,6 +14,7 @@ from mmrazor.registry import MODELS
 from ...compat.dense import check_dense_network
 from ...errors import ConfigError, near_names
 from ..distillers import LocalDistiller
+from ..nested import type_name
 from ..places.probe import images_for, noise_samples, run_network, sources_of
 from ..places.taps import compile_blocks
 from ..students import GradientDetachStudent
@@ -20,13 +22,13 @@ from ..teachers import KeptTeacher, LeanTeacher, build_teacher
 from .transfer_checks import refuse_records_past_cuts
 from .transfers import write_distiller
 
-# Keys of MMRazor's algorithm that have no effect here.
-_NOT_HERE = {
-    'teacher_trainable',
-    'teacher_norm_eval',
-    'student_trainable',
-    'calculate_student_loss',
-}
+# Keys of MMRazor's algorithm that can only have one value here.
+_FIXED = dict(
+    teacher_trainable=False,
+    teacher_norm_eval=True,
+    student_trainable=True,
+    calculate_student_loss=True,
+)
 _CUDA_GRAPHS = (('mode', 'reduce-overhead'), ('mode', 'max-autotune'), ('backend', 'cudagraphs'))
 
 
@@ -53,19 +55,19 @@ def check_keys(
     Raises:
         ConfigError: Names the key.
     """
-    ignored = _NOT_HERE & kwargs.keys()
-    if ignored:
-        raise ConfigError(
-            f'{cls.__name__} has no {", ".join(sorted(ignored))}: the teacher is frozen and the '
-            f'student is trained, by its task too (see ce_weight)'
-        )
-    unknown = kwargs.keys() - {'init_cfg', 'module_inplace', 'teacher_module_inplace'}
+    for key, value in _FIXED.items():
+        if kwargs.get(key, value) != value:
+            raise ConfigError(
+                f'{cls.__name__} has no {key}={kwargs[key]!r}: the teacher is frozen and the '
+                f'student is trained, by its task too (see ce_weight)'
+            )
+    unknown = kwargs.keys() - {'init_cfg', 'module_inplace', 'teacher_module_inplace', *_FIXED}
     if unknown:
         known = inspect.signature(cls).parameters
         raise ConfigError(
             f'{cls.__name__} has no {min(unknown)!r}; {near_names(min(unknown), known)}'
         )
-    if not isinstance(ce_weight, (int, float)):
+    if not isinstance(ce_weight, Real):
         raise ConfigError(f'ce_weight={ce_weight!r} is not a number')
     if (distiller is None) == (transfers is None):
         raise ConfigError(f'{cls.__name__}: give either transfers or a distiller')
@@ -145,7 +147,7 @@ def complete_distiller(
         ConfigError: If a transfer does not fit the networks.
     """
     if distiller is not None:
-        if str(distiller.get('type')).endswith('ConfigurableDistiller'):
+        if type_name(distiller) == 'ConfigurableDistiller':
             return dict(distiller, type='mmrazor.LocalDistiller')
         return distiller
     student = architecture

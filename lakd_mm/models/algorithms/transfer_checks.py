@@ -1,6 +1,7 @@
 """What is wrong with a transfer by itself, or in a student that is cut."""
 
 from collections.abc import Mapping
+from numbers import Real
 from typing import Any
 
 import torch.nn as nn
@@ -44,7 +45,7 @@ def check_transfer(key: str, name: str, transfer: Any):
     if set(sides) != {'student', 'teacher'} or not set(sides.values()) <= set(_POSITIONS):
         raise ConfigError(f"{key}.position={position!r} is neither 'post_relu' nor 'pre_relu'")
     warmup = transfer.get('warmup', 0)
-    if isinstance(warmup, bool) or not isinstance(warmup, int) or warmup < 0:
+    if isinstance(warmup, bool) or not isinstance(warmup, Real) or warmup < 0:
         raise ConfigError(f'{key}.warmup={warmup!r} is not a number of epochs')
     if transfer.get('teacher_connector') == 'auto':
         raise ConfigError(

@@ -148,7 +148,8 @@ class CBAMResNet(_WithCBAM, ResNet):
     """MMPretrain's ``ResNet`` with :class:`CBAM` in every block.
 
     CBAM is on the residual branch, just before the sum. A checkpoint of the network without
-    attention loads with ``load_from``, which sets all weights but the gates' (``layer1.0.cbam.…``).
+    attention loads with ``load_from`` and ``load_strict=False``, which set all weights but the
+    gates' (``layer1.0.cbam.…``).
 
     Args:
         depth (int): Depth, as for the network without attention.

@@ -19,7 +19,7 @@ class CIFARResNet(ResNet_CIFAR):
     checkpoints with the literature's names (``conv1``, ``layer1.0.conv1``, ``fc``).
 
     Args:
-        depth (int): One of 8, 14, 20, 32, 44, 56, 110.
+        depth (int): 6n + 2 for n blocks in each stage: 8, 14, 20, 32, 44, 56, 110.
         widen_factor (int): 1 or 4; 4 makes the networks called 8x4 and 32x4. Defaults to 1.
         stem_channels (int, optional): Width of the stem. Defaults to 16, or 32 for the x4 widths.
         zero_init_residual (bool): Whether each block starts as the identity. Defaults to False, as
@@ -32,13 +32,11 @@ class CIFARResNet(ResNet_CIFAR):
         w is the widen factor.
 
     Raises:
-        ConfigError: If the depth or the widen factor is not one of the literature's, or an argument
-            would be ignored.
+        ConfigError: If the depth is not 6n + 2, the widen factor is not one of the literature's, or
+            an argument would be ignored.
     """
 
-    arch_settings = {
-        depth: (BasicBlock, ((depth - 2) // 6,) * 3) for depth in (8, 14, 20, 32, 44, 56, 110)
-    }
+    arch_settings = {depth: (BasicBlock, ((depth - 2) // 6,) * 3) for depth in range(8, 1203, 6)}
 
     def __init__(
         self,
@@ -51,8 +49,8 @@ class CIFARResNet(ResNet_CIFAR):
     ):
         if depth not in self.arch_settings:
             raise ConfigError(
-                f'CIFARResNet: depth={depth!r} does not exist, choose from '
-                f'{sorted(self.arch_settings)} (for ResNet-8x4 and -32x4 add widen_factor=4)'
+                f'CIFARResNet: depth={depth!r} is not 6n + 2, such as 8, 14, 20, 32, 44, 56, 110 '
+                f'(for ResNet-8x4 and -32x4 add widen_factor=4)'
             )
         if widen_factor not in (1, 4):
             raise ConfigError(f'CIFARResNet: widen_factor={widen_factor!r} is neither 1 nor 4')

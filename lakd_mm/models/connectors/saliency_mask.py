@@ -4,7 +4,8 @@ import weakref
 from collections.abc import Callable, Sequence
 from functools import partial
 from importlib.util import find_spec
-from typing import Optional, Union
+from numbers import Integral, Real
+from typing import Any, Optional, Union
 
 import torch
 import torch.nn as nn
@@ -85,6 +86,10 @@ def integrated_gradients(
     ).to(feature.dtype)
 
 
+def _is_whole(value: Any) -> bool:
+    return isinstance(value, Integral) and not isinstance(value, bool)
+
+
 MASK_METHODS = ('gradient', 'grad_cam', 'layer_cam', 'integrated_gradients', 'none')
 
 
@@ -135,7 +140,7 @@ class SaliencyMask(AttachedConnector):
         if method not in MASK_METHODS:
             near = near_names(str(method), MASK_METHODS)
             raise ConfigError(f'SaliencyMask: method={method!r}; {near}')
-        if target not in ('label', 'prediction') and type(target) is not int:
+        if target not in ('label', 'prediction') and not _is_whole(target):
             raise ConfigError(
                 f"SaliencyMask: target={target!r} is neither 'label', 'prediction' nor the index "
                 f'of a class'
@@ -143,10 +148,10 @@ class SaliencyMask(AttachedConnector):
         if method == 'none':
             useless = dict(target=target, percentile=percentile, input_shape=input_shape)
             refuse_ignored(SaliencyMask, "with method='none'; leave it out", **useless)
-        number = isinstance(percentile, (int, float))
+        number = isinstance(percentile, Real)
         if percentile is not None and not (number and 0 < percentile < 100):
             raise ConfigError(f'SaliencyMask: percentile={percentile!r} is not between 0 and 100')
-        if type(steps) is not int or steps < 1:
+        if not _is_whole(steps) or steps < 1:
             raise ConfigError(f'SaliencyMask: steps={steps!r} is not a positive integer')
         if method == 'integrated_gradients':
             if find_spec('captum') is None:

@@ -145,6 +145,9 @@ class ContrastiveRepresentationLoss(nn.Module):
         Raises:
             ConfigError: If it has more than ``num_data`` images.
         """
+        while hasattr(dataset, 'dataset'):
+            # Such as RepeatDataset, whose samples have the index of the image.
+            dataset = dataset.dataset
         if len(dataset) > self.num_data:
             raise ConfigError(
                 f'ContrastiveRepresentationLoss: the training set has {len(dataset)} images, the '

@@ -71,7 +71,7 @@ class FactorTransferLoss(FeatureLoss):
         Raises:
             ConfigError: If the two are no maps of one size.
         """
-        check_maps('FactorTransferLoss', s_feature, t_feature)
+        check_maps('FactorTransferLoss', s_feature, t_feature, of_one=True)
         if s_feature.shape[2:] != t_feature.shape[2:]:
             raise ConfigError(
                 f'FactorTransferLoss: maps of {tuple(s_feature.shape[2:])} and of '

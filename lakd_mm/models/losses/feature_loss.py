@@ -76,13 +76,14 @@ def match_sizes(first: torch.Tensor, second: torch.Tensor) -> tuple[torch.Tensor
     return average_pool(first, size), average_pool(second, size)
 
 
-def check_maps(name: str, *features: torch.Tensor):
-    """Raise a ConfigError unless all are maps of shape (N, C, H, W) with more than one position."""
+def check_maps(name: str, *features: torch.Tensor, of_one: bool = False):
+    """Raise a ConfigError unless all are maps (N, C, H, W), of one position only if ``of_one``."""
     for feature in features:
-        if feature.ndim != 4 or feature[0, 0].numel() == 1:
+        if feature.ndim != 4 or not of_one and feature[0, 0].numel() == 1:
+            positions = '' if of_one else ' with more than one position'
             raise ConfigError(
-                f'{name}: a feature of shape {tuple(feature.shape)}; it must be (N, C, H, W) with '
-                f'more than one position'
+                f'{name}: a feature of shape {tuple(feature.shape)}; it must be (N, C, H, W)'
+                f'{positions}'
             )
 
 

@@ -63,7 +63,7 @@ class VariationalInformationLoss(FeatureLoss):
 
     def compare(self, s_feature: torch.Tensor, t_feature: torch.Tensor) -> torch.Tensor:
         """Compute the negative log-likelihood of the teacher's feature."""
-        check_maps('VariationalInformationLoss', s_feature, t_feature)
+        check_maps('VariationalInformationLoss', s_feature, t_feature, of_one=True)
         student, teacher = match_sizes(s_feature, t_feature)
         variance = F.softplus(self.alpha) + self.eps
         error = (self.mean(student) - teacher).square()

@@ -11,7 +11,7 @@ from mmengine.model import BaseModel
 
 from ...errors import ConfigError
 from .probe import images_for, noise_samples, runs_on
-from .taps import find_classifier
+from .taps import find_classifier, linear_layers
 
 
 def find_logits(model: nn.Module, input_shape: Sequence[int], trained: bool = True) -> str:
@@ -47,16 +47,18 @@ def find_logits(model: nn.Module, input_shape: Sequence[int], trained: bool = Tr
         result = logits_of(copied, images_for(copied, input_shape))
         # Inner modules end first.
         given = [name for name, output in found if output is result]
-        classifier = find_classifier(model)
-        if not (given and trained and given[0] != classifier and hasattr(model, 'head')):
-            return given[0] if given else classifier
+        if not given:
+            return find_classifier(model)
+        plain = given[:1] == linear_layers(model)[-1:]
+        if plain or not trained or not hasattr(model, 'head'):
+            return given[0]
         # A head may train by other outputs, with a margin.
         found.clear()
         try:
             copied(images_for(copied, input_shape), noise_samples(2, input_shape), mode='loss')
         except NotImplementedError as error:
             raise ConfigError(f'{type(model.head).__name__} cannot be trained: {error}') from error
-    return given[0] if given[0] in dict(found) else classifier
+    return given[0] if given[0] in dict(found) else find_classifier(model)
 
 
 def logits_of(model: nn.Module, images: torch.Tensor) -> Any:

@@ -3,6 +3,7 @@
 import copy
 from collections.abc import Mapping, Sequence
 from itertools import groupby
+from numbers import Integral
 from typing import Any
 
 import torch
@@ -146,7 +147,7 @@ def _stage_ends(
                 f'it passes; give dict(student=[…], teacher=[…]) with module names'
             )
         for stage in () if at == 'stages' else at:
-            if not isinstance(stage, int) or not 1 <= stage <= len(stages):
+            if not isinstance(stage, Integral) or not 1 <= stage <= len(stages):
                 raise ConfigError(
                     f'{key}={at}: there is no stage {stage!r}, the {side} has {len(stages)}, '
                     f'counted from 1'

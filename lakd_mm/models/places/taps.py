@@ -3,6 +3,7 @@
 import re
 from collections.abc import Mapping, Sequence
 from itertools import accumulate, pairwise
+from numbers import Integral
 from typing import Optional, Union
 
 import torch.nn as nn
@@ -72,7 +73,8 @@ def resolve_taps(model: nn.Module, taps: Sequence[Tap], key: str = 'taps') -> li
         ConfigError: If there is no tap, a tap is past the last block or no module, taps are out of
             order or twice there, or one lies inside another.
     """
-    if isinstance(taps, (str, int)) or not list(taps):
+    taps = taps if isinstance(taps, (str, Integral)) else list(taps)
+    if not isinstance(taps, list) or not taps:
         raise ConfigError(f'{key}={taps!r}: give a list of residual blocks or module names')
     blocks = [name for stage in stage_blocks(model) for name in stage]
     modules = dict(model.named_modules())
@@ -81,20 +83,19 @@ def resolve_taps(model: nn.Module, taps: Sequence[Tap], key: str = 'taps') -> li
         if isinstance(tap, str):
             if tap not in modules or not tap:
                 raise ConfigError(
-                    f'{key}={list(taps)}: the network has no module {tap!r}; '
-                    f'{near_names(tap, modules)}'
+                    f'{key}={taps}: the network has no module {tap!r}; {near_names(tap, modules)}'
                 )
             names.append(tap)
-        elif not isinstance(tap, int) or isinstance(tap, bool):
-            raise ConfigError(f'{key}={list(taps)}: {tap!r} is neither a block nor a module name')
+        elif not isinstance(tap, Integral) or isinstance(tap, bool):
+            raise ConfigError(f'{key}={taps}: {tap!r} is neither a block nor a module name')
         elif not blocks:
             raise ConfigError(
-                f'{key}={list(taps)}: {type(model).__name__} has no residual blocks to count '
+                f'{key}={taps}: {type(model).__name__} has no residual blocks to count '
                 f'(no layer1, layer2, … or stages); give module names instead'
             )
         elif not 1 <= tap <= len(blocks):
             raise ConfigError(
-                f'{key}={list(taps)}: there is no residual block {tap}, the network has '
+                f'{key}={taps}: there is no residual block {tap}, the network has '
                 f'{len(blocks)}, counted from 1'
             )
         else:
@@ -128,13 +129,18 @@ def neck_levels(model: nn.Module, at: Union[str, Mapping], whose: str) -> list[i
     return list(levels)
 
 
+def linear_layers(model: nn.Module) -> list[str]:
+    """Return the names of a network's linear layers."""
+    return [name for name, module in model.named_modules() if isinstance(module, nn.Linear)]
+
+
 def find_classifier(model: nn.Module) -> str:
     """Return the name of a network's last linear layer, the classifier; 'head.fc' in MMPretrain.
 
     Raises:
         ConfigError: If the network has no linear layer.
     """
-    linears = [name for name, module in model.named_modules() if isinstance(module, nn.Linear)]
+    linears = linear_layers(model)
     if not linears:
         raise ConfigError(f'{type(model).__name__} has no linear layer, so no logits to record')
     return linears[-1]

@@ -139,12 +139,14 @@ class TeacherEnsemble(ImageClassifier):
 
 
 def build_teacher(teacher: Union[dict, BaseModel, Sequence]) -> nn.Module:
-    """Build a teacher from its config; a list of teachers becomes a :class:`TeacherEnsemble`.
+    """Build a teacher from its config; a list of several becomes a :class:`TeacherEnsemble`.
 
     Raises:
         ConfigError: If they do not fit together, or one needs a package that is not installed.
     """
     if isinstance(teacher, (list, tuple)):
-        return TeacherEnsemble(teacher)
+        if len(teacher) != 1:
+            return TeacherEnsemble(teacher)
+        (teacher,) = teacher
     check_dense_network(teacher, 'teacher')
     return MODELS.build(teacher) if isinstance(teacher, Mapping) else teacher

@@ -42,7 +42,7 @@ def load_teacher(teacher: BaseModel, checkpoint: Union[str, Sequence[str]]):
         teacher._is_init = True
         return
     try:
-        load_checkpoint(teacher, checkpoint, map_location='cpu', strict=True)
+        load_checkpoint(teacher, str(checkpoint), map_location='cpu', strict=True)
     except MissingCheckpointError as error:
         run = Path(checkpoint).parent
         if run.parent.name != 'work_dirs':

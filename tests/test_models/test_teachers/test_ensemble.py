@@ -114,7 +114,7 @@ def test_a_cohort_shares_the_teachers(build):
 @pytest.mark.parametrize(
     'teacher, message',
     [
-        (TEACHERS[:1], 'give two teachers or more'),
+        (dict(WEIGHTED, members=TEACHERS[:1]), 'give two teachers or more'),
         ([TEACHERS[0], cifar_resnet_cfg(8, num_classes=5)], 'the teachers have 10, 5 classes'),
         ([TEACHERS[0], TEACHERS[0]['backbone']], 'CIFARResNet is no ImageClassifier'),
         (dict(WEIGHTED, weights=[1, 2]), r'weights=\[1, 2\] are not 3 numbers'),
