@@ -23,7 +23,7 @@ OPTIONS = [
     ('optim_wrapper.optimizer.lrr=1', "optim_wrapper.optimizer .SGD.: .*'lrr'"),
     ('optim_wrapper.optimizer.decay=1', 'optim_wrapper.optimizer .*SGD.*decay'),
     ('model.backbone.width=2', 'model.backbone .*CIFARResNet.*width'),
-    ('model.backbone.depth=9', 'CIFARResNet: depth=9 does not exist, choose from'),
+    ('model.backbone.depth=9', 'CIFARResNet: depth=9 is not 6n'),
     ('model.head.num_class=3', "has no key 'num_class'. Did you mean 'num_classes'"),
     ('model.head.in_channels=32', 'model.*32'),
     ('model.head.num_classes=9', 'num_classes=9'),
