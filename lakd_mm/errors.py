@@ -2,6 +2,7 @@
 
 import difflib
 import inspect
+import re
 from collections.abc import Callable, Iterable, Mapping
 from importlib.util import find_spec
 from numbers import Real
@@ -82,3 +83,16 @@ def near_names(name: str, names: Iterable[str]) -> str:
     names = [known for known in names if known]
     near = difflib.get_close_matches(name, names, n=3, cutoff=0.5)
     return f'did you mean {" or ".join(map(repr, near))}?' if near else f'there are: {names[:12]} …'
+
+
+def misfit(error: RuntimeError) -> str:
+    """Shorten MMEngine's message on weights that do not fit: of each list of keys, four.
+
+    Raises:
+        RuntimeError: The error itself, if it is about anything else.
+    """
+    if 'do not match exactly' not in str(error):
+        raise error
+    text = ' '.join(str(error).split())
+    lists = r'((?:[\w.]+, ){3}[\w.]+)((?:, [\w.]+)+)'
+    return re.sub(lists, lambda keys: f'{keys[1]} and {keys[2].count(",")} more', text)

@@ -32,6 +32,7 @@ from lakd_mm.engine.command_line import (
     refuse_ignored_options,
     refuse_overridden_keys,
 )
+from lakd_mm.errors import misfit
 
 
 def parse_args() -> argparse.Namespace:
@@ -85,11 +86,9 @@ def evaluate(runner: Runner) -> dict:
     try:
         return runner.test()
     except RuntimeError as error:
-        if 'do not match exactly' not in str(error):
-            raise
         raise ConfigError(
             f'checkpoint {runner.cfg.load_from} is not one of this config. Name the config that '
-            f'it was trained with. {" ".join(str(error).split())}'
+            f'it was trained with. {misfit(error)}'
         ) from None
 
 

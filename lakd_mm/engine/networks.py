@@ -13,7 +13,7 @@ from mmengine.runner import find_latest_checkpoint
 from mmengine.runner.checkpoint import CheckpointLoader, load_state_dict
 from mmrazor.registry import MODELS
 
-from ..errors import ConfigError
+from ..errors import ConfigError, misfit
 from ..models.data_preprocessor import with_default_type
 from ..models.teachers import build_teacher
 from .config_file import read_config_file
@@ -106,13 +106,11 @@ def fit_weights(
     try:
         load_state_dict(network, weights, strict=True)
     except RuntimeError as error:
-        if 'do not match exactly' not in str(error):
-            raise
         backbone = getattr(network, 'backbone', network)
         raise ConfigError(
             f'checkpoint {checkpoint} does not fit the {part} of {config or "the config"}, a '
             f'{type(backbone).__name__} (depth={getattr(backbone, "depth", "?")}). Name the '
-            f'config that it was trained with. {" ".join(str(error).split())}'
+            f'config that it was trained with. {misfit(error)}'
         ) from None
     # Otherwise MMEngine would initialise the weights again if training continues.
     network._is_init = True

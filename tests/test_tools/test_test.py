@@ -30,3 +30,4 @@ def test_test(run_tool, tiny_config, trained, tmp_path):
     assert 'Traceback' not in other.stdout
     assert f'error: checkpoint {checkpoint} is not one of this config' in other.stdout
     assert re.search(r'missing keys in source state_dict: .*backbone\.\S+\.1\.', other.stdout)
+    assert len(other.stdout.rpartition('error: ')[2]) < 800

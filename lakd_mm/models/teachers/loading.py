@@ -9,7 +9,7 @@ import torch.nn as nn
 from mmengine.model import BaseModel
 from mmengine.runner import load_checkpoint
 
-from ...errors import ConfigError, MissingCheckpointError
+from ...errors import ConfigError, MissingCheckpointError, misfit
 
 # Moving averages hold the model as `module`, a cohort each member as `members.NAME`.
 _OF_TEACHER = re.compile(r'(module\.)?(members\.\w+\.)?teacher\.')
@@ -53,14 +53,12 @@ def load_teacher(teacher: BaseModel, checkpoint: Union[str, Sequence[str]]):
             f'model.teacher_ckpt=PATH'
         ) from None
     except RuntimeError as error:
-        if 'do not match exactly' not in str(error):
-            raise
         backbone = getattr(teacher, 'backbone', teacher)
         described = f'{type(backbone).__name__} (depth={getattr(backbone, "depth", "?")})'
         raise ConfigError(
             f'model.teacher_ckpt={checkpoint!r} is not a checkpoint of the configured teacher, '
             f'a {described}. Give one that is, or change model.teacher to what it was trained '
-            f'with.\n{error}'
+            f'with. {misfit(error)}'
         ) from None
     # Otherwise MMEngine would initialise the weights again at the start of training.
     teacher._is_init = True
