@@ -95,7 +95,7 @@ def test_all_that_is_missing_is_one_error(tiny_runs, tiny_root, lakd, tmp_path, 
 
 
 def test_a_model_that_cannot_be_built(tiny_runs):
-    with pytest.raises(ConfigError, match='scratch_tiny: CIFARResNet: depth=9 does not exist'):
+    with pytest.raises(ConfigError, match='scratch_tiny: CIFARResNet: depth=9 is not 6n'):
         tiny_runs(options=(('model.backbone.depth', 9),))
     with pytest.raises(ConfigError, match='its model cannot be built: .*unexpected .*_colour'):
         tiny_runs(options=(('model.backbone.its_colour', 'red'),))
