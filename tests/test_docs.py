@@ -180,6 +180,16 @@ def test_accuracies_are_those_of_the_runs_on_cifar100(page):
         assert any(line.startswith(start) for line in lines), start
 
 
+def test_what_the_students_know_is_as_measured():
+    rows = json.loads((DOCS / 'results/methods/knowledge.json').read_text())['rows']
+    lines = (DOCS / 'results/replication.md').read_text(encoding='utf-8').splitlines()
+    for name, row in rows.items():
+        cells = [f'{row["top1"]:.2f}']
+        cells += [f'{row[key]:.1f}' for key in ('ek_percent', 'agreement', 'ece')]
+        cells += [f'{row[key]:.2f}' for key in ('cka_layer1_0', 'cka_layer2_0', 'cka_layer3_2')]
+        assert f'| {name} | {" | ".join(cells)} |' in lines
+
+
 def test_a_wrong_option_is_found(monkeypatch):
     with pytest.raises(SystemExit):
         check_command(monkeypatch, ['python', 'tools/train.py', 'a.py', '--no-such-option'])

@@ -12,7 +12,7 @@ from ..engine.command_line import OptionsAction
 from ..engine.config_checks import check_data_folders, check_options
 from ..engine.networks import load_network, read_config
 from ..errors import ConfigError
-from .sample_images import check_normalization
+from .sample_images import check_normalization, test_split
 
 
 def add_teacher_and_students(parser: ArgumentParser, required: bool) -> None:
@@ -78,7 +78,7 @@ def read_test_config(config: str, options: dict) -> Config:
     cfg = read_config(config)
     check_options(cfg, options)
     cfg.merge_from_dict(options)
-    check_data_folders(cfg, splits=['test' if cfg.get('test_dataloader') else 'val'])
+    check_data_folders(cfg, splits=[test_split(cfg)])
     return cfg
 
 

@@ -59,9 +59,14 @@ def sample_images(
     return Runner.build_dataloader(options)
 
 
+def test_split(cfg: Config) -> str:
+    """Return 'test', or 'val' for the many trainings that have images for validation only."""
+    return 'test' if cfg.get('test_dataloader') else 'val'
+
+
 def test_loader(cfg: Config) -> Any:
-    """Return the loader of test images; many trainings have images for validation only."""
-    return cfg.get('test_dataloader') or cfg.get('val_dataloader')
+    """Return the loader of test images."""
+    return cfg.get(f'{test_split(cfg)}_dataloader')
 
 
 def _training_data(cfg: Config) -> dict:

@@ -22,6 +22,7 @@ from lakd_mm.engine import (
 from lakd_mm.errors import ConfigError
 from lakd_mm.evaluation.comparison import add_picture, add_runs, add_test_images, check_names
 from lakd_mm.evaluation.run_log import check_run, epoch_checkpoints, run_config
+from lakd_mm.evaluation.sample_images import test_split
 from lakd_mm.evaluation.tap_curves import logged_distances, measured_distances
 from lakd_mm.visualization import curves, make_visualizer, save_figure
 
@@ -125,7 +126,7 @@ def distances(work_dir: Path, args: argparse.Namespace) -> dict:
     cfg = run_config(work_dir)
     check_options(cfg, args.cfg_options)
     cfg.merge_from_dict(args.cfg_options)
-    check_data_folders(cfg, splits=['test' if cfg.get('test_dataloader') else 'val'])
+    check_data_folders(cfg, splits=[test_split(cfg)])
     found, pairs = measured_distances(
         cfg,
         checkpoints,

@@ -39,7 +39,7 @@ from lakd_mm.engine.onnx_export import (
     quantize_onnx,
 )
 from lakd_mm.engine.torch_export import export_program
-from lakd_mm.evaluation.sample_images import inputs_of, sample_images
+from lakd_mm.evaluation.sample_images import inputs_of, sample_images, test_split
 
 # Images in a batch for calibration and testing.
 BATCH = 64
@@ -178,7 +178,7 @@ def calibration_and_test(cfg: Config, count: int) -> tuple[DataLoader, DataLoade
     Raises:
         ConfigError: If the config lacks one of the two, or they are absent.
     """
-    check_data_folders(cfg, splits=['train', 'test' if cfg.get('test_dataloader') else 'val'])
+    check_data_folders(cfg, splits=['train', test_split(cfg)])
     training = sample_images(cfg, count, BATCH, split='train')
     return training, sample_images(cfg, sys.maxsize, BATCH)
 

@@ -120,7 +120,8 @@ class Distill(SingleTeacherDistill):
         data_preprocessor: Optional[Union[dict, torch.nn.Module]] = None,
         **kwargs,
     ):
-        compile = {} if compile is True else None if compile is False else compile
+        if isinstance(compile, bool):
+            compile = {} if compile else None
         check_keys(type(self), kwargs, ce_weight, distiller, transfers, lean_teacher, compile)
         architecture, teacher = build_networks(architecture, teacher)
         input_shape = image_shape(architecture, input_shape)
