@@ -98,7 +98,8 @@ setup(
     # Neither mmcv nor mmcv-lite: `import lakd_mm` asks for one of the two.
     install_requires=[
         *VERSION['REQUIREMENTS'],
-        'filelock>=3.30',
+        # OpenMMLab's `mim` keeps it at 3.14.
+        'filelock>=3.14',
         'matplotlib>=3.8',
         'numpy>=1.26',
         'opencv-python>=4.8',

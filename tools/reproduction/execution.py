@@ -1,6 +1,7 @@
 """Runs, several at a time, until all are done; can be stopped at any moment."""
 
 import ctypes
+import fcntl
 import math
 import os
 import signal
@@ -11,8 +12,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Optional
-
-from filelock import lock_descriptor
 
 from lakd_mm.errors import ConfigError
 
@@ -37,7 +36,7 @@ def locked(folder: Path, patience: float = 15.0) -> Iterator[int]:
     deadline = time.monotonic() + patience
     with open(folder / 'lock', 'a+', encoding='utf-8') as file:
         # A FileLock would release it for those who inherited it, too.
-        while not lock_descriptor(file.fileno(), blocking=False):
+        while not _lock(file.fileno()):
             file.seek(0)
             holder = file.read().strip()
             alive = _alive(holder)
@@ -51,6 +50,14 @@ def locked(folder: Path, patience: float = 15.0) -> Iterator[int]:
         file.write(f'{os.getpid()}\n')
         file.flush()
         yield file.fileno()
+
+
+def _lock(descriptor: int) -> bool:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 def _alive(process: str) -> bool:
