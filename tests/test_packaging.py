@@ -132,6 +132,7 @@ def test_extras(wheel):
     assert extras['detection'] == {'mmcv', 'mmdet'}
     assert extras['segmentation'] == {'mmcv', 'mmsegmentation', 'ftfy', 'regex'}
     assert extras['optional'] >= extras['onnx'] | extras['figures'] | extras['tensorboard']
+    assert extras['wandb'] == {'wandb'} <= extras['optional']
     assert extras['export'] == extras['onnx']
     assert extras['analysis'] == extras['figures'] | extras['masks'] | extras['robustness']
     assert extras['dense'] == extras['detection'] | extras['segmentation']
