@@ -52,6 +52,8 @@ def parse_args(arguments: Optional[Sequence[str]] = None) -> Namespace:
     option('--epochs', type=int, help='instead of the recipe’s: a short run')
     images = 'share of the training images of each class, as 0.1'
     option('--fraction', type=float, help=images)
+    others = 'share of the training images of each class to measure on, in place of the test images'
+    option('--held-out', type=float, metavar='SHARE', help=others)
     recipes = 'LAKD’s (default) or the literature’s; on ImageNet, 100 epochs linear or in steps'
     option('--recipe', choices=['300e', '240e'], default='300e', help=recipes)
     layouts = 'how the data lie (default: %(default)s)'
@@ -111,11 +113,17 @@ def public_command(arguments: Sequence[str]) -> str:
 def plan(args: Namespace, target: Target) -> list[Run]:
     """Return the runs that the options describe, checked."""
     fraction = None if args.fraction == 1 else args.fraction
-    budget = Budget(args.recipe, args.epochs, fraction, tuple(sorted(args.cfg_options.items())))
+    options = tuple(sorted(args.cfg_options.items()))
+    budget = Budget(args.recipe, args.epochs, fraction, options, args.held_out)
     teachers = tuple(split_teacher(text) for text in args.teacher_ckpt)
     command = public_command(sys.argv[1:])
     settings = Settings(ROOT, args.work_dir, args.data, teachers, command)
     cells = select(target, args.methods, args.pairs)
+    if args.held_out is not None:
+        others = [cell.row for cell in cells if cell.kind != 'train']
+        if others and (args.methods or len(others) == len(cells)):
+            raise ConfigError(f'--held-out: {others[0]} is no training, so nothing can be held out')
+        cells = [cell for cell in cells if cell.kind == 'train']
     return plan_runs(cells, budget, list(dict.fromkeys(args.seeds)), settings)
 
 

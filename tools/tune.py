@@ -35,8 +35,8 @@ from lakd_mm.engine import (
 from lakd_mm.engine.command_line import public_path
 from lakd_mm.engine.config_values import check_reported
 from lakd_mm.engine.work_folder import refuse_file
+from reproduction.held_out import count_held_out, hold_out
 from reproduction.run_config import identity
-from tuning.held_out import count_held_out, hold_out
 from tuning.progress import Progress
 from tuning.results import best_trial, draw, write_best
 from tuning.space import Parameter, check_space, read_points, read_space, with_values

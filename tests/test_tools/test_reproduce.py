@@ -14,7 +14,7 @@ def test_wrong_input_is_one_clear_error(monkeypatch, tmp_path):
         main()
     assert end.value.code == (
         "error: target 'tabel1': did you mean 'table1' or 'table5' or 'table4'? Known: table1, "
-        'table2, table3, table4, table5, fig1, causal, methods, fig5.'
+        'table2, table3, table4, table5, fig1, causal, methods, lakd_plus, fig5.'
     )
     assert list(tmp_path.iterdir()) == []
 
@@ -25,6 +25,18 @@ def test_a_report_without_runs(run_tool, tmp_path):
     assert (tmp_path / 'docs/results/table5/table.md').read_text().count('not run') == 15
     assert '-> docs/results/table5/report.html\n' in result.stdout
     assert not (tmp_path / 'work_dirs').exists()
+
+
+@pytest.mark.parametrize(
+    ('arguments', 'message'),
+    [
+        (['methods', '--methods', 'teacher', 'lakd'], 'teacher is no training'),
+        (['table4'], 'memory is no training'),
+    ],
+)
+def test_what_has_nothing_to_hold_out(run_tool, arguments, message):
+    result = run_tool('reproduce.py', *arguments, '--held-out', '0.1', '--dry-run')
+    assert result.returncode == 1 and message in result.stdout.splitlines()[-1]
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from mmpretrain.registry import DATASETS, MODELS
 
 import lakd_mm  # noqa: F401
 from lakd_mm.errors import ConfigError
-from tuning.held_out import count_held_out, hold_out
+from reproduction.held_out import count_held_out, hold_out
 from tuning.results import write_best
 from tuning.space import read_space, with_values
 from tuning.study import (

@@ -28,11 +28,12 @@ class BudgetKey:
     fraction: float = 1.0  # Of the training images.
     options: tuple = ()  # Changes of the configs, as texts.
     teacher: str = ''  # Part of the name of another teacher than the config's.
+    held_out: float = 0.0  # Share of the training images that measures instead of the test images.
 
     @property
     def kind(self) -> str:
         """Which of KINDS."""
-        if self.epochs < self.recipe_epochs or self.fraction < 1:
+        if self.epochs < self.recipe_epochs or self.fraction < 1 or self.held_out:
             return 'short run'
         changed = self.options or self.epochs > self.recipe_epochs
         return 'changed recipe' if changed else FULL
@@ -42,12 +43,15 @@ class BudgetKey:
         """Its name in those of files."""
         other = digest([self.options, self.teacher])[:8] if self.options or self.teacher else ''
         share = f'f{self.fraction:g}' if self.fraction < 1 else ''
-        return '-'.join(filter(None, [self.recipe, f'{self.epochs}e', share, other]))
+        held_out = f'h{self.held_out:g}' if self.held_out else ''
+        return '-'.join(filter(None, [self.recipe, f'{self.epochs}e', share, held_out, other]))
 
     def describe(self) -> str:
         """Return what was trained, such as '3 of 300 epochs on 10 % of the training images'."""
         of = '' if self.epochs == self.recipe_epochs else f' of {self.recipe_epochs}'
         share = f' on {100 * self.fraction:g} % of the training images' if self.fraction < 1 else ''
+        if self.held_out:
+            share += f', measured on {100 * self.held_out:g} % of the training images, held out'
         changes = [*self.options, *([f'teacher {self.teacher}'] if self.teacher else [])]
         changes = f', with {", ".join(changes)}' if changes else ''
         return f'{self.epochs}{of} epochs{share}{changes}'
@@ -166,6 +170,8 @@ def _of_cell(cell: Cell, key: BudgetKey, results: Sequence[dict]) -> list[dict]:
         alone = changed(key, teacher='')
         found = [r for r in found if budget_key(r) == (alone if _has_no_teacher(r) else key)]
         return sorted(found, key=lambda result: result['seed'])
+    if key.held_out:
+        return []
     taught = [r for r in found if key.teacher and r['run'].endswith(f'/{key.teacher}')]
     return sorted(taught or found, key=lambda result: result['finished'])[-1:]
 
@@ -180,4 +186,4 @@ def budget_key(result: dict) -> BudgetKey:
     options = tuple(f'{key}={value}' for key, value in result['options'])
     teacher = result['run'].split('/')[2].partition('-teacher_')[2]
     epochs, fraction = (result['max_epochs'], result['recipe_epochs']), result['fraction'] or 1.0
-    return BudgetKey(recipe, *epochs, fraction, options, teacher)
+    return BudgetKey(recipe, *epochs, fraction, options, teacher, result.get('held_out') or 0.0)

@@ -1,8 +1,7 @@
 """The config of one run: what the repository has, with the budget and the data of the call."""
 
-import math
 from pathlib import Path
-from typing import Any, Optional
+from typing import Optional
 from unittest.mock import patch
 
 from mmengine.config import Config
@@ -11,6 +10,7 @@ from lakd_mm.engine import check_options
 from lakd_mm.errors import ConfigError, near_names
 from lakd_mm.models.nested import map_dicts
 
+from .held_out import hold_out, shrink_banks
 from .targets import DATA, READING_KEYS, Budget, Cell, digest
 
 # What a data base in configs/_base_/datasets adds to the name of the data set; the configs' first.
@@ -58,6 +58,8 @@ def make_config(cfg: Config, cell: Cell, budget: Budget, teacher: Optional[str] 
         cfg.model.teacher_ckpt = teacher
     cfg.merge_from_dict(dict(cell.changes))
     if cell.kind == 'train':
+        if budget.held_out is not None:
+            cfg = hold_out(cfg, budget.held_out)
         _apply_budget(cfg, budget)
         if cell.measured and 'teacher' in cfg.model:
             _add_metrics(cfg, cell)
@@ -114,18 +116,6 @@ def _shrink_schedules(cfg: Config, factor: float) -> None:
                 schedule[key] = [max(1, round(factor * epoch)) for epoch in value]
             elif value:
                 schedule[key] = max(1, round(factor * value))
-
-
-def shrink_banks(model: Any, share: float, num_classes: int) -> None:
-    """Fit memory banks, which have a row for each training image (CRD), to fewer images."""
-    for part in model.values() if isinstance(model, dict) else model:
-        if isinstance(part, (dict, list)):
-            shrink_banks(part, share, num_classes)
-    if isinstance(model, dict) and 'num_data' in model:
-        of_class, rest = divmod(model['num_data'], num_classes)
-        # Classes of different sizes, each rounded up, are at most one image a class more.
-        rows = num_classes * math.ceil(round(share * of_class, 6))
-        model['num_data'] = rows + (num_classes + math.ceil(share * rest) if rest else 0)
 
 
 def _add_metrics(cfg: Config, cell: Cell) -> None:

@@ -144,6 +144,7 @@ class Run:
         result.update(dataset=cell.dataset, seed=self.seed, recipe=budget.recipe)
         result.update(recipe_epochs=self.recipe_epochs, max_epochs=self.epochs)
         result.update(fraction=budget.fraction, options=[list(one) for one in budget.changes])
+        result.update(held_out=budget.held_out)
         result.update(content, **begun.get('facts', self.facts))
         result.update(started=begun.get('started', []), finished=time.strftime(TIME))
         write_json(self.folder / 'result.json', result)

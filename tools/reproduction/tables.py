@@ -138,7 +138,7 @@ def _csv_row(target: Target, entry: Entry, metric: str) -> dict:
     row = dict(target=target.name, dataset=cell.dataset, pair=cell.column, method=cell.row)
     row.update(status=status, recipe=budget.recipe, epochs=budget.epochs)
     row.update(recipe_epochs=budget.recipe_epochs, fraction=budget.fraction)
-    row.update(options='; '.join(budget.options), metric=metric)
+    row.update(held_out=budget.held_out or '', options='; '.join(budget.options), metric=metric)
     row.update(mean_last_epoch=last[0], std_last_epoch=last[1])
     row.update(mean_best_epoch=best[0], std_best_epoch=best[1])
     row['best_epochs'] = ' '.join(str(result['best']['epoch']) for result in results)

@@ -60,6 +60,7 @@ class Budget:
     epochs: Optional[int] = None  # Instead of the recipe's.
     fraction: Optional[float] = None  # Share of the training images of each class.
     options: tuple = ()  # Changes of the config, as pairs of dotted key and value.
+    held_out: Optional[float] = None  # Share of them to validate on instead of the test images.
 
     @property
     def changes(self) -> tuple:
@@ -69,6 +70,7 @@ class Budget:
     def slug(self, recipe: str) -> str:
         """Return the name of the folder of its runs, from the recipe's own name."""
         parts = [recipe, self.epochs and f'{self.epochs}e', self.fraction and f'f{self.fraction:g}']
+        parts.append(self.held_out and f'h{self.held_out:g}')
         parts.append(self.changes and f'o{digest(self.changes)[:8]}')
         return '-'.join(part for part in parts if part)
 
@@ -103,13 +105,13 @@ def _cell(row: str, column: str, target: dict) -> Cell:
     """Return the cell of a row and a column of a target in ``targets.yml``."""
     dataset, setting = target['dataset'], target.get('settings', {}).get(row, {})
     config = setting.get('config', target.get('config', '')).format(row=row)
-    measured = tuple(target.get('measured', ()))
+    changes = tuple(setting.get('changes', {}).items())
+    more = dict(measured=tuple(target.get('measured', ())), changes=changes)
     if row == 'memory':
         return Cell(row, column, f'{row}_{column}', dataset, {}, 'memory')
     if config:
         name = target.get('name', Path(config).name).format(row=row, column=column)
-        return Cell(row, column, name, dataset, {'300e': f'{config}.py'}, measured=measured)
-    more = dict(measured=measured, changes=tuple(setting.get('changes', {}).items()))
+        return Cell(row, column, name, dataset, {'300e': f'{config}.py'}, **more)
     return method_cell(setting.get('like', row), column, dataset, row, **more)
 
 

@@ -100,6 +100,21 @@ def test_a_short_run_never_stands_unmarked(work, tmp_path):
     assert not any(row['ours_minus_paper'] for row in trained)
 
 
+def test_held_out_images_are_no_test_images(work, tmp_path):
+    held_out = train_result('lakd', [10, 30, 20], held_out=0.1)
+    held_out['run'] = held_out['run'].replace('300e-3e', '300e-3e-h0.1')
+    work_dir = work(held_out, train_result('lakd', [15, 25, 35]), test_result())
+    text, rows, _ = report(TABLE1, work_dir, tmp_path)
+    of_test, of_training = text.split('## Short run: ')[1:]
+    assert of_training.startswith(
+        '3 of 300 epochs, measured on 10 % of the training images, held out; '
+    )
+    assert '35.00†' in of_test and '20.00†' not in of_test
+    assert '20.00†' in of_training and '35.00†' not in of_training
+    assert '72.63' in line_of(of_test, 'teacher') and '72.63' not in of_training
+    assert {row['held_out'] for row in rows if row['mean_last_epoch'] == '20.0'} == {'0.1'}
+
+
 def test_what_was_set_aside_does_not_count(work, tmp_path):
     folder = work(train_result('kd', [1.0])) / 'cifar100/kd_r56_r20/300e-1e'
     (folder / 'seed0').rename(folder / 'seed0.20260101_000000.old')

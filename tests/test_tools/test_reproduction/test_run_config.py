@@ -61,6 +61,17 @@ def test_data_without_a_base():
         config(cell, data='stock')
 
 
+def test_images_held_out_take_the_place_of_the_test_images():
+    cfg = lakd(epochs=3, held_out=0.1)
+    for loader, rest in ((cfg.train_dataloader, None), (cfg.val_dataloader, True)):
+        split = loader.dataset.dataset
+        assert (split.type, split.share, split.get('rest')) == ('mmrazor.class_share', 0.9, rest)
+        assert 'test' not in str(split.dataset.get('split', 'train'))
+    assert cfg.test_dataloader is None
+    assert identity(cfg) != identity(lakd(epochs=3))
+    assert cfg.default_hooks.epoch_record.type == 'mmrazor.EpochRecordHook'
+
+
 def test_a_run_validates_saves_and_records_each_epoch():
     cfg = lakd(epochs=3)
     assert (cfg.train_cfg.max_epochs, cfg.train_cfg.val_interval) == (3, 1)

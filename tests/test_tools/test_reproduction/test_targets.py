@@ -19,6 +19,7 @@ def test_targets_have_the_cells_of_the_paper():
         'fig1': (4, 1, 4),
         'causal': (9, 1, 9),
         'methods': (11, 1, 11),
+        'lakd_plus': (5, 1, 5),
         'fig5': (3, 1, 3),
     }
 
@@ -105,6 +106,12 @@ def test_recipes_and_their_configs():
     assert method_cell('teacher', 'wrn40_2_wrn16_2', 'cifar100').kind == 'test'
 
 
+def test_a_row_has_changes_of_a_config_of_its_own_too():
+    (cell,) = select(TARGETS['lakd_plus'], ['lakd_cankd_kd'])
+    assert cell.configs == {'300e': 'cankd/lakd_cankd_r56_r20_cifar100.py'}
+    assert dict(cell.changes)['model.extra_losses']['loss_kd']['at'] == 'logits'
+
+
 def test_budgets_never_share_a_folder():
     option, place = ('model.taps', [2, 5, 9]), ('train_dataloader.dataset.data_root', '/data')
     budgets = [
@@ -113,6 +120,8 @@ def test_budgets_never_share_a_folder():
         Budget(epochs=30),
         Budget(fraction=0.1),
         Budget(epochs=3, fraction=0.1),
+        Budget(epochs=3, held_out=0.1),
+        Budget(epochs=3, fraction=0.1, held_out=0.1),
         Budget(options=(option,)),
         Budget(epochs=3, options=(option,)),
     ]

@@ -1,13 +1,13 @@
-"""A part of the training images to validate on, so that a search never sees the test images."""
+"""A part of the training images to validate on, so that no choice is made on the test images."""
 
 import copy
+import math
 from typing import Any
 
 from mmengine.config import Config
 from mmpretrain.registry import DATASETS
 
 from lakd_mm.errors import ConfigError
-from reproduction.run_config import shrink_banks
 
 # Of the drawing, so that every trial is measured on the same images.
 SEED = 0
@@ -31,7 +31,7 @@ def hold_out(cfg: Config, share: float) -> Config:
     cfg = Config(cfg._cfg_dict.to_dict(), filename=cfg.filename)
     for key in ('train_dataloader', 'val_dataloader', 'val_evaluator'):
         if not cfg.get(key):
-            raise ConfigError(f'the config has no {key}; a search trains and validates')
+            raise ConfigError(f'the config has no {key}; it trains and validates')
     split = dict(type='mmrazor.class_share', share=round(1 - share, 6), seed=SEED)
     training = _holder(cfg.train_dataloader, 'train_dataloader')
     images = training['dataset']
@@ -64,6 +64,18 @@ def count_held_out(cfg: Config) -> int:
     except ConfigError as error:
         share = round(1 - split['share'], 6)
         raise ConfigError(f'--held-out {share}: it cannot be drawn. {error}') from None
+
+
+def shrink_banks(model: Any, share: float, num_classes: int) -> None:
+    """Fit memory banks, which have a row for each training image (CRD), to fewer images."""
+    for part in model.values() if isinstance(model, dict) else model:
+        if isinstance(part, (dict, list)):
+            shrink_banks(part, share, num_classes)
+    if isinstance(model, dict) and 'num_data' in model:
+        of_class, rest = divmod(model['num_data'], num_classes)
+        # Classes of different sizes, each rounded up, are at most one image a class more.
+        rows = num_classes * math.ceil(round(share * of_class, 6))
+        model['num_data'] = rows + (num_classes + math.ceil(share * rest) if rest else 0)
 
 
 def _holder(node: Any, key: str) -> Any:
