@@ -157,9 +157,8 @@ class LAKD(Distill):
                 attention_loss = dict(attention_loss, loss_weight=weight)
         teacher_tap_names = None
         if distiller is None:
-            if teacher_taps is None:
-                stages = find_stages(teacher, architecture.input_shape)
-                teacher_taps = [stage[-1].name for stage in stages]
+            taps, shape = architecture.tap_names, architecture.input_shape
+            _, teacher_taps = default_taps(architecture, teacher, taps, teacher_taps, shape)
             if feature_loss is None:
                 feature_loss = dict(type='mmrazor.NDAMFeatureLoss')
             teacher_tap_names = resolve_taps(teacher, teacher_taps, 'teacher_taps')
@@ -168,7 +167,7 @@ class LAKD(Distill):
                 distiller = lakd_distiller(
                     architecture.architecture,
                     teacher,
-                    student_taps=architecture.tap_names,
+                    student_taps=taps,
                     teacher_taps=teacher_tap_names,
                     feature_loss=feature_loss,
                     feature_weights=feature_weights,
@@ -179,7 +178,7 @@ class LAKD(Distill):
                     tap_position=tap_position,
                     ndam_source=ndam_source,
                     detach=cuts,
-                    input_shape=architecture.input_shape,
+                    input_shape=shape,
                 )
         super().__init__(
             architecture=architecture,

@@ -156,7 +156,7 @@ def lakd_distiller(
         for name in extra_losses:
             message = message.replace(f'transfers.{name}', f'extra_losses.{name}')
         raise ConfigError(message) from None
-    _set_ndam_source(distiller, ndam_source, modules, teacher, input_shape)
+    _set_ndam_source(distiller, ndam_source, modules[:count], teacher, input_shape)
     return distiller
 
 
@@ -192,22 +192,21 @@ def _set_ndam_source(
     teacher: nn.Module,
     input_shape: Sequence[int],
 ):
-    """Set the source of each module's mapping, if it is not its own teacher feature."""
-    if source == 'tap':
-        return
-    cam: dict = {}
+    """Set the source of the mapping of each module with a feature loss, if it is another."""
+    mappings = distiller['loss_forward_mappings']
     if source == 'cam':
         place = cam_place(teacher, input_shape, "ndam_source='cam' of the teacher", trained=False)
         distiller['teacher_recorders'].setdefault('cat', place['recorder'])
         distiller['connectors'].setdefault('teacher_cat', place['connector'])
         cam = dict(recorder='cat', from_student=False, connector='teacher_cat', **place['record'])
-    mappings = distiller['loss_forward_mappings']
-    if source == 'prev' and not any(f'loss_{module}' in mappings for module in modules[1:]):
-        raise ConfigError(
-            "ndam_source='prev' would be ignored: no tap after the first has a feature loss; give "
-            "more taps, or ndam_source='tap'"
-        )
-    for previous, module in zip((None, *modules), modules):
-        if f'loss_{module}' in mappings and (source == 'cam' or previous):
-            target = mappings[f'loss_{previous}']['t_feature'] if previous else cam
-            mappings[f'loss_{module}']['attention'] = cam if source == 'cam' else target
+        for module in modules:
+            mappings[f'loss_{module}']['attention'] = cam
+    elif source == 'prev':
+        if len(modules) == 1:
+            raise ConfigError(
+                "ndam_source='prev' would be ignored: no tap after the first has a feature loss; "
+                "give more taps, or ndam_source='tap'"
+            )
+        for previous, module in zip(modules, modules[1:]):
+            target = mappings[f'loss_{previous}']['t_feature']
+            mappings[f'loss_{module}']['attention'] = target
