@@ -1,5 +1,7 @@
 """Members of a cohort equal trainings alone, to the bit."""
 
+from pathlib import Path
+
 import pytest
 import torch
 from mmengine.config import Config
@@ -114,16 +116,21 @@ def test_members_equal_trainings_alone(tmp_path):
         for epoch in (1, 2):
             file = f'epoch_{epoch}.pth'
             assert differing(torch.load(member / file), torch.load(alone / file)) == [], name
+            first, second = (
+                torch.load(f / file)['message_hub']['runtime_info'] for f in (member, alone)
+            )
+            assert first['best_score'] == second['best_score']
+            assert Path(first['best_ckpt']) == member / Path(second['best_ckpt']).name
         best = [sorted(f.name for f in folder.glob('best_*')) for folder in (alone, member)]
         assert best[0] == best[1] != []
         weights = [torch.load(f / best[0][0])['state_dict'] for f in (alone, member)]
         assert all(torch.equal(weights[1][k], v) for k, v in weights[0].items())
     # A member's file is used as that of any training.
     export_student(str(tmp_path / 'cohort' / 'lakd' / 'epoch_2.pth'), str(tmp_path / 'lakd.pth'))
-    resumed = train(
-        config('kd', epochs=3, run='resumed'), resume=True, load_from='cohort/kd/epoch_2.pth'
-    )
-    assert resumed.epoch == 3
+    cfg = config('kd', run='resumed', work_dir='resumed')
+    train(cfg, resume=True, load_from='cohort/kd/epoch_1.pth')
+    found, expected = (torch.load(f'{f}/epoch_2.pth') for f in ('resumed', 'alone/kd'))
+    assert differing(found, expected) == []
 
 
 def test_a_resumed_cohort_equals_an_unbroken_one(tmp_path):
