@@ -19,6 +19,7 @@ from .config_checks import (
     check_data_folders,
     check_options,
     near_name,
+    optim_wrappers,
 )
 from .export import export_student
 from .fused_sgd import FusedSGD
