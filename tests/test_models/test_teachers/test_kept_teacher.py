@@ -136,6 +136,29 @@ def test_wrong_input_is_one_clear_error(build, tmp_path, monkeypatch, keep, chan
         build(cfg(keep=keep, **change))
 
 
+def test_the_size_is_said_before_training_and_another_teacher_in_it(build, tmp_path, monkeypatch):
+    said = []
+    monkeypatch.setattr(
+        'lakd_mm.models.teachers.kept_teacher.print_log', lambda text, *_: said.append(text)
+    )
+    keep = dict(folder=tmp_path / 'kept', images=12)
+    model = build(cfg(keep=keep))
+    # Ten logits in float32, and a checksum.
+    size = f'keep_teacher: 48 bytes for each of 12 images x 2 views, 0.00 GB in {tmp_path}/kept'
+    assert said == [size]
+    train(model, 1, monkeypatch)
+    other = build(cfg(keep=keep))
+    other.teacher.head.fc.weight.data.mul_(2)
+    train(other, 1, monkeypatch)
+    assert said == [size, size, f'{tmp_path}/kept is of another teacher; it is made anew.']
+
+
+def test_a_folder_without_the_right_to_write_is_one_clear_error(build, tmp_path, monkeypatch):
+    monkeypatch.setattr(os, 'access', lambda path, mode: mode != os.W_OK)
+    with pytest.raises(ConfigError, match='kept.* cannot be written'):
+        build(cfg(keep=dict(folder=tmp_path / 'kept', images=12)))
+
+
 def test_a_full_disk_is_one_clear_error(build, tmp_path, monkeypatch):
     def full(*args):
         raise OSError(28, 'No space left on device')
