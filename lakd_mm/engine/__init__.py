@@ -1,6 +1,11 @@
 """Hooks, checks of configs, and what the command line tools share."""
 
-from .cohort import CohortEvaluator, CohortOptimWrapperConstructor, cohort_config
+from .cohort import (
+    CohortEvaluator,
+    CohortOptimWrapperConstructor,
+    cohort_config,
+    metric_watcher,
+)
 from .command_line import (
     OptionsAction,
     add_common_arguments,

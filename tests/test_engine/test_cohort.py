@@ -201,11 +201,25 @@ def test_a_member_that_is_stopped_changes_no_other(tmp_path):
             dict(model=dict(MODELS['kd'], teacher_ckpt='another.pth')),
             'one teacher, but those of kd and lakd differ',
         ),
+        (
+            dict(param_scheduler=dict(type='ReduceOnPlateauLR', monitor='accuracy/top1')),
+            'kd: ReduceOnPlateauLR acts on a metric, .* leave it out, or train kd alone',
+        ),
     ],
 )
 def test_trainings_that_differ_are_refused(change, message):
     with pytest.raises(ConfigError, match=message):
         cohort_config({'lakd': config('lakd'), 'kd': config('kd', **change)}, 'cohort')
+
+
+@pytest.mark.parametrize('where', ['custom_hooks', 'default_hooks'])
+def test_trainings_that_stop_early_are_refused(where):
+    """Each at another epoch; the hook would find no metric of its name."""
+    hook = dict(type='mmengine.EarlyStoppingHook', monitor='accuracy/top1')
+    hooks = [None, hook] if where == 'custom_hooks' else dict(timer=None, stop=hook)
+    configs = {name: config(name, **{where: hooks}) for name in ('lakd', 'kd')}
+    with pytest.raises(ConfigError, match='lakd: EarlyStoppingHook acts on a metric'):
+        cohort_config(configs, 'cohort')
 
 
 @pytest.mark.parametrize(
