@@ -12,6 +12,7 @@ from mmengine.registry import EVALUATOR, OPTIM_WRAPPER_CONSTRUCTORS
 
 from ..errors import ConfigError
 from ..models.nested import type_name
+from .config_checks import best_half
 
 # Keys that must be equal in the configs of all members.
 _SHARED = (
@@ -106,6 +107,11 @@ class CohortEvaluator:
         }
 
 
+def _precision(wrapper: Mapping) -> str:
+    amp = type_name(wrapper) == 'AmpOptimWrapper'
+    return str(wrapper.get('dtype') or best_half()).removeprefix('torch.') if amp else 'float32'
+
+
 def metric_watcher(cfg: Config) -> Optional[str]:
     """Name the hook or scheduler of a config that acts on a metric; a cohort has one per member."""
     hooks = [*(cfg.get('custom_hooks') or []), *(cfg.get('default_hooks') or {}).values()]
@@ -151,6 +157,14 @@ def cohort_config(configs: Mapping[str, Config], work_dir: str) -> Config:
                 f'own; leave it out, or train {name} alone'
             )
     students = {name: cfg for name, cfg in configs.items() if 'teacher' in cfg.model}
+    precisions = {name: _precision(cfg.optim_wrapper) for name, cfg in students.items()}
+    for name, precision in precisions.items():
+        one = next(iter(students))
+        if precision != precisions[one]:
+            raise ConfigError(
+                f'a cohort runs its teacher in one precision, but {name} trains in {precision} and '
+                f'{one} in {precisions[one]}; train them apart'
+            )
     teacher = {}
     for name, cfg in students.items():
         of_this = {key: cfg.model[key] for key in _OF_TEACHER if key in cfg.model}

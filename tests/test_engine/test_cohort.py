@@ -17,6 +17,11 @@ DATASET = dict(
 READ = dict(batch_size=16, num_workers=0, collate_fn=dict(type='whole_batch'), dataset=DATASET)
 TEACHER = dict(teacher=cifar_resnet_cfg(14), teacher_ckpt='teacher.pth')
 FITNET = dict(loss=dict(type='mmrazor.L2Loss', loss_weight=2.0), at='stages')
+BF16 = dict(
+    optim_wrapper=dict(
+        type='AmpOptimWrapper', dtype='bfloat16', optimizer=dict(type='SGD', lr=0.05, momentum=0.9)
+    )
+)
 KD = dict(loss=dict(type='mmrazor.KLDivergence', tau=4), at='logits')
 MODELS = {
     'lakd': dict(type='mmrazor.LAKD', architecture=cifar_resnet_cfg(8), **TEACHER),
@@ -202,6 +207,10 @@ def test_a_member_that_is_stopped_changes_no_other(tmp_path):
             'one teacher, but those of kd and lakd differ',
         ),
         (
+            BF16,
+            'its teacher in one precision, but kd trains in bfloat16 and lakd in float32',
+        ),
+        (
             dict(param_scheduler=dict(type='ReduceOnPlateauLR', monitor='accuracy/top1')),
             'kd: ReduceOnPlateauLR acts on a metric, .* leave it out, or train kd alone',
         ),
@@ -210,6 +219,22 @@ def test_a_member_that_is_stopped_changes_no_other(tmp_path):
 def test_trainings_that_differ_are_refused(change, message):
     with pytest.raises(ConfigError, match=message):
         cohort_config({'lakd': config('lakd'), 'kd': config('kd', **change)}, 'cohort')
+
+
+def test_the_teacher_runs_in_the_precision_of_those_that_learn_from_it():
+    """Not in that of a member without a teacher, which comes first."""
+    configs = dict(scratch=config('scratch', epochs=1), kd=config('kd', epochs=1, **BF16))
+    cfg = cohort_config(configs, 'cohort')
+    cfg.experiment_name = 'precision'
+    runner = train(cfg)
+    train(config('kd', epochs=1, run='precision', **BF16))
+    found, alone = (torch.load(f'{f}/kd/epoch_1.pth') for f in ('cohort', 'alone'))
+    assert differing(found, alone) == []
+    # Without them it does not run.
+    runner.model.stop('kd')
+    runner.model._run_teacher = None
+    (batch,) = list(runner.train_dataloader)[:1]
+    assert 'scratch.loss' in runner.model.train_step(batch, runner.optim_wrapper)
 
 
 @pytest.mark.parametrize('where', ['custom_hooks', 'default_hooks'])

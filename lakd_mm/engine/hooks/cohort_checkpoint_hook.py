@@ -92,7 +92,7 @@ class CohortCheckpointHook(Hook):
         info = checkpoint.get('message_hub', {})
         if isinstance(info, dict):
             best = info.get('runtime_info', {}).get('cohort_best', {})
-            # Up to 0.2.0 a value was the score alone.
+            # Earlier checkpoints have the score alone.
             self.best = {
                 name: one if isinstance(one, dict) else dict(best_score=one)
                 for name, one in best.items()

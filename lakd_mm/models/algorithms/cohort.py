@@ -161,8 +161,9 @@ class Cohort(BaseModel):
             raise ConfigError(
                 'no member of the cohort is left: their losses are not finite, or all are stopped'
             )
-        if self._run_teacher is not None:
-            with optim_wrapper[running[0]].optim_context(self):
+        learners = [name for name in running if isinstance(self.members[name], Distill)]
+        if learners:
+            with optim_wrapper[learners[0]].optim_context(self):
                 self._run_teacher(data['inputs'])
         logs = {}
         self._steps += 1
