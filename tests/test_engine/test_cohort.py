@@ -221,6 +221,16 @@ def test_trainings_that_differ_are_refused(change, message):
         cohort_config({'lakd': config('lakd'), 'kd': config('kd', **change)}, 'cohort')
 
 
+def test_in_the_resident_loop_members_equal_trainings_alone_in_the_stock_loop():
+    names = ['lakd', 'scratch']
+    resident = dict(type='mmrazor.ResidentTrainLoop', by_epoch=True, max_epochs=2)
+    train(cohort(names, run='resident', train_cfg=resident))
+    for name in names:
+        train(config(name, run='resident'))
+        found, alone = (torch.load(f'{f}/{name}/epoch_2.pth') for f in ('cohort', 'alone'))
+        assert differing(found, alone) == []
+
+
 def test_the_teacher_runs_in_the_precision_of_those_that_learn_from_it():
     """Not in that of a member without a teacher, which comes first."""
     configs = dict(scratch=config('scratch', epochs=1), kd=config('kd', epochs=1, **BF16))
