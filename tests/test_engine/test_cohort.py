@@ -278,3 +278,12 @@ def test_a_member_with_a_teacher_of_its_own_is_refused():
     cfg = dict(type='mmrazor.Cohort', members=dict(a=dict(member, teacher_twice=True)))
     with pytest.raises(ConfigError, match=r'members\.a: teacher_twice'):
         registry.build(dict(cfg, **TEACHER))
+
+
+def test_plain_members_are_kept_out_of_memory_that_their_backward_corrupts():
+    from mmrazor.registry import MODELS as registry
+
+    member = cifar_resnet_cfg(8, norm_cfg=dict(type='GN', num_groups=4))
+    model = registry.build(dict(type='mmrazor.Cohort', members=dict(a=member)))
+    norms = [module for module in model.modules() if isinstance(module, torch.nn.GroupNorm)]
+    assert norms and all(len(norm._forward_pre_hooks) == 1 for norm in norms)
