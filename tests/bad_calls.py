@@ -237,6 +237,7 @@ USAGE = {
         (['--batch-size', '0'], '0: give a whole number'),
         (['--rounds', '0'], '0: give a whole number'),
     ],
+    'benchmarks/history_cost.py': [(['--iterations', '0'], '0: give a whole number')],
     'benchmarks/cohort_time.py': [
         (['--batch-size', '0'], '0: give a whole number'),
         (['--rounds', '-1'], '-1: give a whole number'),

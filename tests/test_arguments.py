@@ -616,6 +616,7 @@ REFUSED = {
         (['--checks', 'bf16', '--rounds', '2'], '--rounds would be .* without the check steps'),
         (['--deadline', '0'], '--deadline 0: give a positive number of seconds'),
     ],
+    'benchmarks/history_cost.py': [],
     'benchmarks/input_speed.py': [],
     'benchmarks/latency.py': [(['a.py', '--calls', '0'], '--calls .*: give whole numbers')],
     'benchmarks/memory.py': [(['--batch-size', '0'], '--batch-size: 0: give a whole number')],

@@ -157,6 +157,10 @@ def mixed_precision_for_a_wrapper_by_its_class(folder):
         cfg = training(optim_wrapper=dict(type=kind, optimizer=dict(type='SGD', lr=0.1)))
         merge_args(cfg, Namespace(no_validate=False, seed=None, auto_scale_lr=False, amp='bf16'))
         assert cfg.optim_wrapper.type == 'AmpOptimWrapper'
+    members = {name: dict(optimizer=dict(type='SGD', lr=0.1)) for name in 'ab'}
+    cfg = training(optim_wrapper=dict(constructor='CohortOptimWrapperConstructor', members=members))
+    merge_args(cfg, Namespace(no_validate=False, seed=None, auto_scale_lr=False, amp='bf16'))
+    assert [one.type for one in cfg.optim_wrapper.members.values()] == 2 * ['AmpOptimWrapper']
     if not torch.cuda.is_available():
         with pytest.raises(ConfigError, match='a CPU trains in bfloat16'):
             check_amp(training(optim_wrapper=dict(type=AmpOptimWrapper, dtype='float16')), 'x')

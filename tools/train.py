@@ -26,6 +26,7 @@ from lakd_mm.engine import (
     check_data_folders,
     clear_errors,
     load_config,
+    optim_wrappers,
     rank_of,
     refuse_overridden_keys,
     work_folder,
@@ -96,15 +97,14 @@ def merge_args(cfg: Config, args: argparse.Namespace) -> None:
         if 'base_batch_size' not in cfg.get('auto_scale_lr', {}):
             raise ConfigError('--auto-scale-lr: the config has no auto_scale_lr.base_batch_size.')
         cfg.auto_scale_lr.enable = True
-    if args.amp:
-        kind = type_name({'type': 'OptimWrapper', **(cfg.get('optim_wrapper') or {})})
+    for wrapper in optim_wrappers(cfg) if args.amp else ():
+        kind = type_name({'type': 'OptimWrapper', **wrapper})
         if kind not in ('OptimWrapper', 'AmpOptimWrapper'):
             raise ConfigError(f'--amp: optim_wrapper.type is {kind}, which it cannot replace.')
-        cfg.optim_wrapper.type = 'AmpOptimWrapper'
-        cfg.optim_wrapper.setdefault('loss_scale', 'dynamic')
+        wrapper['type'] = 'AmpOptimWrapper'
+        wrapper.setdefault('loss_scale', 'dynamic')
         half = {'bf16': 'bfloat16', 'fp16': 'float16'}
-        dtype = half.get(args.amp) or cfg.optim_wrapper.get('dtype')
-        cfg.optim_wrapper.dtype = dtype or best_half()
+        wrapper['dtype'] = half.get(args.amp) or wrapper.get('dtype') or best_half()
     check_amp(cfg, '--amp' if args.amp else 'optim_wrapper.type')
 
 

@@ -2,11 +2,12 @@
 
 import functools
 import inspect
-from collections.abc import Iterator
-from typing import Callable
+from collections.abc import Iterator, Sequence
+from typing import Any, Callable
 
 import torch
 from mmengine.model import BaseModule
+from mmpretrain.evaluation import Accuracy
 from mmpretrain.models.backbones.mixmim import MixMIMBlock
 from mmpretrain.models.utils import ShiftWindowMSA
 from torch import nn
@@ -57,7 +58,29 @@ def repair_windows() -> None:
             cls.window_reverse = staticmethod(window_reverse)
 
 
+def repair_process(process: Callable) -> Callable:
+    """Let ``Accuracy`` move a batch from a GPU at once.
+
+    MMPretrain 1.2 moves each image's score and label by itself, and waits for the GPU each time.
+    """
+
+    @functools.wraps(process)
+    def process_moved(self: Accuracy, data_batch: Any, data_samples: Sequence[dict]) -> None:
+        samples = [dict(sample) for sample in data_samples]
+        for key in ('pred_score', 'pred_label', 'gt_label'):
+            values = [sample.get(key) for sample in samples]
+            shapes = {value.shape if getattr(value, 'is_cuda', False) else None for value in values}
+            if len(shapes) == 1 and shapes != {None}:
+                for sample, value in zip(samples, torch.stack(values).cpu()):
+                    sample[key] = value
+        process(self, data_batch, samples)
+
+    return process_moved
+
+
 def apply() -> None:
     """Apply every repair of this module."""
     repair_train('mmpretrain')
     repair_windows()
+    if not hasattr(Accuracy.process, '__wrapped__'):
+        Accuracy.process = repair_process(Accuracy.process)

@@ -1,6 +1,11 @@
 """Hooks, checks of configs, and what the command line tools share."""
 
-from .cohort import CohortEvaluator, CohortOptimWrapperConstructor, cohort_config
+from .cohort import (
+    CohortEvaluator,
+    CohortOptimWrapperConstructor,
+    cohort_config,
+    metric_watcher,
+)
 from .command_line import (
     OptionsAction,
     add_common_arguments,
@@ -19,6 +24,7 @@ from .config_checks import (
     check_data_folders,
     check_options,
     near_name,
+    optim_wrappers,
 )
 from .export import export_student
 from .fused_sgd import FusedSGD

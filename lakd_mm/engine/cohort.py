@@ -11,6 +11,8 @@ from mmengine.optim import OptimWrapperDict, build_optim_wrapper
 from mmengine.registry import EVALUATOR, OPTIM_WRAPPER_CONSTRUCTORS
 
 from ..errors import ConfigError
+from ..models.nested import type_name
+from .config_checks import best_half
 
 # Keys that must be equal in the configs of all members.
 _SHARED = (
@@ -105,6 +107,21 @@ class CohortEvaluator:
         }
 
 
+def _precision(wrapper: Mapping) -> str:
+    amp = type_name(wrapper) == 'AmpOptimWrapper'
+    return str(wrapper.get('dtype') or best_half()).removeprefix('torch.') if amp else 'float32'
+
+
+def metric_watcher(cfg: Config) -> Optional[str]:
+    """Name the hook or scheduler of a config that acts on a metric; a cohort has one per member."""
+    hooks = [*(cfg.get('custom_hooks') or []), *(cfg.get('default_hooks') or {}).values()]
+    schedulers = cfg.get('param_scheduler') or []
+    parts = [*hooks, *(schedulers if isinstance(schedulers, (list, tuple)) else [schedulers])]
+    names = [type_name(part) for part in parts if isinstance(part, dict)]
+    watchers = (name for name in names if name.startswith(('EarlyStopping', 'ReduceOnPlateau')))
+    return next(watchers, None)
+
+
 def cohort_config(configs: Mapping[str, Config], work_dir: str) -> Config:
     """Make the config that trains several configs as one cohort.
 
@@ -120,7 +137,8 @@ def cohort_config(configs: Mapping[str, Config], work_dir: str) -> Config:
         Config: For MMEngine's ``Runner``.
 
     Raises:
-        ConfigError: If the trainings differ in data, length, hooks or teacher.
+        ConfigError: If the trainings differ in data, length, hooks or teacher, or one ends or
+            changes its learning rate by a metric.
     """
     if not configs:
         raise ConfigError('a cohort needs at least one config')
@@ -132,7 +150,21 @@ def cohort_config(configs: Mapping[str, Config], work_dir: str) -> Config:
                     f'a cohort shares data, length and hooks, but {key} of {name} and {first_name} '
                     f'differ; train them apart'
                 )
+        watcher = metric_watcher(cfg)
+        if watcher:
+            raise ConfigError(
+                f'{name}: {watcher} acts on a metric, of which each student of a cohort has its '
+                f'own; leave it out, or train {name} alone'
+            )
     students = {name: cfg for name, cfg in configs.items() if 'teacher' in cfg.model}
+    precisions = {name: _precision(cfg.optim_wrapper) for name, cfg in students.items()}
+    for name, precision in precisions.items():
+        one = next(iter(students))
+        if precision != precisions[one]:
+            raise ConfigError(
+                f'a cohort runs its teacher in one precision, but {name} trains in {precision} and '
+                f'{one} in {precisions[one]}; train them apart'
+            )
     teacher = {}
     for name, cfg in students.items():
         of_this = {key: cfg.model[key] for key in _OF_TEACHER if key in cfg.model}

@@ -5,6 +5,7 @@ import inspect
 import logging
 import os.path as osp
 from collections.abc import Iterator, Sequence
+from functools import cache
 from typing import Any, Optional
 
 import torch
@@ -100,8 +101,16 @@ def check_data_folders(cfg: Config, splits: Sequence[str] = ('train', 'val')) ->
             _check_dataset(dataset_key, dataset)
 
 
+def optim_wrappers(cfg: Config) -> list[dict]:
+    """Return the config's ``optim_wrapper``, or those of the members of a cohort."""
+    wrapper = cfg.get('optim_wrapper') or {}
+    return list(wrapper.get('members', {}).values()) or [wrapper]
+
+
 def check_amp(cfg: Config, source: str) -> None:
     """Check that this machine has the config's mixed precision; warn if float32 is faster on it.
+
+    A process warns once.
 
     Args:
         cfg (Config): The config.
@@ -110,10 +119,13 @@ def check_amp(cfg: Config, source: str) -> None:
     Raises:
         ConfigError: If this machine has no mixed precision of the type that is asked for.
     """
-    wrapper = cfg.get('optim_wrapper') or {}
-    if type_name(wrapper) != 'AmpOptimWrapper':
-        return
-    device, dtype = get_device(), str(wrapper.get('dtype') or '').removeprefix('torch.')
+    for wrapper in optim_wrappers(cfg):
+        if type_name(wrapper) == 'AmpOptimWrapper':
+            _check_dtype(str(wrapper.get('dtype') or '').removeprefix('torch.'), source)
+
+
+def _check_dtype(dtype: str, source: str) -> None:
+    device = get_device()
     if device == 'mps':
         raise ConfigError(
             f"{source}: mixed precision (MMEngine's AmpOptimWrapper) does not run on MPS. Leave it "
@@ -127,12 +139,17 @@ def check_amp(cfg: Config, source: str) -> None:
     if device == 'cuda' and dtype == 'bfloat16' and not torch.cuda.is_bf16_supported():
         raise ConfigError(f'{source}: this GPU has no bfloat16. Use --amp fp16.')
     if device == 'cpu' and not cpu_has_bf16():
-        print_log(
-            f'{source}: this CPU has no bfloat16 arithmetic (avx512_bf16, avx512_fp16, amx_bf16); '
-            f'float32 is faster on it.',
-            logger='current',
-            level=logging.WARNING,
-        )
+        _warn_of_slow_bf16(source)
+
+
+@cache
+def _warn_of_slow_bf16(source: str) -> None:
+    print_log(
+        f'{source}: this CPU has no bfloat16 arithmetic (avx512_bf16, avx512_fp16, amx_bf16); '
+        f'float32 is faster on it.',
+        logger='current',
+        level=logging.WARNING,
+    )
 
 
 def best_half() -> str:

@@ -7,13 +7,17 @@ import torch
 
 
 def hardware() -> dict:
-    """Return the device's name, the threads of PyTorch and its release."""
+    """Return the device's name, the threads of PyTorch and its release.
+
+    Of a GPU, also whether convolutions may round float32 to TF32, as they do by default.
+    """
     on_gpu = torch.cuda.is_available()
-    return dict(
+    facts = dict(
         device=torch.cuda.get_device_name() if on_gpu else cpu_name(),
         threads=torch.get_num_threads(),
         torch=torch.__version__,
     )
+    return dict(facts, tf32=torch.backends.cudnn.allow_tf32) if on_gpu else facts
 
 
 def cpu_name() -> str:

@@ -156,6 +156,9 @@ class CropFlipDataPreprocessor(ClsDataPreprocessor):
         elif training:
             keys = None if self.num_views is None else self._choose_views(data['data_samples'])
             inputs = crop_flip(inputs, self.padding, self.flip_prob, keys)
+        elif not torch.is_grad_enabled():
+            # As in training. Not where a backward may follow, see keep_contiguous.
+            inputs = inputs.contiguous(memory_format=torch.channels_last)
         data['inputs'] = inputs
         sample = (data.get('data_samples') or [{}])[0]
         in_place = 'gt_label' not in sample or sample.gt_label.device == inputs.device

@@ -116,3 +116,27 @@ def test_a_hub_bounds_what_it_makes():
     for i in range(4):
         hub.update_scalar('train/loss', torch.tensor(float(i)))
     assert hub.get_scalar('train/loss').data[0].tolist() == [2, 3]
+
+
+def test_a_hub_does_not_wait_for_a_gpu():
+    """Of a pretended one: its numbers come over together, when they are read."""
+
+    class OnGPU(torch.Tensor):
+        is_cuda = True
+        waits = 0
+
+        def item(self):
+            OnGPU.waits += 1
+            return super().item()
+
+        def tolist(self):
+            OnGPU.waits += 1
+            return super().tolist()
+
+    hub = MessageHub('a GPU of a test')
+    hub.update_scalar('train/loss', 0.0)
+    for i in range(1, 50):
+        hub.update_scalar('train/loss', torch.tensor(float(i)).as_subclass(OnGPU))
+    assert OnGPU.waits == 0
+    assert hub.get_scalar('train/loss').data[0].tolist() == list(range(50))
+    assert OnGPU.waits == 1

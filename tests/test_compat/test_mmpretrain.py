@@ -2,6 +2,7 @@ import mmrazor.models  # noqa: F401  (its classes)
 import pytest
 import torch
 from mmengine.model import BaseModule
+from mmpretrain.evaluation import Accuracy
 from mmpretrain.models import MobileNetV2, ResNet_CIFAR
 from mmpretrain.models.backbones.mixmim import MixMIMBlock
 from mmpretrain.models.utils import ShiftWindowMSA
@@ -53,3 +54,30 @@ def test_windows_become_the_map_again():
     for cls in (ShiftWindowMSA, MixMIMBlock):
         assert cls.window_reverse is window_reverse
         assert torch.equal(cls.window_reverse(cls.window_partition(maps, 4), 8, 12, 4), maps)
+
+
+def test_accuracy_moves_a_batch_from_a_gpu_at_once():
+    """From a pretended one."""
+
+    class OnGPU(torch.Tensor):
+        is_cuda = True
+        moves = 0
+
+        def cpu(self):
+            OnGPU.moves += 1
+            return self.as_subclass(torch.Tensor)
+
+    scores = torch.tensor([[0.1, 0.6, 0.3], [0.5, 0.2, 0.3], [0.2, 0.3, 0.5], [0.3, 0.4, 0.3]])
+    labels = torch.tensor([[1], [2], [0], [1]])
+    found = []
+    for kind in (torch.Tensor, OnGPU):
+        samples = [
+            dict(pred_score=s.as_subclass(kind), gt_label=label.as_subclass(kind))
+            for s, label in zip(scores, labels)
+        ]
+        metric = Accuracy(topk=(1, 2))
+        metric.process(None, samples)
+        assert all(type(sample['gt_label']) is kind for sample in samples)
+        found.append(metric.evaluate(4))
+    assert OnGPU.moves == 2
+    assert found[0] == found[1] == {'accuracy/top1': 50.0, 'accuracy/top2': 75.0}

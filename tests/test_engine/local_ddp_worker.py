@@ -47,7 +47,7 @@ def build(algorithm):
     init_default_scope('mmpretrain')
     torch.manual_seed(0)
     student, teacher = cifar_resnet_cfg(8, **GROUP_NORM), cifar_resnet_cfg(14, **GROUP_NORM)
-    if algorithm == 'cohort':
+    if algorithm in ('cohort', 'cohort that diverges in one process'):
         members = {name: dict(cfg, architecture=student) for name, cfg in ALGORITHMS.items()}
         cfg = dict(type='mmrazor.Cohort', members=dict(members, scratch=student), teacher=teacher)
     else:
@@ -95,6 +95,10 @@ def main():
         )
     )
     assert isinstance(model, MMDistributedDataParallel)
+    if 'diverges' in algorithm and get_rank() == 1:
+        member = model.module.members['causal']
+        parse = member.parse_losses
+        member.parse_losses = lambda losses: (parse(losses)[0] * torch.nan, {})
     found = gradients(model, get_rank(), 2, int(accumulative_counts))
     torch.save(found, Path(out) / f'{get_rank()}.pt')
 

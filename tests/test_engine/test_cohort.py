@@ -1,5 +1,7 @@
 """Members of a cohort equal trainings alone, to the bit."""
 
+from pathlib import Path
+
 import pytest
 import torch
 from mmengine.config import Config
@@ -15,6 +17,11 @@ DATASET = dict(
 READ = dict(batch_size=16, num_workers=0, collate_fn=dict(type='whole_batch'), dataset=DATASET)
 TEACHER = dict(teacher=cifar_resnet_cfg(14), teacher_ckpt='teacher.pth')
 FITNET = dict(loss=dict(type='mmrazor.L2Loss', loss_weight=2.0), at='stages')
+BF16 = dict(
+    optim_wrapper=dict(
+        type='AmpOptimWrapper', dtype='bfloat16', optimizer=dict(type='SGD', lr=0.05, momentum=0.9)
+    )
+)
 KD = dict(loss=dict(type='mmrazor.KLDivergence', tau=4), at='logits')
 MODELS = {
     'lakd': dict(type='mmrazor.LAKD', architecture=cifar_resnet_cfg(8), **TEACHER),
@@ -114,16 +121,21 @@ def test_members_equal_trainings_alone(tmp_path):
         for epoch in (1, 2):
             file = f'epoch_{epoch}.pth'
             assert differing(torch.load(member / file), torch.load(alone / file)) == [], name
+            first, second = (
+                torch.load(f / file)['message_hub']['runtime_info'] for f in (member, alone)
+            )
+            assert first['best_score'] == second['best_score']
+            assert Path(first['best_ckpt']) == member / Path(second['best_ckpt']).name
         best = [sorted(f.name for f in folder.glob('best_*')) for folder in (alone, member)]
         assert best[0] == best[1] != []
         weights = [torch.load(f / best[0][0])['state_dict'] for f in (alone, member)]
         assert all(torch.equal(weights[1][k], v) for k, v in weights[0].items())
     # A member's file is used as that of any training.
     export_student(str(tmp_path / 'cohort' / 'lakd' / 'epoch_2.pth'), str(tmp_path / 'lakd.pth'))
-    resumed = train(
-        config('kd', epochs=3, run='resumed'), resume=True, load_from='cohort/kd/epoch_2.pth'
-    )
-    assert resumed.epoch == 3
+    cfg = config('kd', run='resumed', work_dir='resumed')
+    train(cfg, resume=True, load_from='cohort/kd/epoch_1.pth')
+    found, expected = (torch.load(f'{f}/epoch_2.pth') for f in ('resumed', 'alone/kd'))
+    assert differing(found, expected) == []
 
 
 def test_a_resumed_cohort_equals_an_unbroken_one(tmp_path):
@@ -194,11 +206,55 @@ def test_a_member_that_is_stopped_changes_no_other(tmp_path):
             dict(model=dict(MODELS['kd'], teacher_ckpt='another.pth')),
             'one teacher, but those of kd and lakd differ',
         ),
+        (
+            BF16,
+            'its teacher in one precision, but kd trains in bfloat16 and lakd in float32',
+        ),
+        (
+            dict(param_scheduler=dict(type='ReduceOnPlateauLR', monitor='accuracy/top1')),
+            'kd: ReduceOnPlateauLR acts on a metric, .* leave it out, or train kd alone',
+        ),
     ],
 )
 def test_trainings_that_differ_are_refused(change, message):
     with pytest.raises(ConfigError, match=message):
         cohort_config({'lakd': config('lakd'), 'kd': config('kd', **change)}, 'cohort')
+
+
+def test_in_the_resident_loop_members_equal_trainings_alone_in_the_stock_loop():
+    names = ['lakd', 'scratch']
+    resident = dict(type='mmrazor.ResidentTrainLoop', by_epoch=True, max_epochs=2)
+    train(cohort(names, run='resident', train_cfg=resident))
+    for name in names:
+        train(config(name, run='resident'))
+        found, alone = (torch.load(f'{f}/{name}/epoch_2.pth') for f in ('cohort', 'alone'))
+        assert differing(found, alone) == []
+
+
+def test_the_teacher_runs_in_the_precision_of_those_that_learn_from_it():
+    """Not in that of a member without a teacher, which comes first."""
+    configs = dict(scratch=config('scratch', epochs=1), kd=config('kd', epochs=1, **BF16))
+    cfg = cohort_config(configs, 'cohort')
+    cfg.experiment_name = 'precision'
+    runner = train(cfg)
+    train(config('kd', epochs=1, run='precision', **BF16))
+    found, alone = (torch.load(f'{f}/kd/epoch_1.pth') for f in ('cohort', 'alone'))
+    assert differing(found, alone) == []
+    # Without them it does not run.
+    runner.model.stop('kd')
+    runner.model._run_teacher = None
+    (batch,) = list(runner.train_dataloader)[:1]
+    assert 'scratch.loss' in runner.model.train_step(batch, runner.optim_wrapper)
+
+
+@pytest.mark.parametrize('where', ['custom_hooks', 'default_hooks'])
+def test_trainings_that_stop_early_are_refused(where):
+    """Each at another epoch; the hook would find no metric of its name."""
+    hook = dict(type='mmengine.EarlyStoppingHook', monitor='accuracy/top1')
+    hooks = [None, hook] if where == 'custom_hooks' else dict(timer=None, stop=hook)
+    configs = {name: config(name, **{where: hooks}) for name in ('lakd', 'kd')}
+    with pytest.raises(ConfigError, match='lakd: EarlyStoppingHook acts on a metric'):
+        cohort_config(configs, 'cohort')
 
 
 @pytest.mark.parametrize(
@@ -222,3 +278,12 @@ def test_a_member_with_a_teacher_of_its_own_is_refused():
     cfg = dict(type='mmrazor.Cohort', members=dict(a=dict(member, teacher_twice=True)))
     with pytest.raises(ConfigError, match=r'members\.a: teacher_twice'):
         registry.build(dict(cfg, **TEACHER))
+
+
+def test_plain_members_are_kept_out_of_memory_that_their_backward_corrupts():
+    from mmrazor.registry import MODELS as registry
+
+    member = cifar_resnet_cfg(8, norm_cfg=dict(type='GN', num_groups=4))
+    model = registry.build(dict(type='mmrazor.Cohort', members=dict(a=member)))
+    norms = [module for module in model.modules() if isinstance(module, torch.nn.GroupNorm)]
+    assert norms and all(len(norm._forward_pre_hooks) == 1 for norm in norms)

@@ -2,7 +2,14 @@ import pytest
 from mmengine.config import Config
 
 import lakd_mm  # noqa: F401
-from lakd_mm.engine import ConfigError, check_amp, check_data_folders, check_options, near_name
+from lakd_mm.engine import (
+    ConfigError,
+    check_amp,
+    check_data_folders,
+    check_options,
+    config_checks,
+    near_name,
+)
 
 
 @pytest.fixture
@@ -170,6 +177,16 @@ def test_a_cpu_without_bf16_is_named_once(cfg, monkeypatch, capsys, flag):
     monkeypatch.setattr(
         'lakd_mm.engine.config_checks.print_log', lambda text, **kwargs: said.append(text)
     )
+    config_checks._warn_of_slow_bf16.cache_clear()
     cfg.optim_wrapper.type = 'AmpOptimWrapper'
-    check_amp(cfg, '--amp')
+    cohort = Config(dict(optim_wrapper=dict(members=dict(a=cfg.optim_wrapper, b={}))))
+    for one in (cohort, cfg):
+        check_amp(one, '--amp')
     assert ['float32 is faster on it' in text for text in said] == ([] if flag else [True])
+
+
+def test_amp_of_a_member_that_cannot_work(cfg, monkeypatch):
+    monkeypatch.setattr('lakd_mm.engine.config_checks.get_device', lambda: 'cpu')
+    members = dict(a=dict(cfg.optim_wrapper), b=dict(type='AmpOptimWrapper', dtype='float16'))
+    with pytest.raises(ConfigError, match='a CPU trains in bfloat16, not in float16'):
+        check_amp(Config(dict(optim_wrapper=dict(members=members))), '--amp')

@@ -6,6 +6,7 @@ import torch
 from mmengine.runner import EpochBasedTrainLoop
 from mmrazor.registry import HOOKS
 
+from lakd_mm.engine.hardware import hardware
 from lakd_mm.engine.hooks.epoch_record_hook import append_line, number, read_epochs
 
 
@@ -30,6 +31,16 @@ def test_a_line_an_epoch_of_training(tmp_path, loop, lines):
         assert (line['epoch'], line['metrics'], line['loss']) == (4, {'accuracy/top1': 12.5}, None)
         assert line['hardware']['threads'] == torch.get_num_threads()
         assert line['hardware']['torch'] == torch.__version__ and line['hardware']['device']
+
+
+def test_tf32_of_a_gpu_is_recorded(monkeypatch):
+    assert 'tf32' not in hardware() or torch.cuda.is_available()
+    monkeypatch.setattr('torch.cuda.is_available', lambda: True)
+    monkeypatch.setattr('torch.cuda.get_device_name', lambda: 'a GPU')
+    monkeypatch.setattr('torch.backends.cudnn.allow_tf32', False)
+    assert hardware()['tf32'] is False
+    monkeypatch.setattr('torch.backends.cudnn.allow_tf32', True)
+    assert hardware()['tf32'] is True and hardware()['device'] == 'a GPU'
 
 
 def line(epoch, top1=50.0):

@@ -75,6 +75,18 @@ def test_training_augments_and_normalises_and_testing_normalises(image):
     assert torch.equal(trained, (crop_flip(batch, 4, 0.5).float() - 10) / 2)
 
 
+def test_validation_computes_in_channels_last_as_training_does(image):
+    settings = dict(mean=[10.0] * 3, std=[2.0] * 3)
+    preprocessor = MODELS.build(dict(type='mmrazor.CropFlipDataPreprocessor', **settings))
+    batch = image.repeat(4, 1, 1, 1)
+    trained, plain = (preprocessor(dict(inputs=batch), training)['inputs'] for training in (1, 0))
+    with torch.no_grad():
+        validated = preprocessor(dict(inputs=batch))['inputs']
+    formats = [x.is_contiguous(memory_format=torch.channels_last) for x in (trained, validated)]
+    assert formats == [True, True] and plain.is_contiguous()
+    assert torch.equal(validated, plain)
+
+
 def test_keys_choose_the_crop():
     """The same key gives the same crop; many keys give every crop, and half of them flipped."""
     image = torch.arange(1, 8 * 8 + 1, dtype=torch.float32).reshape(1, 1, 8, 8)

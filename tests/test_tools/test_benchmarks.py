@@ -54,6 +54,21 @@ def test_step_time_in_bf16_beside_float32(run_tool, tmp_path):
     assert casts == {'fp32': False, 'bf16': True}
 
 
+def test_the_log_costs_the_same_late_in_a_training(run_tool, tmp_path):
+    out = tmp_path / 'log.json'
+    options = ['--iterations', '100', '782', '30000', '--window', '10', '--rounds', '3']
+    done = run_tool('benchmarks/history_cost.py', *options, '--out', out)
+    assert done.returncode == 0, done.stdout
+    rows = json.loads(out.read_text())['rows']
+    size, cost = (
+        {(row['log'], row['behind iteration']): row[key] for row in rows}
+        for key in ('kB in a checkpoint', 'us / iteration')
+    )
+    assert size['ours', 100] < size['ours', 782] == size['ours', 30000]
+    assert size['MMEngine as released', 30000] > 20 * size['ours', 30000]
+    assert cost['ours', 30000] < cost['MMEngine as released', 30000] / 3
+
+
 def test_input_speed(run_tool, tmp_path):
     out = tmp_path / 'input.json'
     done = run_tool('benchmarks/input_speed.py', '--rounds', '1', '--out', out)
@@ -65,7 +80,7 @@ def test_input_speed(run_tool, tmp_path):
 
 def test_step_time_beside_mmrazor_as_released(run_tool, tmp_path):
     out = tmp_path / 'time.json'
-    rows = ['KD', 'KD, MMRazor as released', 'CanKD']
+    rows = ['KD', 'KD, MMRazor as released', 'KD, teacher kept', 'CanKD']
     options = ['--batch-size', '2', '--rounds', '1', '--rows', *rows, '--out', out]
     done = run_tool('benchmarks/step_time.py', *options)
     assert done.returncode == 0, done.stdout

@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Optional
 
 import lakd_mm  # noqa: F401  (first: it repairs what the lines below import)
@@ -27,6 +28,8 @@ BF16 = {'optim_wrapper.type': 'AmpOptimWrapper', 'optim_wrapper.dtype': 'bfloat1
 CHANNELS_LAST = {'channels_last': True}
 # MMRazor's own algorithm and distiller for a plain teacher; not a key of a config either.
 AS_RELEASED = {'as_released': True}
+# keep_teacher in a folder that is gone with the training; not a key of a config either.
+KEPT = {'kept': True}
 IMAGENET = 'lakd/lakd_r34_r18_imagenet.py'
 CAUSAL = 'causal/causal_kd_fa_at_r56cbam_r20_cifar10.py'
 
@@ -47,6 +50,7 @@ COMPARISONS = {
             'from scratch, channels-last': ('teachers/resnet20_cifar100.py', CHANNELS_LAST),
             'KD': ('kd/kd_r56_r20_cifar100.py', {}),
             'KD, MMRazor as released': ('kd/kd_r56_r20_cifar100.py', AS_RELEASED),
+            'KD, teacher kept': ('kd/kd_r56_r20_cifar100.py', KEPT),
             'CAT-KD': ('cat_kd/cat_kd_r56_r20_cifar100.py', {}),
             'CanKD': ('cankd/cankd_r56_r20_cifar100.py', {}),
             'FitNet, 3 taps': (
@@ -163,6 +167,9 @@ class Training:
         channels_last = cfg.pop('channels_last', False)
         if cfg.pop('as_released', False):
             cfg.model = _as_released(cfg.model)
+        if cfg.pop('kept', False):
+            self.folder = TemporaryDirectory()
+            cfg.model.keep_teacher = dict(folder=self.folder.name, images=batch_size)
         init_default_scope(cfg.default_scope)
         if 'teacher_ckpt' in cfg.model:
             cfg.model.teacher_ckpt = None

@@ -8,7 +8,7 @@ from typing import Optional
 
 from mmengine.config import Config
 
-from lakd_mm.engine import cohort_config
+from lakd_mm.engine import cohort_config, metric_watcher
 
 from .runs import Run, write_text
 from .targets import digest
@@ -73,7 +73,8 @@ def form_cohorts(runs: Sequence[Run]) -> list[Run]:
     """Put runs that are not done together where they share pair, budget and data.
 
     A run that was begun goes on with exactly those with which it was begun, else alone; so does one
-    that needs a teacher's pass of its own or metrics that run the networks themselves.
+    that needs a teacher's pass of its own or metrics that run the networks themselves, and one that
+    stops early.
 
     Raises:
         ConfigError: If runs of one pair cannot share data, length, hooks or teacher.
@@ -84,7 +85,7 @@ def form_cohorts(runs: Sequence[Run]) -> list[Run]:
         if begun:
             run.facts = dict(run.facts, cohort=begun)
         alone = run.cell.kind != 'train' or run.result() is not None or run.cell.measured
-        alone = alone or run.cfg.model.get('teacher_twice')
+        alone = alone or run.cfg.model.get('teacher_twice') or metric_watcher(run.cfg)
         together = sorted([run.id, *begun['others']]) if begun else None
         if alone or (run.records() and not begun):
             groups[run.id] = [run]

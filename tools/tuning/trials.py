@@ -16,6 +16,7 @@ from mmengine.runner import Runner
 
 from lakd_mm.engine import cohort_config
 from lakd_mm.errors import ConfigError
+from lakd_mm.models.algorithms.memory_format import keep_contiguous
 
 
 @dataclass
@@ -154,6 +155,8 @@ def train(
     cfg.work_dir, cfg.experiment_name = str(folder / name), name
     hook = ReportHook(names, metric, tell)
     runner = _QuietRunner.from_cfg(cfg)
+    # Our preprocessor makes channels-last images, also for plain classifiers.
+    keep_contiguous(runner.model)
     runner.register_hook(hook)
     try:
         runner.train()

@@ -4,6 +4,7 @@ import os
 import os.path as osp
 import re
 import shutil
+from collections import OrderedDict
 from collections.abc import Mapping
 from typing import Any, Optional
 
@@ -45,7 +46,8 @@ class CohortCheckpointHook(Hook):
         self.save_best = save_best
         self.folders = folders
         self.saved = tuple(self.configs)  # Members that a checkpoint of the cohort is saved for.
-        self.best: dict[str, float] = {}
+        # By the member: what its own CheckpointHook would note, ``best_score`` and ``best_ckpt``.
+        self.best: dict[str, dict] = {}
 
     def _folder(self, runner: Runner, name: str) -> str:
         return self.folders[name] if self.folders else osp.join(runner.work_dir, name)
@@ -89,7 +91,12 @@ class CohortCheckpointHook(Hook):
         """Go on with the best values of a resumed cohort."""
         info = checkpoint.get('message_hub', {})
         if isinstance(info, dict):
-            self.best = dict(info.get('runtime_info', {}).get('cohort_best', {}))
+            best = info.get('runtime_info', {}).get('cohort_best', {})
+            # Earlier checkpoints have the score alone.
+            self.best = {
+                name: one if isinstance(one, dict) else dict(best_score=one)
+                for name, one in best.items()
+            }
 
     @master_only
     def after_val_epoch(self, runner: Runner, metrics: Optional[dict[str, float]] = None):
@@ -99,14 +106,15 @@ class CohortCheckpointHook(Hook):
             wanted = self.save_best or self._wanted(name).get('save_best')
             wanted = 'accuracy/top1' if wanted == 'auto' else wanted
             value = (metrics or {}).get(f'{name}/{wanted}')
-            if value is None or value <= self.best.get(name, float('-inf')):
+            known = self.best.get(name, {}).get('best_score', float('-inf'))
+            if value is None or value <= known:
                 continue
-            self.best[name] = value
             folder = self._folder(runner, name)
             improved.append(name)
             short = f'best_{wanted.replace("/", "_")}_epoch_'
             older = [file for file in os.listdir(folder) if file.startswith(short)]
             file = f'{short}{runner.epoch}.pth'
+            self.best[name] = dict(best_score=value, best_ckpt=osp.join(folder, file))
             weights = weights or self._weights(runner)
             save_checkpoint(self._part(weights, name), osp.join(folder, file))
             older = [other for other in older if other != file]
@@ -146,7 +154,11 @@ class CohortCheckpointHook(Hook):
             if key in checkpoint:
                 part[key] = checkpoint[key][name]
         hub = checkpoint['message_hub']
-        part['message_hub'] = dict(hub, log_scalars=_log_of(hub['log_scalars'], name))
+        info = {**hub['runtime_info'], **self.best.get(name, {})}
+        info.pop('cohort_best', None)
+        logs = _log_of(hub['log_scalars'], name)
+        resumed = OrderedDict.fromkeys((*logs, *info), True)
+        part['message_hub'] = dict(log_scalars=logs, runtime_info=info, resumed_keys=resumed)
         return part
 
 

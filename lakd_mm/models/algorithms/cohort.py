@@ -20,6 +20,7 @@ from ..data_preprocessor import with_default_type
 from ..places.probe import images_for
 from ..teachers import LeanTeacher, build_teacher, keep_teacher_out, load_teacher
 from .distill import Distill
+from .memory_format import keep_contiguous
 
 # Iterations between two looks at the losses on a GPU, each of which waits for it.
 _CHECK_INTERVAL = 50
@@ -91,6 +92,8 @@ class Cohort(BaseModel):
             if shared is not None and 'architecture' in member:
                 member['teacher'] = dict(type=build_again)
             self.members[name] = MODELS.build(member)
+            # Our preprocessor makes channels-last images, also for plain classifiers.
+            keep_contiguous(self.members[name])
             self._random_states[name] = torch.random.get_rng_state()
         self.teacher = shared
         self._run_teacher = self._share_teacher()
@@ -161,8 +164,9 @@ class Cohort(BaseModel):
             raise ConfigError(
                 'no member of the cohort is left: their losses are not finite, or all are stopped'
             )
-        if self._run_teacher is not None:
-            with optim_wrapper[running[0]].optim_context(self):
+        learners = [name for name in running if isinstance(self.members[name], Distill)]
+        if learners:
+            with optim_wrapper[learners[0]].optim_context(self):
                 self._run_teacher(data['inputs'])
         logs = {}
         self._steps += 1

@@ -13,7 +13,7 @@ from mmengine.logging import print_log
 
 from ...errors import ConfigError, check_positive
 from ..nested import map_tensors, tensors_in
-from .lean_teacher import LeanTeacher
+from .lean_teacher import LeanTeacher, autocast_dtype
 
 
 class KeptTeacher:
@@ -21,7 +21,7 @@ class KeptTeacher:
 
     The records are memory-mapped files with one row for each image and view. A checksum of the
     preprocessed image shows whether a row is valid, so changed data and transforms are computed
-    anew. If the teacher or the recorders change, all rows are.
+    anew. If the teacher, its precision or the recorders change, all rows are.
 
     Args:
         teacher (LeanTeacher): The teacher.
@@ -82,7 +82,7 @@ class KeptTeacher:
         if awaited is not None or samples is None:
             self.lean(inputs, awaited)
             return
-        self._open()
+        self._open(str(autocast_dtype(inputs)))
         rows = torch.tensor([self._row(sample) for sample in samples])
         sums = _checksums(inputs)
         if torch.equal(self._sums[rows], sums):
@@ -136,14 +136,14 @@ class KeptTeacher:
                 f'{(free + held) / 1e9:.2f} GB; name another folder, or keep fewer views'
             )
 
-    def _open(self):
+    def _open(self, precision: str):
         """Open the files; empty them first if they are of another teacher."""
-        state = self.lean.watched_state()
+        state = [precision, *self.lean.watched_state()]
         if state == self._state:
             return
         self._state = state
         facts = self.folder / 'facts.json'
-        wanted = json.dumps(self._facts())
+        wanted = json.dumps(self._facts(precision))
         known = facts.read_text() if facts.exists() else None
         if known != wanted:
             if known is not None:
@@ -159,7 +159,7 @@ class KeptTeacher:
         ]
         facts.write_text(wanted)
 
-    def _facts(self) -> dict:
+    def _facts(self, precision: str) -> dict:
         digest = hashlib.sha256()
         for name, tensor in self.lean.teacher.state_dict().items():
             digest.update(name.encode())
@@ -171,6 +171,7 @@ class KeptTeacher:
             shapes=[list(shape) for shape in self._shapes],
             rows=[self.images, self.views],
             dtype=str(self.dtype),
+            precision=precision,
             changes=[change.__name__ for change in self.lean.changes],
         )
 

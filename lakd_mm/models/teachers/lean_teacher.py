@@ -113,7 +113,7 @@ class LeanTeacher:
             samples (Sequence[DataSample], optional): For a :class:`KeptTeacher`.
         """
         device = inputs.device.type
-        dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else None
+        dtype = autocast_dtype(inputs)
         now = self._watched.state()
         if now != self._copied or dtype != self._dtype:
             self._watched = _Watched(self.teacher)
@@ -220,6 +220,12 @@ class _Watched:
         state += [i for hooks in self.hooks if hooks for i in hooks]
         state += [id(child) for children in self.children for child in children.values()]
         return state
+
+
+def autocast_dtype(like: torch.Tensor) -> Optional[torch.dtype]:
+    """Return the type of autocast on a tensor's device; None outside autocast."""
+    device = like.device.type
+    return torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else None
 
 
 def _hooks(network: nn.Module) -> list:

@@ -3,7 +3,7 @@ import os
 import pytest
 import torch
 from mmengine.logging import MessageHub
-from mmengine.optim import OptimWrapper
+from mmengine.optim import AmpOptimWrapper, OptimWrapper
 from mmpretrain.structures import DataSample
 from networks import cifar_resnet_cfg
 
@@ -40,13 +40,14 @@ def images():
     return torch.randint(256, (12, 3, 32, 32), generator=generator, dtype=torch.uint8)
 
 
-def train(model, epochs, monkeypatch):
+def train(model, epochs, monkeypatch, kind=OptimWrapper):
     """Train epochs of three batches in another order each; return losses, and teacher's runs."""
     pixels, logs, runs = images(), [], []
     lean = getattr(model.run_teacher, 'lean', model.run_teacher)
     run = lean._run
     monkeypatch.setattr(lean, '_run', lambda *args: runs.append(len(logs)) or run(*args))
-    wrapper = OptimWrapper(torch.optim.SGD(model.student.parameters(), lr=0.05, momentum=0.9))
+    optimizer = torch.optim.SGD(model.student.parameters(), lr=0.05, momentum=0.9)
+    wrapper = kind(optimizer=optimizer)
     for epoch in range(epochs):
         MessageHub.get_current_instance().update_info('epoch', epoch)
         order = torch.randperm(12, generator=torch.Generator().manual_seed(epoch))
@@ -87,7 +88,7 @@ def test_float16_is_half_the_size_and_close(build, tmp_path, monkeypatch):
         torch.testing.assert_close(losses[1][name], value, rtol=0.01, atol=1e-3)
 
 
-@pytest.mark.parametrize('change', ['teacher', 'pixels', 'padding'])
+@pytest.mark.parametrize('change', ['teacher', 'pixels', 'padding', 'precision'])
 def test_what_has_changed_is_computed_anew(build, tmp_path, monkeypatch, change):
     keep = dict(folder=tmp_path / 'kept', images=12)
     train(build(cfg(keep=keep)), VIEWS, monkeypatch)
@@ -101,9 +102,10 @@ def test_what_has_changed_is_computed_anew(build, tmp_path, monkeypatch, change)
     if change == 'pixels':
         original = images
         monkeypatch.setitem(globals(), 'images', lambda: original() ^ 1)
-    found, runs = train(model, VIEWS, monkeypatch)
-    expected, _ = train(reference, VIEWS, monkeypatch)
-    assert len(runs) == 3 * VIEWS
+    kind = AmpOptimWrapper if change == 'precision' else OptimWrapper
+    found, runs = train(model, VIEWS, monkeypatch, kind)
+    expected, _ = train(reference, VIEWS, monkeypatch, kind)
+    assert set(runs) == set(range(3 * VIEWS))
     assert all(torch.equal(a['loss'].detach(), b['loss'].detach()) for a, b in zip(found, expected))
 
 
@@ -134,6 +136,29 @@ def test_wrong_input_is_one_clear_error(build, tmp_path, monkeypatch, keep, chan
     (tmp_path / 'file').write_text('')
     with pytest.raises(ConfigError, match=message):
         build(cfg(keep=keep, **change))
+
+
+def test_the_size_is_said_before_training_and_another_teacher_in_it(build, tmp_path, monkeypatch):
+    said = []
+    monkeypatch.setattr(
+        'lakd_mm.models.teachers.kept_teacher.print_log', lambda text, *_: said.append(text)
+    )
+    keep = dict(folder=tmp_path / 'kept', images=12)
+    model = build(cfg(keep=keep))
+    # Ten logits in float32, and a checksum.
+    size = f'keep_teacher: 48 bytes for each of 12 images x 2 views, 0.00 GB in {tmp_path}/kept'
+    assert said == [size]
+    train(model, 1, monkeypatch)
+    other = build(cfg(keep=keep))
+    other.teacher.head.fc.weight.data.mul_(2)
+    train(other, 1, monkeypatch)
+    assert said == [size, size, f'{tmp_path}/kept is of another teacher; it is made anew.']
+
+
+def test_a_folder_without_the_right_to_write_is_one_clear_error(build, tmp_path, monkeypatch):
+    monkeypatch.setattr(os, 'access', lambda path, mode: mode != os.W_OK)
+    with pytest.raises(ConfigError, match='kept.* cannot be written'):
+        build(cfg(keep=dict(folder=tmp_path / 'kept', images=12)))
 
 
 def test_a_full_disk_is_one_clear_error(build, tmp_path, monkeypatch):

@@ -217,6 +217,10 @@ def test_under_autocast_the_copy_holds_the_type(teacher, batch):
     with torch.autocast('cpu', dtype=torch.bfloat16):
         held = records(manager, lean, images)[0][0][0]
         assert {p.dtype for p in lean._copy.parameters()} == {torch.bfloat16}
+        # What is cast is folded, so that no BatchNorm is computed in this type.
+        assert not [m for m in lean._copy.modules() if isinstance(m, torch.nn.BatchNorm2d)]
+        weight = lean._copy.backbone.layer1[0].conv1.weight
+        assert weight.is_contiguous(memory_format=torch.channels_last)
         copied = lean._copy
         records(manager, lean, images)
         assert lean._copy is copied

@@ -68,3 +68,7 @@ def test_what_cannot_be_a_cohort_runs_alone(tiny_runs):
     assert form_cohorts(runs) == runs
     (other,) = tiny_runs(seeds=(2,), epochs=3)
     assert form_cohorts([runs[1], other]) == [runs[1], other]
+    stopping = tiny_runs(seeds=(3, 4), epochs=2)
+    for run in stopping:
+        run.cfg.custom_hooks = [dict(type='EarlyStoppingHook', monitor='accuracy/top1')]
+    assert form_cohorts(stopping) == stopping
