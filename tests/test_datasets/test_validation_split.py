@@ -113,7 +113,7 @@ def test_training_stops_where_validation_gains_no_more(accuracies, epochs):
     assert cfg.param_scheduler == [] and cfg.train_cfg.max_epochs == 30
     assert cfg.train_dataloader.batch_size == 64
     assert cfg.optim_wrapper.optimizer == dict(
-        type='SGD', lr=0.01, momentum=0.9, weight_decay=5e-4, nesterov=False
+        type='mmrazor.FusedSGD', lr=0.01, momentum=0.9, weight_decay=5e-4, nesterov=False
     )
     assert cfg.default_hooks.checkpoint.save_best == 'accuracy/top1'
     (hook,) = [HOOKS.build(hook) for hook in cfg.custom_hooks]

@@ -167,6 +167,7 @@ class Training:
         channels_last = cfg.pop('channels_last', False)
         if cfg.pop('as_released', False):
             cfg.model = _as_released(cfg.model)
+            cfg.optim_wrapper.optimizer.type = 'SGD'
         if cfg.pop('kept', False):
             self.folder = TemporaryDirectory()
             cfg.model.keep_teacher = dict(folder=self.folder.name, images=batch_size)
