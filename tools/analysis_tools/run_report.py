@@ -234,7 +234,8 @@ def confusion(cfg: Config, checkpoint: Path, images: int) -> tuple[torch.Tensor,
     """Count the classes (rows) that are taken for others (columns), and name them."""
     network = load_network(cfg, str(checkpoint))[0].to(get_device())
     loader = sample_images(cfg, images)
-    names = class_names(loader, {'the network': network})
+    images = inputs_of(next(iter(loader)), network.data_preprocessor)
+    names = class_names(loader, {'the network': network}, images)
     matrix = torch.zeros(len(names), len(names), dtype=torch.long)
     for batch in loader:
         with torch.no_grad():
