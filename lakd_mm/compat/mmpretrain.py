@@ -7,6 +7,7 @@ from typing import Callable
 
 import torch
 from mmengine.model import BaseModule
+from mmpretrain.models.backbones import LeNet5
 from mmpretrain.models.backbones.mixmim import MixMIMBlock
 from mmpretrain.models.utils import ShiftWindowMSA
 from torch import nn
@@ -57,7 +58,23 @@ def repair_windows() -> None:
             cls.window_reverse = staticmethod(window_reverse)
 
 
+def classify(self: LeNet5, images: torch.Tensor) -> tuple[torch.Tensor]:
+    """Compute features or, with classes, logits of LeNet-5."""
+    features = self.features(images)
+    return (self.classifier(features.flatten(1)) if self.num_classes > 0 else features,)
+
+
+def repair_lenet() -> None:
+    """Let LeNet-5 classify one image.
+
+    MMPretrain 1.2 takes away each axis of length 1, that of the images too.
+    """
+    if 'x.squeeze()' in inspect.getsource(LeNet5.forward):
+        LeNet5.forward = classify
+
+
 def apply() -> None:
     """Apply every repair of this module."""
     repair_train('mmpretrain')
     repair_windows()
+    repair_lenet()

@@ -2,7 +2,7 @@ import mmrazor.models  # noqa: F401  (its classes)
 import pytest
 import torch
 from mmengine.model import BaseModule
-from mmpretrain.models import MobileNetV2, ResNet_CIFAR
+from mmpretrain.models import LeNet5, MobileNetV2, ResNet_CIFAR
 from mmpretrain.models.backbones.mixmim import MixMIMBlock
 from mmpretrain.models.utils import ShiftWindowMSA
 
@@ -53,3 +53,11 @@ def test_windows_become_the_map_again():
     for cls in (ShiftWindowMSA, MixMIMBlock):
         assert cls.window_reverse is window_reverse
         assert torch.equal(cls.window_reverse(cls.window_partition(maps, 4), 8, 12, 4), maps)
+
+
+def test_lenet_classifies_one_image_as_it_does_several():
+    network, images = LeNet5(num_classes=10).eval(), torch.randn(2, 1, 32, 32)
+    (logits,) = network(images)
+    (one,) = network(images[:1])
+    assert one.shape == (1, 10) and torch.allclose(one, logits[:1], atol=1e-6)
+    assert LeNet5()(images)[0].shape == (2, 120, 1, 1)

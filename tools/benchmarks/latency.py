@@ -39,9 +39,9 @@ def main():
     with clear_errors(), TemporaryDirectory() as folder:
         check_onnx_packages()
         cfg = read_config(args.config)
-        shape = image_shape(cfg)
         torch.manual_seed(0)
         classifiers = {part: build_network(cfg, part).eval() for part in PARTS}
+        shape = image_shape(cfg, classifiers['student'])
         sizes = {
             part: 4 * sum(parameter.numel() for parameter in network.parameters())
             for part, network in classifiers.items()
