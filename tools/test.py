@@ -101,8 +101,9 @@ def main() -> None:
         check_data_folders(cfg, splits=['test'])
         check_out(args.out, args.out_item)
         cfg.load_from = args.checkpoint
-        if cfg.model.get('teacher_ckpt'):
-            # Only the student predicts, and the teacher is in the checkpoint anyway.
+        files = cfg.model.get('teacher_ckpt')
+        if files and not all(map(os.path.exists, [files] if isinstance(files, str) else files)):
+            # Only the student predicts, and the teacher may be in the checkpoint.
             cfg.model.teacher_ckpt = None
         runner = RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
         if args.out and args.out_item == 'pred':
