@@ -69,5 +69,12 @@ def test_a_plain_student_beside_its_distillation(tool, root, tmp_path):
     assert said.endswith(
         "'student.pth' is a plain network: it goes into the student (architecture)."
     )
-    refused = tool('test', 'lakd.py', 'teacher.pth')
-    assert refused.startswith('error: checkpoint teacher.pth is not one of this config')
+    (tmp_path / 'teacher.pth').rename(tmp_path / 'moved.pth')
+    moved = ('--cfg-options', 'model.teacher_ckpt=moved.pth')
+    assert tool('test', 'lakd.py', 'student.pth', '--out', 'a.json', *files[4:], *moved) is None
+    assert json.loads((tmp_path / 'a.json').read_text()) == found[0]
+    assert tool('test', 'lakd.py', 'whole.pth') is None
+    refused = tool('test', 'lakd.py', 'whole.pth', *moved)
+    assert refused.startswith('error: --cfg-options model.teacher_ckpt would be ignored: the che')
+    refused = tool('test', 'lakd.py', 'moved.pth')
+    assert refused.startswith('error: checkpoint moved.pth is not one of this config')
