@@ -321,6 +321,15 @@ def folders_of_images_in_capitals(folder):
     assert (images.classes, images.n_train, images.n_val) == (('cat', 'dög é'), 4, 4)
 
 
+@row
+def a_report_in_capitals(folder):
+    from run_report import parse_args
+
+    command = ['run_report.py', '--run', 'a', 'folder', '--out', 'A.HTML']
+    with patch('sys.argv', command):
+        assert parse_args().out.name == 'A.HTML'
+
+
 # Data.
 
 
@@ -650,7 +659,8 @@ def students_of_one_channel_that_do_not_say_so(folder):
 
 @pytest.fixture(autouse=True)
 def tools(root, monkeypatch):
-    monkeypatch.syspath_prepend(str(root / 'tools'))
+    for folder in ('analysis_tools', '.'):
+        monkeypatch.syspath_prepend(str(root / 'tools' / folder))
 
 
 @pytest.mark.parametrize('name', ROWS)

@@ -94,7 +94,7 @@ def parse_args() -> argparse.Namespace:
     )
     parser.add_argument('--out', type=Path, default=Path('work_dirs/report.html'))
     args = parser.parse_args()
-    if args.out.suffix != '.html':
+    if args.out.suffix.lower() not in ('.html', '.htm'):
         parser.error(f'--out {args.out}: its name must end in .html')
     return args
 
