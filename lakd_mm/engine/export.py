@@ -80,7 +80,8 @@ def export_student(
         network = build_network(plain)
     weights = select_part(state, 'student', source)
     fit_weights(network, weights, source, 'student', cfg.filename)
-    note = note_on_colours(plain)
+    shape = image_shape(cfg, network)
+    note = note_on_colours(plain, shape[0])
     meta = checkpoint.get('meta', {})
     kept = {key: meta[key] for key in _KEPT_META if isinstance(meta.get(key), (int, str))}
     described = meta.get('dataset_meta') or {}
@@ -96,7 +97,6 @@ def export_student(
     torch.save(dict(meta=dict(cfg=text, **kept), state_dict=weights), saved)
     fileio.put(saved.getvalue(), out)
     fileio.put_text(''.join(f'# {line}\n' for line in lines) + text, files[1])
-    shape = image_shape(cfg, network)
     return Export(source, averaged, network.eval(), shape, classes, files, note)
 
 

@@ -46,13 +46,12 @@ def plain_config(cfg: Config) -> Config:
     return Config(plain)
 
 
-def note_on_colours(cfg: Config) -> Optional[str]:
+def note_on_colours(cfg: Config, channels: int) -> Optional[str]:
     """Return a note for users of image files, if the test data are arrays in RGB order."""
     pipeline = cfg.get('test_dataloader', {}).get('dataset', {}).get('pipeline', [])
     preprocessor = cfg.model.get('data_preprocessor', {})
     reads = any(type_name(step) == 'LoadImageFromFile' for step in pipeline)
-    colours = len(preprocessor.get('mean') or [0] * 3)
-    if not pipeline or reads or preprocessor.get('to_rgb') or colours != 3:
+    if not pipeline or reads or preprocessor.get('to_rgb') or channels != 3:
         return None
     return (
         'The test data are arrays in RGB order; image files are read in BGR order: for files use '
