@@ -93,7 +93,10 @@ REFUSED = {
         (['table1', '--teacher-ckpt', 'absent.pth'], '--teacher-ckpt absent.pth: there is no such'),
         (['table1', '--teacher-ckpt', 'text.pth'], '--teacher-ckpt text.pth: it is no checkpoint'),
         (['table1', '--teacher-ckpt', 'r9=weights.pth'], 'no run has a teacher of that name'),
-        (['table1', '--methods', 'kd', '--cfg-options', 'train_cfg.max_epochs=2'], 'use --epochs'),
+        (
+            ['table1', '--methods', 'kd', '--cfg-options', 'train_cfg.max_epochs=2'],
+            'set this, with --epochs',
+        ),
         (['table1', '--work-dir', 'file', '--report-only'], 'file'),
         (['table1', '--report-only', '--out', 'file'], 'file'),
     ],
@@ -196,13 +199,13 @@ USAGE = {
     'test.py': [(['tiny.py'], 'checkpoint')],
     'tune.py': [
         (['tiny.py', *SPACE, '--study', ''], '--study: the name is empty'),
-        (['tiny.py', *SPACE, '--together', '0'], '--together 0: give a whole number'),
+        (['tiny.py', *SPACE, '--together', '0'], '--together: 0: give a whole number'),
         (['tiny.py', '--space', 'a=int:1:2', '--trials', 'x'], '--trials'),
     ],
     'reproduce.py': [
-        (['table1', '--epochs', '0'], '--epochs 0'),
+        (['table1', '--epochs', '0'], '--epochs: 0: give a whole number'),
         (['table1', '--fraction', '2'], '--fraction 2'),
-        (['table1', '--jobs', '0'], '--jobs 0'),
+        (['table1', '--jobs', '0'], '--jobs: 0: give a whole number'),
         (['table1', '--deadline', '-1'], '--deadline -1'),
         (['table1', '--deadline', 'nan'], '--deadline nan'),
         (['table1', '--seeds', '-1'], '-1: give a whole number'),
@@ -248,7 +251,7 @@ USAGE = {
             '0: give a whole number',
         )
     ],
-    'demo.py': [(['--epochs', '0'], '--epochs 0')],
+    'demo.py': [(['--epochs', '0'], '--epochs: 0: give a whole number')],
     'new_config.py': [
         (NETWORKS, '--data'),
         (['--data', 'folder', *NETWORKS, '--size', '7'], '7: give a whole number of at least 8'),

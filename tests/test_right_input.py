@@ -2,6 +2,7 @@
 
 import copy
 from argparse import Namespace
+from contextlib import nullcontext
 from unittest.mock import patch
 
 import cv2
@@ -16,7 +17,10 @@ from mmcv.transforms import BaseTransform
 from mmengine.config import Config
 from mmengine.dataset import InfiniteSampler, RepeatDataset
 from mmengine.hooks import EarlyStoppingHook
+from mmengine.model import BaseModel
 from mmengine.optim import AmpOptimWrapper, OptimWrapper
+from mmpretrain.models import BaseClassifier, TimmClassifier
+from mmpretrain.structures import DataSample
 from mmrazor.models.architectures.connectors import ConvModuleConnector
 from mmrazor.models.distillers import ConfigurableDistiller
 from mmrazor.registry import MODELS, TRANSFORMS
@@ -25,13 +29,23 @@ from torch import nn
 from torch.utils.data import DataLoader
 
 from lakd_mm.datasets import Digits, InMemory
-from lakd_mm.engine import check_amp, check_data_folders, check_options, load_network
+from lakd_mm.engine import (
+    check_amp,
+    check_data_folders,
+    check_options,
+    export_student,
+    load_network,
+)
 from lakd_mm.engine.config_values import check_fits, check_numbers
+from lakd_mm.engine.hooks import ModelForMetricsHook
 from lakd_mm.engine.hooks.check_data_hook import _check_length, heads
 from lakd_mm.engine.networks import choose_checkpoint
 from lakd_mm.engine.plain_config import image_shape
+from lakd_mm.engine.torch_export import export_program
 from lakd_mm.errors import ConfigError, check_positive
+from lakd_mm.evaluation import TeacherAgreement
 from lakd_mm.evaluation.corruptions import CORRUPTIONS, Corrupt
+from lakd_mm.evaluation.features import record
 from lakd_mm.evaluation.run_log import run_config
 from lakd_mm.evaluation.sample_images import check_normalization, sample_images
 from lakd_mm.models.connectors import SaliencyMask
@@ -42,7 +56,8 @@ from lakd_mm.models.losses import (
 )
 from lakd_mm.models.places.logits import find_logits
 from lakd_mm.models.places.taps import resolve_taps
-from lakd_mm.models.teachers import load_teacher
+from lakd_mm.models.teachers import brings_weights, load_teacher
+from lakd_mm.visualization.attention_maps import class_activation_maps
 
 KD = dict(loss_kd=dict(loss=dict(type='mmrazor.KLDivergence', tau=4), at='logits'))
 FEATURE = dict(type='mmrazor.L2Loss')
@@ -310,6 +325,15 @@ def folders_of_images_in_capitals(folder):
     assert (images.classes, images.n_train, images.n_val) == (('cat', 'dög é'), 4, 4)
 
 
+@row
+def a_report_in_capitals(folder):
+    from run_report import parse_args
+
+    command = ['run_report.py', '--run', 'a', 'folder', '--out', 'A.HTML']
+    with patch('sys.argv', command):
+        assert parse_args().out.name == 'A.HTML'
+
+
 # Data.
 
 
@@ -337,9 +361,10 @@ def grey_images(folder):
     cfg = classifier_cfg(dict(type='mmrazor.CIFARVGG', depth=8, in_channels=1), in_channels=512)
     pipeline = [dict(type='Resize', scale=28)]
     loader = dict(dataset=dict(pipeline=pipeline))
-    assert image_shape(Config(dict(model=cfg, test_dataloader=loader))) == (1, 28, 28)
+    network = MODELS.build(cfg)
+    assert image_shape(Config(dict(model=cfg, test_dataloader=loader)), network) == (1, 28, 28)
     wrapped = dict(architecture=cfg, input_shape=(1, 32, 32))
-    assert image_shape(Config(dict(model=wrapped, test_dataloader=loader))) == (1, 28, 28)
+    assert image_shape(Config(dict(model=wrapped, test_dataloader=loader)), network) == (1, 28, 28)
 
 
 @row
@@ -474,9 +499,175 @@ def a_weight_of_zero_where_nothing_is_cut(folder):
         MODELS.build(lakd)
 
 
+# Networks whose parts have other names.
+
+
+class Levels(nn.Module):
+    """A neck that does not say how many maps it makes, as those of YOLO."""
+
+    def __init__(self, width):
+        super().__init__()
+        self.convs = nn.ModuleList(nn.Conv2d(width, 6, 3, 2**i, 1) for i in range(3))
+
+    def forward(self, feature):
+        return tuple(conv(feature) for conv in self.convs)
+
+
+class Detector(BaseModel):
+    def __init__(self, width, neck=Levels):
+        super().__init__()
+        self.backbone, self.neck = nn.Conv2d(3, width, 3), neck(width)
+
+    def extract_feat(self, images):
+        return self.neck(self.backbone(images))
+
+    def forward(self, inputs, data_samples=None, mode='tensor'):
+        levels = self.extract_feat(inputs)
+        return dict(loss=levels[0].mean()) if mode == 'loss' else levels
+
+
+@row
+def necks_without_num_outs(folder):
+    def losses(at, neck=Levels):
+        networks = dict(architecture=Detector(4, neck), teacher=Detector(8, neck))
+        model = distill(dict(loss_l2=dict(loss=FEATURE, at=at)), **networks)
+        return list(model.distiller.distill_losses)
+
+    assert losses('neck') == ['loss_l21', 'loss_l22', 'loss_l23']
+    assert losses(dict(neck=[2])) == ['loss_l2']
+    with pytest.raises(ConfigError, match=r'neck \(Levels\) has no level 3; it has 3, counted'):
+        losses(dict(neck=[3]))
+    with pytest.raises(ConfigError, match=r'the student \(Detector\) has no neck of several maps'):
+        losses('neck', lambda width: nn.Conv2d(width, 6, 1))
+
+
+def torchvision_cfg(**options):
+    factory = dict(factory='torchvision.models.resnet18', num_classes=10)
+    return dict(type='mmrazor.ModuleClassifier', **{**factory, **options})
+
+
+def lenet_cfg():
+    backbone = dict(type='mmpretrain.LeNet5', num_classes=10)
+    head = dict(type='mmpretrain.ClsHead')
+    return dict(type='mmpretrain.ImageClassifier', backbone=backbone, head=head)
+
+
+@row
+def class_activation_maps_of_any_linear_head(folder):
+    stacked = dict(type='mmpretrain.StackedLinearClsHead', mid_channels=[16], act_cfg=None)
+    stacked = dict(cifar_resnet_cfg(8), head=dict(stacked, num_classes=10, in_channels=64))
+    networks = [MODELS.build(cfg).eval() for cfg in (torchvision_cfg(), stacked)]
+    (weight,) = (m.weight for m in networks[0].modules() if isinstance(m, nn.Linear))
+    first, second = (m.weight for m in networks[1].head.modules() if isinstance(m, nn.Linear))
+    images, labels = torch.randn(2, 3, 64, 64), torch.tensor([3, 7])
+    places = [('backbone.layer4', weight), ('backbone.layer3', second @ first)]
+    for network, (source, weight) in zip(networks, places):
+        feature = record(network, [source], images)[source]
+        expected = torch.einsum('nc,nchw->nhw', weight[labels], feature).clamp(min=0)
+        found = class_activation_maps(network, images, labels)
+        assert torch.allclose(found, expected, atol=1e-5) and expected.std() > 0
+    with pytest.raises(ConfigError, match='more than the mean of its last map'):
+        class_activation_maps(MODELS.build(lenet_cfg()).eval(), images[:, :1, :32, :32], labels)
+
+
+def trained(weights=None):
+    """Make a network, with weights where a file has some, as torchvision's functions do."""
+    network = Convolutional()
+    if weights is not None:
+        network.load_state_dict(torch.load(weights))
+    return network
+
+
+@row
+def teachers_of_metrics_that_bring_their_weights(folder):
+    file = str(folder / 'a.pth')
+    torch.save(trained().state_dict(), file)
+    wrapped = torchvision_cfg(factory=trained)
+    plain = cifar_resnet_cfg(8)
+    torch.save(MODELS.build(plain).state_dict(), folder / 'b.pth')
+    pretrained = dict(plain, init_cfg=dict(type='Pretrained', checkpoint=str(folder / 'b.pth')))
+    own = dict(data_preprocessor=dict(type='mmpretrain.ClsDataPreprocessor'))
+    for teacher, expected in (
+        (dict(wrapped, weights=file), torch.load(file)['stem.weight']),
+        (pretrained, torch.load(folder / 'b.pth')['backbone.conv1.weight']),
+        ([pretrained, pretrained], torch.load(folder / 'b.pth')['backbone.conv1.weight']),
+    ):
+        metric = TeacherAgreement(teacher=teacher, **own)
+        found = next(metric.teacher.get_submodule('backbone').parameters())
+        assert torch.equal(found.cpu(), expected)
+    for teacher in (wrapped, plain, [plain, pretrained]):
+        with pytest.raises(ConfigError, match='give teacher_ckpt too'):
+            TeacherAgreement(teacher=teacher, **own)
+    # Of a distillation too, in training and in a test of the student's weights alone.
+    for teacher, has_weights in ((dict(wrapped, weights=file), True), (wrapped, False)):
+        model = distill(KD, architecture=wrapped, teacher=teacher)
+        metric = Namespace(uses_runs_teacher=True, teacher=model.teacher)
+        runner = Namespace(test_loop=Namespace(evaluator=Namespace(metrics=[metric])))
+        with nullcontext() if has_weights else pytest.raises(ConfigError, match='random weights'):
+            ModelForMetricsHook().before_test(runner)
+        state = torch.get_rng_state()
+        assert brings_weights(model.teacher) is has_weights
+        assert torch.equal(torch.get_rng_state(), state)
+        model = distill(KD, architecture=wrapped, teacher=teacher)
+        with patch('lakd_mm.models.algorithms.distill.print_log') as said:
+            model.init_weights()
+        assert said.called is not has_weights
+
+
+class Whole(BaseClassifier):
+    """A classifier without backbone, neck and head, as ``TimmClassifier``."""
+
+    def __init__(self):
+        super().__init__()
+        self.model = Convolutional()
+
+    def forward(self, inputs, data_samples=None, mode='tensor'):
+        logits = self.model(inputs)
+        return logits if mode == 'tensor' else self._get_predictions(logits, data_samples)
+
+    _get_predictions = TimmClassifier._get_predictions
+
+
+@row
+def classifiers_of_any_structure_in_an_ensemble(folder):
+    images, samples = torch.randn(2, 3, 32, 32), [DataSample(), DataSample()]
+    for first in (Whole, lambda: MODELS.build(torchvision_cfg())):
+        members = [first(), Whole(), MODELS.build(cifar_resnet_cfg(8))]
+        files = []
+        for i, member in enumerate(members):
+            files.append(str(folder / f'{i}.pth'))
+            torch.save(member.state_dict(), files[-1])
+        blank = [first(), Whole(), cifar_resnet_cfg(8)]
+        model = distill(KD, teacher=blank, teacher_ckpt=files).eval()
+        with torch.no_grad():
+            mean = sum(member.eval()(images, mode='tensor') for member in members) / 3
+            assert torch.allclose(model.teacher(images, mode='tensor'), mean, atol=1e-6)
+            predicted = model.teacher(images, samples, mode='predict')
+        assert [int(sample.pred_label) for sample in predicted] == mean.argmax(1).tolist()
+        other = MODELS.build(cifar_resnet_cfg(8, num_classes=5))
+        with pytest.raises(ConfigError, match='the teachers give 10, 5 logits'):
+            distill(KD, teacher=[first(), other])
+
+
+@row
+def students_of_one_channel_that_do_not_say_so(folder):
+    model = dict(architecture=lenet_cfg(), teacher=lenet_cfg())
+    pipeline = [dict(type='mmpretrain.PackInputs')]
+    loader = dict(dataset=dict(type='mmpretrain.MNIST', data_root='data', pipeline=pipeline))
+    model = dict(type='mmrazor.SingleTeacherDistill', **model)
+    cfg = Config(dict(model=model, test_dataloader=loader))
+    student = MODELS.build(lenet_cfg())
+    weights = {f'architecture.{key}': value for key, value in student.state_dict().items()}
+    torch.save(dict(state_dict=weights), folder / 'epoch_1.pth')
+    made = export_student(folder / 'epoch_1.pth', folder / 'student.pth', cfg)
+    assert made.image_shape == (1, 32, 32) and made.note is None  # on the order of colours
+    assert export_program(made.network, folder / 'a.pt2', made.image_shape) <= 1e-4
+
+
 @pytest.fixture(autouse=True)
 def tools(root, monkeypatch):
-    monkeypatch.syspath_prepend(str(root / 'tools'))
+    for folder in ('analysis_tools', '.'):
+        monkeypatch.syspath_prepend(str(root / 'tools' / folder))
 
 
 @pytest.mark.parametrize('name', ROWS)

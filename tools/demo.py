@@ -20,6 +20,7 @@ from mmengine.config import Config
 from mmengine.registry import init_default_scope
 from mmpretrain.registry import MODELS
 
+from lakd_mm.engine.command_line import at_least
 from lakd_mm.visualization.markdown import markdown_table
 
 TOOLS = Path(__file__).parent
@@ -36,11 +37,9 @@ def parse_args() -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument('--work-dir', type=Path, default=Path('work_dirs/demo'))
-    parser.add_argument('--epochs', type=int, help='number of epochs (default: as in each config)')
-    args = parser.parse_args()
-    if args.epochs is not None and args.epochs < 1:
-        parser.error(f'--epochs {args.epochs}: give a whole number of at least 1')
-    return args
+    epochs = 'number of epochs (default: as in each config)'
+    parser.add_argument('--epochs', type=at_least(1), help=epochs)
+    return parser.parse_args()
 
 
 def count_parameters(cfg: Config) -> int:

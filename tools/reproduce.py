@@ -49,7 +49,7 @@ def parse_args(arguments: Optional[Sequence[str]] = None) -> Namespace:
     option('--methods', nargs='+', help=f'{rows}; default: all')
     option('--pairs', nargs='+', help=f'{", ".join(PAIRS)}; default: all')
     option('--seeds', nargs='+', type=at_least(0), default=[0], help='default: 0')
-    option('--epochs', type=int, help='instead of the recipe’s: a short run')
+    option('--epochs', type=at_least(1), help='instead of the recipe’s: a short run')
     images = 'share of the training images of each class, as 0.1'
     option('--fraction', type=float, help=images)
     others = 'share of the training images of each class to measure on, in place of the test images'
@@ -61,8 +61,8 @@ def parse_args(arguments: Optional[Sequence[str]] = None) -> Namespace:
     paths = 'teachers on disk: a file, or a folder with files of the names in the configs'
     option('--teacher-ckpt', nargs='+', default=[], metavar='[PAIR_DATASET=]PATH', help=paths)
     option('--cfg-options', nargs='+', action=OptionsAction, default={}, metavar='KEY=VALUE')
-    option('--jobs', type=int, default=1, help='runs at a time (default: 1)')
-    option('--threads', type=int, help='of each; default: the cores, divided')
+    option('--jobs', type=at_least(1), default=1, help='runs at a time (default: 1)')
+    option('--threads', type=at_least(1), help='of each; default: the cores, divided')
     cohort = 'train the runs of one pair and recipe side by side, with one pass of their teacher'
     option('--cohort', action='store_true', help=cohort)
     minutes = 'stop then, each run behind its last checkpoint; the same command goes on'
@@ -77,10 +77,6 @@ def parse_args(arguments: Optional[Sequence[str]] = None) -> Namespace:
     option('--redo', action='store_true', help='move earlier runs aside, begin anew')
     option('--dry-run', action='store_true', help='check and list the runs only')
     args = parser.parse_args(arguments)
-    for name in ('epochs', 'jobs', 'threads'):
-        value = getattr(args, name)
-        if value is not None and value < 1:
-            parser.error(f'--{name} {value}: give a whole number of at least 1')
     if not args.deadline > 0:
         parser.error(f'--deadline {args.deadline}: give minutes above 0')
     if args.fraction is not None and not 0 < args.fraction <= 1:
@@ -100,7 +96,8 @@ def parse_args(arguments: Optional[Sequence[str]] = None) -> Namespace:
 def split_teacher(text: str) -> tuple[str, str]:
     """Split ``NAME=PATH``; the name is empty for a path alone."""
     name, equals, path = text.partition('=')
-    return (name, path) if equals and '/' not in name else ('', text)
+    named = equals and '/' not in name and not os.path.exists(text)
+    return (name, os.path.expanduser(path)) if named else ('', text)
 
 
 def public_command(arguments: Sequence[str]) -> str:

@@ -15,9 +15,10 @@ import lakd_mm  # noqa: F401  (first: it repairs what the lines below import)
 
 # isort: split
 import mmengine
+from mmengine.config import Config
 from mmengine.evaluator import DumpResults
 from mmengine.registry import RUNNERS
-from mmengine.runner import Runner
+from mmengine.runner import CheckpointLoader, Runner
 
 from lakd_mm.engine import (
     ConfigError,
@@ -49,9 +50,7 @@ def parse_args() -> argparse.Namespace:
     )
     args = parser.parse_args()
     check_common_arguments(parser, args)
-    refuse_overridden_keys(
-        parser, args, dict.fromkeys(('load_from', 'model.teacher_ckpt'), 'the checkpoint')
-    )
+    refuse_overridden_keys(parser, args, dict(load_from='the checkpoint'))
     if not args.out:
         refuse_ignored_options(parser, args, ['out_item'], 'without --out; add that')
     return args
@@ -73,6 +72,24 @@ def check_out(out: Optional[str], item: str) -> None:
         Path(out).parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise ConfigError(f'--out {out}: {error.filename}: {error.strerror}') from None
+
+
+def choose_teacher(cfg: Config, args: argparse.Namespace) -> None:
+    """Do without the config's ``teacher_ckpt`` where it is absent: only the student predicts.
+
+    Raises:
+        ConfigError: If the command line names another one than the checkpoint holds.
+    """
+    files = cfg.model.get('teacher_ckpt')
+    if 'model.teacher_ckpt' in args.cfg_options:
+        held = CheckpointLoader.load_checkpoint(args.checkpoint, 'cpu', logger='silent')
+        if any(key.startswith('teacher.') for key in held.get('state_dict', held)):
+            raise ConfigError(
+                '--cfg-options model.teacher_ckpt would be ignored: the checkpoint holds the '
+                'teacher; leave it out'
+            )
+    elif files and not all(map(os.path.exists, [files] if isinstance(files, str) else files)):
+        cfg.model.teacher_ckpt = None
 
 
 def evaluate(runner: Runner) -> dict:
@@ -101,9 +118,7 @@ def main() -> None:
         check_data_folders(cfg, splits=['test'])
         check_out(args.out, args.out_item)
         cfg.load_from = args.checkpoint
-        if cfg.model.get('teacher_ckpt'):
-            # Only the student predicts, and the teacher is in the checkpoint anyway.
-            cfg.model.teacher_ckpt = None
+        choose_teacher(cfg, args)
         runner = RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
         if args.out and args.out_item == 'pred':
             runner.test_evaluator.metrics.append(DumpResults(out_file_path=args.out))

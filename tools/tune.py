@@ -32,7 +32,7 @@ from lakd_mm.engine import (
     load_config,
     refuse_ignored_options,
 )
-from lakd_mm.engine.command_line import public_path
+from lakd_mm.engine.command_line import at_least, public_path
 from lakd_mm.engine.config_values import check_reported
 from lakd_mm.engine.work_folder import refuse_file
 from reproduction.held_out import count_held_out, hold_out
@@ -67,9 +67,9 @@ def parse_args() -> argparse.Namespace:
     first = 'YAML list of points that are tried first, as - {model.ce_weight: 2}'
     parser.add_argument('--first', metavar='FILE', help=first)
     total = 'of the study, over all calls'
-    parser.add_argument('--trials', type=int, required=True, help=total)
+    parser.add_argument('--trials', type=at_least(1), required=True, help=total)
     together = 'trials that train as one cohort, with one pass of the teacher (default: 1)'
-    parser.add_argument('--together', type=int, default=1, help=together)
+    parser.add_argument('--together', type=at_least(1), default=1, help=together)
     held_out = 'share of the training images of each class to validate on (default: 0.1)'
     parser.add_argument('--held-out', type=float, default=0.1, help=held_out)
     metric = 'of the validation, at the last epoch (default: %(default)s)'
@@ -81,7 +81,7 @@ def parse_args() -> argparse.Namespace:
         '--pruner', choices=['median', 'halving', 'none'], default='median', help=pruner
     )
     warmup = 'no trial is stopped before this epoch (default: 1)'
-    parser.add_argument('--warmup', type=int, default=1, metavar='EPOCH', help=warmup)
+    parser.add_argument('--warmup', type=at_least(1), default=1, metavar='EPOCH', help=warmup)
     storage = 'URL of a data base (default: sqlite, study.db in the work folder)'
     parser.add_argument('--storage', help=storage)
     parser.add_argument('--study', help='its name there (default: the config’s)')
@@ -90,9 +90,6 @@ def parse_args() -> argparse.Namespace:
     options = 'change the config of all trials, as in train_cfg.max_epochs=5'
     parser.add_argument('--cfg-options', nargs='+', action=OptionsAction, default={}, help=options)
     args = parser.parse_args()
-    for name in ('trials', 'together', 'warmup'):
-        if getattr(args, name) < 1:
-            parser.error(f'--{name} {getattr(args, name)}: give a whole number of at least 1')
     if args.study == '':
         parser.error('--study: the name is empty; give one, or leave the option out')
     if args.pruner == 'none':

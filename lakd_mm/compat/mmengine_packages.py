@@ -15,6 +15,7 @@ import mmengine.utils.package_utils
 from mmengine.config import Config
 from mmengine.config.utils import MODULE2PACKAGE
 
+from ..errors import ConfigError
 from .dense import check_dense_package
 
 OURS = 'lakd_mm'
@@ -127,7 +128,30 @@ def resolve_our_configs() -> None:
     Config._get_cfg_path = staticmethod(get_our_cfg_path)
 
 
+def name_cfg_path(get_config: Callable) -> Callable:
+    """Raise one clear error for a ``cfg_path`` that names no config of a package."""
+
+    @functools.wraps(get_config)
+    def get_or_name(cfg_path: str, pretrained: bool = False) -> Config:
+        try:
+            return get_config(cfg_path, pretrained)
+        except (ValueError, AssertionError, FileNotFoundError) as error:
+            package, _, path = str(cfg_path).partition('::')
+            named = package in MODULE2PACKAGE and package != OURS and '/' in path
+            why = ' '.join(str(error).split()) if named else 'it takes package::folder/name.py'
+            raise ConfigError(
+                f'cfg_path={cfg_path!r}: {why}. Name a config of an OpenMMLab package, such as '
+                f'mmpretrain::resnet/resnet18_8xb16_cifar10.py, or write the network itself in '
+                f'place of cfg_path, dict(type=…)'
+            ) from None
+
+    return get_or_name
+
+
 def apply() -> None:
     """Apply every repair of this module."""
+    if not hasattr(mmengine.hub.get_config, '__wrapped__'):
+        get_config = name_cfg_path(mmengine.hub.get_config)
+        mmengine.hub.get_config = mmengine.hub.hub.get_config = get_config
     do_without_pkg_resources()
     resolve_our_configs()

@@ -50,7 +50,7 @@ def repair_load_state_dict(load: Callable) -> Callable:
         module: nn.Module, state_dict: Mapping[str, Any], strict: bool = False, logger: Any = None
     ):
         wanted = _source.get()
-        if strict or wanted is None:
+        if wanted is None:
             return load(module, state_dict, strict, logger)
         student = student_of(module, state_dict)
         if student is not None:
@@ -59,6 +59,8 @@ def repair_load_state_dict(load: Callable) -> Callable:
                 logger='current',
             )
             module = student
+        if strict:
+            return load(module, state_dict, strict, logger)
         load_counted(load, module, state_dict, wanted)
 
     return load_checked

@@ -8,6 +8,7 @@ from typing import Any, Callable
 import torch
 from mmengine.model import BaseModule
 from mmpretrain.evaluation import Accuracy
+from mmpretrain.models.backbones import LeNet5
 from mmpretrain.models.backbones.mixmim import MixMIMBlock
 from mmpretrain.models.utils import ShiftWindowMSA
 from torch import nn
@@ -78,9 +79,25 @@ def repair_process(process: Callable) -> Callable:
     return process_moved
 
 
+def classify(self: LeNet5, images: torch.Tensor) -> tuple[torch.Tensor]:
+    """Compute features or, with classes, logits of LeNet-5."""
+    features = self.features(images)
+    return (self.classifier(features.flatten(1)) if self.num_classes > 0 else features,)
+
+
+def repair_lenet() -> None:
+    """Let LeNet-5 classify one image.
+
+    MMPretrain 1.2 takes away each axis of length 1, that of the images too.
+    """
+    if 'x.squeeze()' in inspect.getsource(LeNet5.forward):
+        LeNet5.forward = classify
+
+
 def apply() -> None:
     """Apply every repair of this module."""
     repair_train('mmpretrain')
     repair_windows()
+    repair_lenet()
     if not hasattr(Accuracy.process, '__wrapped__'):
         Accuracy.process = repair_process(Accuracy.process)

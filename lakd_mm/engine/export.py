@@ -33,7 +33,7 @@ class Export(NamedTuple):
     source: str  # The checkpoint that contained the student.
     averaged: bool  # Whether the weights are moving averages over the training.
     network: BaseModel  # The student in eval mode.
-    image_shape: tuple[int, int, int]  # (C, H, W) of an image, according to the config.
+    image_shape: tuple[int, int, int]  # (C, H, W) of an image.
     classes: tuple[str, ...]  # Names of its classes; empty if the checkpoint does not hold them.
     files: list[Path]  # The written files: the checkpoint and the config.
     note: Optional[str]  # What users of image files must know.
@@ -80,7 +80,8 @@ def export_student(
         network = build_network(plain)
     weights = select_part(state, 'student', source)
     fit_weights(network, weights, source, 'student', cfg.filename)
-    note = note_on_colours(plain)
+    shape = image_shape(cfg, network)
+    note = note_on_colours(plain, shape[0])
     meta = checkpoint.get('meta', {})
     kept = {key: meta[key] for key in _KEPT_META if isinstance(meta.get(key), (int, str))}
     described = meta.get('dataset_meta') or {}
@@ -96,7 +97,7 @@ def export_student(
     torch.save(dict(meta=dict(cfg=text, **kept), state_dict=weights), saved)
     fileio.put(saved.getvalue(), out)
     fileio.put_text(''.join(f'# {line}\n' for line in lines) + text, files[1])
-    return Export(source, averaged, network.eval(), image_shape(cfg), classes, files, note)
+    return Export(source, averaged, network.eval(), shape, classes, files, note)
 
 
 def check_outputs(source: str, files: list[Path], force: bool):

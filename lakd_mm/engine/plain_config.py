@@ -5,6 +5,7 @@ from typing import Any, Optional
 
 from mmengine import hub
 from mmengine.config import Config
+from torch import nn
 
 from ..compat.dense import EXTRAS
 from ..errors import ConfigError
@@ -45,13 +46,12 @@ def plain_config(cfg: Config) -> Config:
     return Config(plain)
 
 
-def note_on_colours(cfg: Config) -> Optional[str]:
+def note_on_colours(cfg: Config, channels: int) -> Optional[str]:
     """Return a note for users of image files, if the test data are arrays in RGB order."""
     pipeline = cfg.get('test_dataloader', {}).get('dataset', {}).get('pipeline', [])
     preprocessor = cfg.model.get('data_preprocessor', {})
     reads = any(type_name(step) == 'LoadImageFromFile' for step in pipeline)
-    colours = len(preprocessor.get('mean') or [0] * 3)
-    if not pipeline or reads or preprocessor.get('to_rgb') or colours != 3:
+    if not pipeline or reads or preprocessor.get('to_rgb') or channels != 3:
         return None
     return (
         'The test data are arrays in RGB order; image files are read in BGR order: for files use '
@@ -59,14 +59,14 @@ def note_on_colours(cfg: Config) -> Optional[str]:
     )
 
 
-def image_shape(cfg: Config) -> tuple[int, int, int]:
-    """Find the shape (C, H, W) of the images of a classifier or a distillation.
+def image_shape(cfg: Config, network: nn.Module) -> tuple[int, int, int]:
+    """Find the shape (C, H, W) of the images of a classifier, or of a distillation's student.
 
     The size comes from the last crop or resize of the test pipeline, else from the model's
     ``input_shape``; the default is 32x32, as everywhere in this project. Channels are those of
-    ``input_shape``, else the backbone's ``in_channels``.
+    ``input_shape``, else of the network's first convolution.
     """
-    channels, *shape = _input_shape(cfg.model)
+    channels, *shape = _input_shape(cfg.model, network)
     loader = cfg.get('test_dataloader') or cfg.get('val_dataloader') or {}
     for step in reversed(loader.get('dataset', {}).get('pipeline', [])):
         size = step.get('crop_size') or step.get('scale')
@@ -76,15 +76,14 @@ def image_shape(cfg: Config) -> tuple[int, int, int]:
     return channels, *shape
 
 
-def _input_shape(model: Any) -> Sequence[int]:
-    """Return the ``input_shape`` of a distillation, or else one that the student's layers take."""
-    student = model
-    while 'architecture' in student:
-        if 'input_shape' in student:
-            return student['input_shape']
-        student = student['architecture']
-    backbone = student.get('backbone') or student
-    return backbone.get('in_channels', 3) if 'type' in backbone else 3, 32, 32
+def _input_shape(model: Any, network: nn.Module) -> Sequence[int]:
+    """Return the ``input_shape`` of a distillation, or else one that the network's layers take."""
+    while 'architecture' in model:
+        if 'input_shape' in model:
+            return model['input_shape']
+        model = model['architecture']
+    convolutions = (module for module in network.modules() if isinstance(module, nn.Conv2d))
+    return getattr(next(convolutions, None), 'in_channels', 3), 32, 32
 
 
 def _student(cfg: dict) -> dict:

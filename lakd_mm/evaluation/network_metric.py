@@ -10,7 +10,7 @@ from mmrazor.registry import MODELS
 
 from ..errors import ConfigError
 from ..models.data_preprocessor import with_default_type
-from ..models.teachers import build_teacher, load_teacher
+from ..models.teachers import brings_weights, build_teacher, load_teacher
 
 
 class NetworkMetric(BaseMetric):
@@ -23,6 +23,8 @@ class NetworkMetric(BaseMetric):
         teacher (dict | BaseModel | list, optional): A classifier or its config, or a list of them,
             a :class:`TeacherEnsemble`. Defaults to None, the teacher of the run.
         teacher_ckpt (str | list, optional): Its checkpoint, a path or URL, which must fit exactly.
+            Defaults to None, for a teacher that brings its weights, by ``init_cfg`` or by what
+            makes it.
         data_preprocessor (dict, optional): Prepares images for that teacher, like the
             ``data_preprocessor`` of a config.
         collect_device (str): Where results of several processes are collected, 'cpu' or 'gpu'.
@@ -30,8 +32,8 @@ class NetworkMetric(BaseMetric):
         prefix (str, optional): Prefix of the reported names.
 
     Raises:
-        ConfigError: If one of teacher, checkpoint and preprocessor is given without the others, or
-            the checkpoint does not fit.
+        ConfigError: If one of teacher, checkpoint and preprocessor is given without the others, the
+            checkpoint does not fit, or the teacher has random weights.
     """
 
     def __init__(
@@ -47,23 +49,27 @@ class NetworkMetric(BaseMetric):
         self.model: Optional[BaseModel] = None
         self.teacher: Optional[BaseModel] = None
         self.data_preprocessor = None
-        given = dict(teacher=teacher, teacher_ckpt=teacher_ckpt)
-        given['data_preprocessor'] = data_preprocessor
-        if isinstance(teacher, BaseModel):
-            given.pop('teacher_ckpt')
-        absent = [key for key, value in given.items() if value is None]
-        if absent and len(absent) < len(given):
-            raise ConfigError(
-                f'{self.name}: give {" and ".join(absent)} too; teacher, teacher_ckpt and '
-                f"data_preprocessor belong together (with none of them it is the run's teacher)"
-            )
+        needed = dict(teacher=teacher, data_preprocessor=data_preprocessor)
+        absent = [key for key, value in needed.items() if value is None]
+        if absent and not (len(absent) == len(needed) and teacher_ckpt is None):
+            self._ask_for(absent)
         if teacher is not None:
+            made = not isinstance(teacher, BaseModel)
             teacher = build_teacher(teacher)
             if teacher_ckpt is not None:
                 load_teacher(teacher, teacher_ckpt)
+            elif made and not brings_weights(teacher):
+                self._ask_for(['teacher_ckpt'])
             device = get_device()
             self.teacher = teacher.requires_grad_(False).eval().to(device)
             self.data_preprocessor = MODELS.build(with_default_type(data_preprocessor)).to(device)
+
+    def _ask_for(self, absent: list[str]):
+        raise ConfigError(
+            f'{self.name}: give {" and ".join(absent)} too; teacher, teacher_ckpt (of one without '
+            f'weights of its own) and data_preprocessor belong together (with none of them it is '
+            f"the run's teacher)"
+        )
 
     @property
     def uses_runs_teacher(self) -> bool:

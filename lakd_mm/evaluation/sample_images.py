@@ -91,20 +91,27 @@ def draw_indices(size: int, count: int, seed: int = 0) -> torch.Tensor:
     return torch.randperm(size, generator=generator)[:count].sort().values
 
 
+@torch.no_grad()
 def class_names(
-    loader: DataLoader, networks: Mapping[str, nn.Module], must_fit: bool = True
+    loader: DataLoader,
+    networks: Mapping[str, nn.Module],
+    images: torch.Tensor,
+    must_fit: bool = True,
 ) -> list[str]:
     """Return the names of the test images' classes, or numbers if the data set has none.
 
     Args:
         loader (DataLoader): The images.
-        networks (Dict[str, nn.Module]): Classifiers by name.
+        networks (Dict[str, nn.Module]): Classifiers by name, in eval mode.
+        images (torch.Tensor): Some of them, prepared, shape (N, C, H, W).
         must_fit (bool): Whether the networks must have as many classes. Defaults to True.
 
     Raises:
         ConfigError: If ``must_fit`` and a network has another number of classes.
     """
-    numbers = {name: network.head.num_classes for name, network in networks.items()}
+    numbers = {
+        name: network(images[:1], mode='tensor').shape[1] for name, network in networks.items()
+    }
     classes = getattr(loader.dataset.dataset, 'metainfo', {}).get('classes')
     classes = classes or range(next(iter(numbers.values())))
     for name, number in numbers.items():

@@ -6,12 +6,13 @@ from typing import TYPE_CHECKING, Optional
 
 import numpy as np
 import torch
+from mmrazor.registry import MODELS
 from torch import nn
 
 from ..errors import ConfigError, check_installed
 from ..evaluation.features import record
-from ..models.connectors import CAMConnector
 from ..models.losses import NDAMFeatureLoss
+from ..models.places.cams import cam_place
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -77,7 +78,7 @@ def class_activation_maps(
 ) -> torch.Tensor:
     """Compute the positive part of the class activation map of each image's class.
 
-    It comes from the backbone's output and the weight of the classifier ``head.fc``, as in CAT-KD.
+    As CAT-KD's, with the network's last map and what its head does with it, see :func:`cam_place`.
 
     Args:
         network (nn.Module): A classifier in eval mode.
@@ -86,11 +87,19 @@ def class_activation_maps(
 
     Returns:
         torch.Tensor: Shape (N, h, w), not negative.
+
+    Raises:
+        ConfigError: If its head is not linear in a pooled map; says why.
     """
-    connector = CAMConnector()
-    connector.attach(network)
+    place = cam_place(network, images.shape[1:], type(network).__name__, trained=False)
+    connector = MODELS.build(place['connector'])
+    for module in connector.modules():
+        if hasattr(module, 'attach'):
+            module.attach(network)
+    source, inputs = place['recorder']['source'], place['recorder']['type'].endswith('Inputs')
+    layer = f'input:{source}' if inputs else source
     with torch.no_grad():
-        maps = connector.forward_train(_maps_of(network, 'backbone', images))
+        maps = connector.forward_train(record(network, [layer], images)[layer])
     return maps[torch.arange(len(maps), device=maps.device), labels].clamp(min=0)
 
 

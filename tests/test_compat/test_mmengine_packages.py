@@ -5,8 +5,10 @@ import sys
 import mmengine.utils
 import pytest
 from mmengine.config import Config
+from mmrazor.registry import MODELS
 
 from lakd_mm.compat import mmengine_packages
+from lakd_mm.errors import ConfigError
 
 WITHOUT_PKG_RESOURCES = """
     import sys
@@ -120,3 +122,18 @@ def test_configs_are_found_where_mmengine_finds_them(name, monkeypatch):
 def test_a_config_that_is_absent_is_looked_for_in_the_metafiles():
     with pytest.raises(FileNotFoundError, match='configs/resnet/absent.py'):
         Config._get_cfg_path('mmpretrain::resnet/absent.py', 'my.py')
+
+
+@pytest.mark.parametrize(
+    'path, why',
+    [
+        ('/a/file.py', 'it takes package::folder/name.py'),
+        ('lakd_mm::teachers/resnet32_digits.py', 'it takes package::folder/name.py'),
+        ('mmpretrain::resnet18.py', 'it takes package::folder/name.py'),
+        ('mmpretrain::resnet/absent.py', 'file ".*absent.py" does not exist'),
+    ],
+)
+def test_a_path_that_names_no_config_of_a_package(path, why):
+    remedy = r'Name a config of an OpenMMLab package, .*, or write the network itself in place of'
+    with pytest.raises(ConfigError, match=rf"^cfg_path='{path}': {why}\. {remedy} cfg_path"):
+        MODELS.build(dict(cfg_path=path))

@@ -3,7 +3,7 @@ import pytest
 import torch
 from mmengine.model import BaseModule
 from mmpretrain.evaluation import Accuracy
-from mmpretrain.models import MobileNetV2, ResNet_CIFAR
+from mmpretrain.models import LeNet5, MobileNetV2, ResNet_CIFAR
 from mmpretrain.models.backbones.mixmim import MixMIMBlock
 from mmpretrain.models.utils import ShiftWindowMSA
 
@@ -81,3 +81,11 @@ def test_accuracy_moves_a_batch_from_a_gpu_at_once():
         found.append(metric.evaluate(4))
     assert OnGPU.moves == 2
     assert found[0] == found[1] == {'accuracy/top1': 50.0, 'accuracy/top2': 75.0}
+
+
+def test_lenet_classifies_one_image_as_it_does_several():
+    network, images = LeNet5(num_classes=10).eval(), torch.randn(2, 1, 32, 32)
+    (logits,) = network(images)
+    (one,) = network(images[:1])
+    assert one.shape == (1, 10) and torch.allclose(one, logits[:1], atol=1e-6)
+    assert LeNet5()(images)[0].shape == (2, 120, 1, 1)

@@ -156,7 +156,7 @@ def test_a_teacher_of_its_own(algorithm, resnet, batches, tmp_path):
 def test_mistakes(algorithm, resnet, batches, tmp_path):
     path = str(tmp_path / 'teacher.pth')
     save_checkpoint(dict(state_dict=algorithm.teacher.state_dict()), path)
-    with pytest.raises(ConfigError, match='ExtracurricularKnowledge: give teacher_ckpt and data_p'):
+    with pytest.raises(ConfigError, match='ExtracurricularKnowledge: give data_preprocessor too'):
         ExtracurricularKnowledge(teacher=cifar_resnet_cfg(14))
     with pytest.raises(ConfigError, match='TeacherAgreement: give teacher and data_preprocessor'):
         TeacherAgreement(teacher_ckpt=path)

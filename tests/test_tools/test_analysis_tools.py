@@ -100,7 +100,11 @@ def test_a_checkpoint_without_the_teacher(tool, config, tmp_path):
     state = MODELS.build(model).state_dict()
     assert not any(key.startswith('teacher.') for key in state)
     save_checkpoint(dict(state_dict=state), str(tmp_path / 'student.pth'))
-    found = tool('test', config, 'student.pth', '--cfg-options', 'model.save_teacher=False')
+    command = ('test', config, 'student.pth', '--cfg-options', 'model.save_teacher=False')
+    # The config names the teacher, as in training.
+    assert tool(*command) is None
+    (tmp_path / 'teacher.pth').unlink()
+    found = tool(*command)
     assert found.startswith('error: ExtracurricularKnowledge: the teacher has random weights')
 
 

@@ -82,7 +82,7 @@ def test_figure(tool, drawn, tmp_path, options, columns):
         (('--out', 'a.jpg'), 'must end in .png'),
         ((*STUDENT, '--taps', 1), 'must pair up, but there are 1 and 0'),
         (('--taps', 1), 'there is no --student'),
-        (('--kind', 'cam', '--teacher-taps', 1), "of the backbone's output"),
+        (('--kind', 'cam', '--teacher-taps', 1), 'of the last map before the pooling'),
         (('--max-weight', 1), 'belong to --kind ndam'),
         (('--teacher-taps', 7), '--teacher-taps=[7]: there is no residual block 7'),
         (

@@ -1,5 +1,6 @@
 """The command itself; what it does is tested in test_reproduction."""
 
+import os
 import sys
 
 import pytest
@@ -59,10 +60,14 @@ def test_numbers_out_of_range(arguments, capsys):
     assert arguments[0] in capsys.readouterr().err
 
 
-def test_teachers():
+def test_teachers(monkeypatch, tmp_path):
     assert split_teacher('resnet56_cifar100=/a/b=c.pt') == ('resnet56_cifar100', '/a/b=c.pt')
     assert split_teacher('/a/b=c.pt') == ('', '/a/b=c.pt')
     assert split_teacher('weights') == ('', 'weights')
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / 'lr=0.1.pth').touch()
+    assert split_teacher('lr=0.1.pth') == ('', 'lr=0.1.pth')
+    assert split_teacher('r56=~/a.pth') == ('r56', os.path.expanduser('~/a.pth'))
 
 
 def test_the_call_is_kept_without_the_folders_of_the_machine(monkeypatch, tmp_path):

@@ -26,6 +26,7 @@ from lakd_mm.evaluation.comparison import (
 from lakd_mm.evaluation.features import layer_label
 from lakd_mm.evaluation.sample_images import class_names, inputs_of, sample_images
 from lakd_mm.models import NDAMFeatureLoss
+from lakd_mm.models.places.cams import cam_place
 from lakd_mm.models.places.taps import resolve_taps, stage_blocks
 from lakd_mm.visualization import make_visualizer, save_figure
 from lakd_mm.visualization.attention_maps import (
@@ -91,7 +92,7 @@ def check_args(args: argparse.Namespace) -> None:
         raise ConfigError(f'--images {args.images}: a picture has room for 1 to {MOST_IMAGES}')
     if args.kind == 'cam' and (args.taps or args.teacher_taps):
         raise ConfigError(
-            "--taps: class activation maps are of the backbone's output; leave it out"
+            '--taps: class activation maps are of the last map before the pooling; leave it out'
         )
     taps, teacher_taps = len(args.taps or ()), len(args.teacher_taps or ())
     if args.student and taps != teacher_taps:
@@ -110,10 +111,12 @@ def check_args(args: argparse.Namespace) -> None:
         check_grad_cam()
 
 
-def layers_of(network, taps: list, option: str, kind: str) -> list:
+def layers_of(network, taps: list, option: str, kind: str, images: torch.Tensor) -> list:
     """Return the module names of the layers to draw."""
     if kind == 'cam':
-        return ['backbone']
+        whose = f'--kind cam: {type(network).__name__}'
+        place = cam_place(network, images.shape[1:], whose, trained=False)
+        return [place['recorder']['source']]
     if not taps:
         blocks = [name for stage in stage_blocks(network) for name in stage]
         return [blocks[-1] if blocks else 'backbone']
@@ -130,23 +133,19 @@ def draw(args: argparse.Namespace) -> None:
     visualizer = make_visualizer(args.out, args.vis_backends)
     cfg, teacher, students = load_teacher_and_students(args)
     networks = {'teacher': teacher, **students}
-    layers = {}
-    for name, network in networks.items():
-        of_teacher = name == 'teacher'
-        layers[name] = layers_of(
-            network,
-            args.teacher_taps if of_teacher else args.taps,
-            '--teacher-taps' if of_teacher else '--taps',
-            args.kind,
-        )
-
     loader = sample_images(cfg, args.images, args.images, args.seed)
     (batch,) = loader
     preprocessor = teacher.data_preprocessor
     images = inputs_of(batch, preprocessor)
+    layers = {}
+    for name, network in networks.items():
+        of_teacher = name == 'teacher'
+        taps = args.teacher_taps if of_teacher else args.taps
+        option = '--teacher-taps' if of_teacher else '--taps'
+        layers[name] = layers_of(network, taps, option, args.kind, images)
     labels = torch.tensor([int(sample.gt_label) for sample in batch['data_samples']])
     # Other maps than these two do not depend on an image's class.
-    names = class_names(loader, networks, must_fit=args.kind in ('cam', 'gradcam'))
+    names = class_names(loader, networks, images, must_fit=args.kind in ('cam', 'gradcam'))
     groups = groups_of_maps(args, networks, layers, images, labels.to(images.device))
     pictures = batch['inputs'].flip(1) if preprocessor.to_rgb else batch['inputs']
     figure = attention_figure(
@@ -171,9 +170,10 @@ def title_of(name: str, layer: str) -> str:
 def predictions(network, images: torch.Tensor, names: list) -> list:
     """Return a network's class for each image, and its confidence."""
     with torch.no_grad():
-        scores, classes = network(images, mode='tensor').softmax(dim=1).max(dim=1)
-    if network.head.num_classes != len(names):
-        names = [f'class {number}' for number in range(network.head.num_classes)]
+        logits = network(images, mode='tensor')
+    scores, classes = logits.softmax(dim=1).max(dim=1)
+    if logits.shape[1] != len(names):
+        names = [f'class {number}' for number in range(logits.shape[1])]
     return [f'{names[c]} {s:.0%}' for c, s in zip(classes.tolist(), scores.tolist())]
 
 

@@ -102,8 +102,8 @@ def compare(args: argparse.Namespace) -> None:
     preprocessor = network.data_preprocessor
     networks = {first: network, **load_others(others, preprocessor, cfg)}
     loader = sample_images(cfg, args.samples, args.batch_size, args.seed)
-    class_names(loader, networks)
     images = inputs_of(next(iter(loader)), preprocessor)[:1]
+    class_names(loader, networks, images)
     costs = {name: cost(network, images.shape[1:]) for name, network in networks.items()}
 
     batches = corrupted_batches(loader, preprocessor.to_rgb, names, severities, args.seed, files)

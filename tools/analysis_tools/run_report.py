@@ -94,7 +94,7 @@ def parse_args() -> argparse.Namespace:
     )
     parser.add_argument('--out', type=Path, default=Path('work_dirs/report.html'))
     args = parser.parse_args()
-    if args.out.suffix != '.html':
+    if args.out.suffix.lower() not in ('.html', '.htm'):
         parser.error(f'--out {args.out}: its name must end in .html')
     return args
 
@@ -234,7 +234,8 @@ def confusion(cfg: Config, checkpoint: Path, images: int) -> tuple[torch.Tensor,
     """Count the classes (rows) that are taken for others (columns), and name them."""
     network = load_network(cfg, str(checkpoint))[0].to(get_device())
     loader = sample_images(cfg, images)
-    names = class_names(loader, {'the network': network})
+    images = inputs_of(next(iter(loader)), network.data_preprocessor)
+    names = class_names(loader, {'the network': network}, images)
     matrix = torch.zeros(len(names), len(names), dtype=torch.long)
     for batch in loader:
         with torch.no_grad():

@@ -40,6 +40,8 @@ from memory import peak_of_step  # noqa: E402
 from one_step import LIMITS, compare, fgd_step, in_float32, one_step  # noqa: E402
 from step_time import measure  # noqa: E402
 
+from lakd_mm.engine.command_line import at_least  # noqa: E402
+
 PAIR = '_r56_r20_cifar100'
 FIRST = ('lakd', 'scratch', 'kd', 'cat_kd')
 TIMED = (
@@ -201,8 +203,8 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--deadline', type=float, default=150, help='seconds, from the start')
     parser.add_argument('--checks', nargs='+', choices=CHECKS, default=CHECKS)
     parser.add_argument('--methods', nargs='+', choices=methods(), help='default: all')
-    parser.add_argument('--batch-size', type=int, help='default: 8, 64 for times, 1024 for memory')
-    parser.add_argument('--rounds', type=int, help='of the times, default: 30')
+    parser.add_argument('--batch-size', type=at_least(1), help='default: 8; times 64, memory 1024')
+    parser.add_argument('--rounds', type=at_least(1), help='of the times, default: 30')
     parser.add_argument('--out', type=Path, help='JSON file to write')
     args = parser.parse_args()
     if args.methods and not set(args.checks) & set(OF_METHODS):

@@ -13,6 +13,7 @@ import torch
 from common import report  # noqa: I001  (it imports lakd_mm first)
 
 from lakd_mm.engine import clear_errors
+from lakd_mm.engine.command_line import at_least
 from lakd_mm.engine.networks import build_network, read_config
 from lakd_mm.engine.onnx_export import (
     OnnxClassifier,
@@ -30,18 +31,16 @@ def main():
     """Build, export and time the networks of a distillation."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument('config', help='config of a distillation, or package::config')
-    parser.add_argument('--batch-sizes', type=int, nargs='+', default=[1, 64])
-    parser.add_argument('--calls', type=int, default=15, help='measured calls (default: 15)')
+    parser.add_argument('--batch-sizes', type=at_least(1), nargs='+', default=[1, 64])
+    parser.add_argument('--calls', type=at_least(1), default=15, help='measured (default: 15)')
     parser.add_argument('--out', type=Path, help='JSON file to write')
     args = parser.parse_args()
-    if min(args.calls, *args.batch_sizes) < 1:
-        parser.error('--calls and --batch-sizes: give whole numbers of at least 1')
     with clear_errors(), TemporaryDirectory() as folder:
         check_onnx_packages()
         cfg = read_config(args.config)
-        shape = image_shape(cfg)
         torch.manual_seed(0)
         classifiers = {part: build_network(cfg, part).eval() for part in PARTS}
+        shape = image_shape(cfg, classifiers['student'])
         sizes = {
             part: 4 * sum(parameter.numel() for parameter in network.parameters())
             for part, network in classifiers.items()

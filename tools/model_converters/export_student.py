@@ -89,7 +89,7 @@ def parse_args() -> argparse.Namespace:
     )
     parser.add_argument(
         '--calibration',
-        type=int,
+        type=at_least(1),
         default=256,
         metavar='N',
         help='training images for --int8 (default: 256)',
@@ -107,8 +107,6 @@ def parse_args() -> argparse.Namespace:
         refuse_ignored_options(parser, args, ['calibration'], 'without --int8; add that')
     elif args.shape:
         parser.error('--shape would be ignored with --int8: its images have the size of the config')
-    if args.calibration < 1:
-        parser.error(f'--calibration {args.calibration}: give a whole number of at least 1')
     return args
 
 

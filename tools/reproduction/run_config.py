@@ -21,6 +21,8 @@ LAYOUTS = {
 }
 # Schedules measured in epochs, which follow the number of epochs.
 EPOCH_KEYS = ('milestones', 'begin', 'end', 'T_max', 'step_size')
+# What the options of a call are for.
+OWN_KEYS = ('train_cfg', 'randomness', 'default_hooks.checkpoint', 'model.teacher_ckpt')
 # What makes a run another one.
 IDENTITY_KEYS = (
     'model', 'data_preprocessor', 'train_dataloader', 'optim_wrapper', 'param_scheduler',
@@ -31,10 +33,13 @@ IDENTITY_KEYS = (
 def read_config(configs: Path, cell: Cell, recipe: str, data: str = next(iter(LAYOUTS))) -> Config:
     """Read the config of a cell, with the base of its data that ``data`` names in LAYOUTS."""
     if recipe not in cell.configs:
-        raise ConfigError(f'it has no config for --recipe {recipe}.')
+        raise ConfigError(
+            f'it has no config for --recipe {recipe}; choose {" or ".join(cell.configs)}.'
+        )
     path = configs / cell.configs[recipe]
     if not path.exists():
-        raise ConfigError(f'configs/{cell.configs[recipe]} does not exist.')
+        file = f'configs/{cell.configs[recipe]}'
+        raise ConfigError(f'{file} does not exist; leave it out by --methods and --pairs.')
     folder, find = configs / '_base_' / 'datasets', Config._get_cfg_path
     name, other = f'{cell.dataset}.py', f'{cell.dataset}{LAYOUTS[data]}.py'
     if other != name and not (folder / other).exists():
@@ -64,8 +69,11 @@ def make_config(cfg: Config, cell: Cell, budget: Budget, teacher: Optional[str] 
         if cell.measured and 'teacher' in cfg.model:
             _add_metrics(cfg, cell)
     for key, _ in budget.options:
-        if key.startswith(('train_cfg', 'randomness', 'default_hooks.checkpoint')):
-            raise ConfigError(f'--cfg-options {key}: use --epochs and --seeds.')
+        if key.startswith(OWN_KEYS):
+            raise ConfigError(
+                f'--cfg-options {key}: the runs set this, with --epochs, --seeds and '
+                f'--teacher-ckpt, and keep and validate each epoch; use these.'
+            )
     check_options(cfg, dict(budget.options))
     cfg.merge_from_dict(dict(budget.options))
     return cfg

@@ -8,6 +8,7 @@ from mmengine.runner import BaseLoop, Runner
 from mmrazor.registry import HOOKS
 from torch.utils.data import DataLoader
 
+from ...models.teachers import brings_weights
 from ..config_checks import ConfigError
 
 
@@ -53,7 +54,7 @@ class ModelForMetricsHook(Hook):
         """
         for metric in runner.test_loop.evaluator.metrics:
             if getattr(metric, 'uses_runs_teacher', False) and not (
-                metric.teacher.is_init or self._holds_teacher
+                metric.teacher.is_init or self._holds_teacher or brings_weights(metric.teacher)
             ):
                 raise ConfigError(
                     f'{type(metric).__name__}: the teacher has random weights, checkpoint '

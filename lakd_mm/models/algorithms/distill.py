@@ -19,7 +19,7 @@ from ..data_preprocessor import with_default_type
 from ..nested import map_tensors
 from ..places.probe import images_for
 from ..students import GradientDetachStudent
-from ..teachers import LeanTeacher, keep_teacher_out, load_teacher
+from ..teachers import LeanTeacher, brings_weights, keep_teacher_out, load_teacher
 from .inherit import check_inherited, inherit_parts
 from .memory_format import in_memory_format
 from .parts import (
@@ -200,13 +200,10 @@ class Distill(SingleTeacherDistill):
 
     def init_weights(self):
         """Initialize weights at the start of training; warn if the teacher's are random."""
-        untrained = not self.teacher.is_init and not any(
-            'Pretrained' in str(module.init_cfg)
-            for module in (self.teacher, getattr(self.teacher, 'backbone', self.teacher))
-        )
+        has_weights = self.teacher.is_init
         super().init_weights()
         inherit_parts(self.student, self.teacher, self.inherit)
-        if untrained:
+        if not has_weights and not brings_weights(self.teacher):
             print_log(
                 'The teacher has random weights: neither teacher_ckpt nor init_cfg names a '
                 'checkpoint. Only what load_from or resume loads can still change that.',

@@ -1,6 +1,7 @@
 """Feature alignment under non-directional activation mapping."""
 
 from collections.abc import Sequence
+from numbers import Integral
 from typing import Optional
 
 import torch
@@ -154,10 +155,15 @@ class NDAMFeatureLoss(nn.Module):
         normalize: str = 'none',
     ):
         super().__init__()
-        if kernel_size < 1 or kernel_size % 2 == 0:
-            raise ConfigError(f'NDAMFeatureLoss: kernel_size={kernel_size} is not odd and positive')
+        if not isinstance(kernel_size, Integral) or kernel_size < 1 or kernel_size % 2 == 0:
+            raise ConfigError(
+                f'NDAMFeatureLoss: kernel_size={kernel_size!r}: give an odd whole number, as 3'
+            )
         if min(avg_weight, max_weight) < 0:
-            raise ConfigError('NDAMFeatureLoss: avg_weight and max_weight must not be negative')
+            raise ConfigError(
+                f'NDAMFeatureLoss: avg_weight={avg_weight}, max_weight={max_weight}: give numbers '
+                f'of at least 0'
+            )
         if apply not in ('loss', 'feature'):
             raise ConfigError(f"NDAMFeatureLoss: apply={apply!r} is neither 'loss' nor 'feature'")
         if reduction not in ('mean', 'batchmean'):
@@ -199,12 +205,18 @@ class NDAMFeatureLoss(nn.Module):
             torch.Tensor: The weighted loss, a scalar.
 
         Raises:
-            ConfigError: If the shapes differ, or ``attention`` would be ignored.
+            ConfigError: If the shapes differ, ``attention`` would be ignored, or the maps have one
+                position and ``normalize`` is 'instance'.
         """
         if s_feature.shape != t_feature.shape:
             raise ConfigError(
                 f'NDAMFeatureLoss: the student feature has shape {tuple(s_feature.shape)}, the '
                 f'teacher feature {tuple(t_feature.shape)}; give a connector that makes them equal'
+            )
+        if self.normalize == 'instance' and t_feature.shape[2:].numel() == 1:
+            raise ConfigError(
+                "NDAMFeatureLoss: normalize='instance' needs maps of several positions, and these "
+                'have one; tap an earlier stage, or choose another normalize'
             )
         t_feature = t_feature.detach()
         # W is the same for all channels, so they are summed first.

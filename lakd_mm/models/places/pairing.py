@@ -14,8 +14,8 @@ from ...errors import ConfigError
 from .cams import cam_place
 from .layouts import layout_of, only_tensor
 from .logits import find_logits
-from .probe import images_for, run_network, runs_on, sources_of
-from .taps import find_classifier, neck_levels, pre_relu_record, resolve_taps
+from .probe import images_for, in_eval_mode, run_network, runs_on, sources_of
+from .taps import find_classifier, pre_relu_record, resolve_taps
 from .trace import paired_stages
 
 PLACES = ('logits', 'pooled', 'cams', 'stages', 'neck')
@@ -121,7 +121,7 @@ def _places(
     if at == 'neck' or (isinstance(at, Mapping) and 'neck' in at):
         return [
             dict(recorder=dict(type=output, source='neck'), record=dict(data_idx=level))
-            for level in neck_levels(network, at, f'{key}={at!r}: the {side}')
+            for level in _neck_levels(network, at, f'{key}={at!r}: the {side}', input_shape)
         ]
     if not (isinstance(at, Mapping) and set(at) == {'student', 'teacher'}):
         raise ConfigError(
@@ -129,6 +129,34 @@ def _places(
             f'dict(neck=[…]) or dict(student=[…], teacher=[…])'
         )
     return [_feature(network, tap, position) for tap in resolve_taps(network, at[side], key)]
+
+
+def _neck_levels(
+    network: nn.Module, at: Any, whose: str, input_shape: Sequence[int]
+) -> Sequence[int]:
+    """Return which outputs of a neck ``at`` names, 'neck' for all or ``dict(neck=[0, 1])``."""
+    neck, outputs = getattr(network, 'neck', None), []
+    if isinstance(neck, nn.Module):
+        hook = neck.register_forward_hook(lambda module, args, output: outputs.append(output))
+        with hook, in_eval_mode(network), runs_on(network, input_shape), torch.no_grad():
+            run_network(network, images_for(network, input_shape), ['neck'])
+    # Necks of classifiers give vectors.
+    maps = outputs[0] if outputs and isinstance(outputs[0], (tuple, list)) else ()
+    if not maps or not all(isinstance(map_, torch.Tensor) and map_.ndim == 4 for map_ in maps):
+        raise ConfigError(
+            f'{whose} ({type(network).__name__}) has no neck of several maps, as an FPN is; give '
+            f'dict(student=[…], teacher=[…]) with module names'
+        )
+    levels = range(len(maps)) if at == 'neck' else at['neck']
+    if isinstance(levels, Integral) or not list(levels):
+        raise ConfigError(f'{whose}: give a list of levels, counted from 0')
+    for level in levels:
+        if level not in range(len(maps)):
+            raise ConfigError(
+                f"{whose}'s neck ({type(neck).__name__}) has no level {level!r}; it has "
+                f'{len(maps)}, counted from 0'
+            )
+    return levels
 
 
 def _is_list(at: Any) -> bool:

@@ -1,7 +1,7 @@
 """Where a network is tapped: residual blocks counted as in the LAKD paper, or module names."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from itertools import accumulate, pairwise
 from numbers import Integral
 from typing import Optional, Union
@@ -102,31 +102,6 @@ def resolve_taps(model: nn.Module, taps: Sequence[Tap], key: str = 'taps') -> li
             names.append(blocks[tap - 1])
     _check_order(taps, names, list(modules), key)
     return names
-
-
-def neck_levels(model: nn.Module, at: Union[str, Mapping], whose: str) -> list[int]:
-    """Return which outputs of a neck ``at`` names, 'neck' for all or ``dict(neck=[0, 1])``.
-
-    Raises:
-        ConfigError: If there is no such neck or output.
-    """
-    neck = getattr(model, 'neck', None)
-    count = getattr(neck, 'num_outs', None)
-    if count is None:
-        raise ConfigError(
-            f'{whose} ({type(model).__name__}) has no neck of several levels (num_outs), as an FPN '
-            f'is; give dict(student=[…], teacher=[…]) with module names'
-        )
-    levels = range(count) if at == 'neck' else at['neck']
-    if isinstance(levels, int) or not list(levels):
-        raise ConfigError(f'{whose}: give a list of levels, counted from 0')
-    for level in levels:
-        if level not in range(count):
-            raise ConfigError(
-                f"{whose}'s neck ({type(neck).__name__}) has no level {level!r}; it has {count}, "
-                f'counted from 0'
-            )
-    return list(levels)
 
 
 def linear_layers(model: nn.Module) -> list[str]:

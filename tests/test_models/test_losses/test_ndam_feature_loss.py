@@ -117,8 +117,10 @@ def test_gradcheck():
 @pytest.mark.parametrize(
     'kwargs, message',
     [
-        (dict(kernel_size=2), 'kernel_size=2'),
-        (dict(avg_weight=-1), 'must not be negative'),
+        (dict(kernel_size=2), 'kernel_size=2: give an odd whole number'),
+        (dict(kernel_size='3'), "kernel_size='3': give an odd whole number"),
+        (dict(kernel_size=3.0), 'kernel_size=3.0: give an odd whole number'),
+        (dict(avg_weight=-1), 'avg_weight=-1, max_weight=0.75: give numbers of at least 0'),
         (dict(apply='both'), "apply='both'"),
         (dict(reduction='sum'), "reduction='sum'"),
     ],
@@ -171,6 +173,10 @@ def test_a_tap_of_zeros_gives_a_finite_loss(s_map, normalize):
 
 
 def test_an_unknown_normalization_is_refused():
+    one = torch.ones(2, 4, 1, 1)
+    with pytest.raises(ConfigError, match="normalize='instance' needs maps of several positions"):
+        NDAMFeatureLoss(normalize='instance')(one, one)
+    assert NDAMFeatureLoss(normalize='channel')(one, 3 * one) > 0
     with pytest.raises(ConfigError, match="normalize='techer'; did you mean 'teacher'"):
         NDAMFeatureLoss(normalize='techer')
 

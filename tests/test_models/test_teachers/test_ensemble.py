@@ -115,8 +115,9 @@ def test_a_cohort_shares_the_teachers(build):
     'teacher, message',
     [
         (dict(WEIGHTED, members=TEACHERS[:1]), 'give two teachers or more'),
-        ([TEACHERS[0], cifar_resnet_cfg(8, num_classes=5)], 'the teachers have 10, 5 classes'),
-        ([TEACHERS[0], TEACHERS[0]['backbone']], 'CIFARResNet is no ImageClassifier'),
+        ([TEACHERS[0], cifar_resnet_cfg(8, num_classes=5)], 'the teachers give 10, 5 logits'),
+        ([TEACHERS[0], TEACHERS[0]['backbone']], 'CIFARResNet is no single classifier of'),
+        ([TEACHERS[0], WEIGHTED], 'TeacherEnsemble is no single classifier of'),
         (dict(WEIGHTED, weights=[1, 2]), r'weights=\[1, 2\] are not 3 numbers'),
         (dict(WEIGHTED, weights=[1, 2, -1]), r'weights=\[1, 2, -1\] are not 3 numbers'),
     ],

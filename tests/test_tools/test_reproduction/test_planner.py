@@ -102,7 +102,7 @@ def test_a_model_that_cannot_be_built(tiny_runs):
 
 
 def test_recipes(tiny_runs):
-    with pytest.raises(ConfigError, match='it has no config for --recipe 240e'):
+    with pytest.raises(ConfigError, match='it has no config for --recipe 240e; choose 300e'):
         tiny_runs(recipe='240e')
 
 

@@ -120,8 +120,9 @@ def test_memory_banks_fit_the_fraction():
 
 def test_options():
     assert lakd(options=(('model.taps', [2, 5, 9]),)).model.taps == [2, 5, 9]
-    with pytest.raises(ConfigError, match='--cfg-options train_cfg.max_epochs: use --epochs'):
-        lakd(options=(('train_cfg.max_epochs', 3),))
+    for key in ('train_cfg.max_epochs', 'model.teacher_ckpt'):
+        with pytest.raises(ConfigError, match=f'--cfg-options {key}: the runs set this, with --e'):
+            lakd(options=((key, 3),))
     with pytest.raises(ConfigError, match="no key 'tpas'. Did you mean 'taps'"):
         lakd(options=(('model.tpas', [2, 5, 9]),))
 
