@@ -82,8 +82,8 @@ def test_all_that_is_missing_is_one_error(tiny_runs, tiny_root, lakd, tmp_path, 
         tiny_runs(cells=[lakd, *absent])
     assert str(error.value) == (
         '2 things are missing.\n'
-        '  kd_a: configs/kd/kd_a.py does not exist.\n'
-        '  kd_b: configs/kd/kd_b.py does not exist.'
+        '  kd_a: configs/kd/kd_a.py does not exist; leave it out by --methods and --pairs.\n'
+        '  kd_b: configs/kd/kd_b.py does not exist; leave it out by --methods and --pairs.'
     )
     text = (tiny_root / 'configs' / 'teachers' / 'tiny.py').read_text()
     data = "train_dataloader['dataset'] = dict(_delete_=True, type='mmpretrain.CustomDataset', "
