@@ -65,8 +65,10 @@ def tiny_config(tmp_path) -> Path:
 
 @pytest.fixture(scope='session')
 def environment() -> dict:
-    """The environment of a process on one thread."""
-    return {**os.environ, 'OMP_NUM_THREADS': '1', 'PYTHON': sys.executable}
+    """The environment of a process on one thread, without what a make that runs us was given."""
+    env = {**os.environ, 'OMP_NUM_THREADS': '1', 'PYTHON': sys.executable}
+    env.pop('MAKEFLAGS', None)
+    return env
 
 
 @pytest.fixture
