@@ -65,8 +65,8 @@ def parse_args(arguments: Optional[Sequence[str]] = None) -> Namespace:
     option('--threads', type=at_least(1), help='of each; default: the cores, divided')
     cohort = 'train the runs of one pair and recipe side by side, with one pass of their teacher'
     option('--cohort', action='store_true', help=cohort)
-    minutes = 'stop then, each run behind its last checkpoint; the same command goes on'
-    option('--deadline', type=float, default=math.inf, metavar='MINUTES', help=minutes)
+    seconds = 'stop then, each run behind its last checkpoint; the same command goes on'
+    option('--deadline', type=float, default=math.inf, metavar='SECONDS', help=seconds)
     option('--work-dir', type=Path, default=Path('work_dirs/reproduce'))
     reports = 'folder of the reports (%(default)s)'
     option('--out', type=Path, default=Path('docs/results'), help=reports)
@@ -78,7 +78,7 @@ def parse_args(arguments: Optional[Sequence[str]] = None) -> Namespace:
     option('--dry-run', action='store_true', help='check and list the runs only')
     args = parser.parse_args(arguments)
     if not args.deadline > 0:
-        parser.error(f'--deadline {args.deadline}: give minutes above 0')
+        parser.error(f'--deadline {args.deadline}: give a positive number of seconds')
     if args.fraction is not None and not 0 < args.fraction <= 1:
         parser.error(f'--fraction {args.fraction}: give a number above 0 and at most 1')
     of_runs, of_reports = (
@@ -135,7 +135,7 @@ def run_all(target: Target, runs: list[Run], args: Namespace) -> list[Run]:
                 print(f'note: {one.id}: {kept}. --redo begins it anew.')
         places = dict(jobs=args.jobs, threads=args.threads, devices=torch.cuda.device_count())
         processes = form_cohorts(runs) if args.cohort else runs
-        failed = execute(processes, Progress(), **places, lock=lock, seconds=60 * args.deadline)
+        failed = execute(processes, Progress(), **places, lock=lock, seconds=args.deadline)
         make_figures(target, runs, args.work_dir, args.out)
     return failed
 
