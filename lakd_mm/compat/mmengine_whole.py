@@ -18,6 +18,7 @@ from typing import Optional, Union
 import mmengine.runner._flexible_runner
 import mmengine.runner.checkpoint
 import mmengine.runner.runner
+from mmengine.dist import is_main_process
 from mmengine.fileio import LocalBackend
 from mmengine.hooks import CheckpointHook
 
@@ -41,12 +42,8 @@ _told: set[str] = set()
 
 def seal(content: bytes) -> bytes:
     """Return the bytes of a zip archive with their SHA-256 as its comment; others unchanged."""
-    end = zipfile.sizeEndCentDir
-    if (
-        not content.startswith(b'PK')
-        or content[-end:][:4] != b'PK\5\6'
-        or content[-2:] != EMPTY_END
-    ):
+    end = content[-zipfile.sizeEndCentDir :]
+    if not (content[:2] == b'PK' and end[:4] == b'PK\5\6' and end[-2:] == EMPTY_END):
         return content
     body = memoryview(content)[:-2]
     return b''.join((body, SEALED_END, NAME, hashlib.sha256(body).hexdigest().encode()))
@@ -140,9 +137,8 @@ def newest_first(folder: str) -> list[str]:
     """List the checkpoints of a training in ``folder``, the one with the most steps first."""
     steps = {}
     for file in Path(folder).glob('*.pth'):
-        match = re.fullmatch(r'(?:epoch|iter)_(\d+)', file.stem)
-        if match:
-            steps[int(match.group(1))] = str(file)
+        if match := re.fullmatch(r'(?:epoch|iter)_(\d+)', file.stem):
+            steps[int(match[1])] = str(file)
         elif file.name == INTERRUPTED:
             steps[float('inf')] = str(file)
     return [steps[step] for step in sorted(steps, reverse=True)]
@@ -224,12 +220,24 @@ def keep_inside(before_train: Callable) -> Callable:
         last = self.file_backend.join_path(self.out_dir, last)
         if self.last_ckpt is None and last.endswith('.pth') and self.file_backend.isfile(last):
             self.last_ckpt = last
+        best = getattr(self, 'best_ckpt_path_dict', {})
+        best.update((key, inside(path)) for key, path in best.items())
         if hasattr(self, 'best_ckpt_path'):
             self.best_ckpt_path = inside(self.best_ckpt_path)
-        for key, path in getattr(self, 'best_ckpt_path_dict', {}).items():
-            self.best_ckpt_path_dict[key] = inside(path)
+        for path in filter(None, (getattr(self, 'best_ckpt_path', None), *best.values())):
+            delete_superseded(path)
 
     return start_inside
+
+
+def delete_superseded(best: str):
+    """Delete what ``best`` has replaced, where a kill came in front of that."""
+    name = re.fullmatch(r'(best_.*_)(\d+)\.pth', osp.basename(best))
+    if name and is_main_process() and osp.exists(best) and not fault(best):
+        for path in Path(best).parent.iterdir():
+            other = re.fullmatch(re.escape(name[1]) + r'(\d+)\.pth', path.name)
+            if other and int(other[1]) < int(name[2]):
+                path.unlink()
 
 
 class DeleteLater:
@@ -270,8 +278,7 @@ def save_before_deleting(save: Callable) -> Callable:
         saved = [self.last_ckpt, getattr(self, 'best_ckpt_path', None), *best.values()]
         outdated = [(delete, path) for delete, path in put_off if path not in saved]
         for path in filter(None, saved if outdated else ()):
-            why = fault(path)
-            if why:
+            if why := fault(path):
                 raise DamagedCheckpointError(
                     f"checkpoint '{path}', just saved, cannot be read back: {why}. The earlier "
                     f'ones are kept; check the disk, then resume.'

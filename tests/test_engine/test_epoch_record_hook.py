@@ -3,8 +3,11 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from mmengine.hooks import Hook
+from mmengine.logging import MessageHub
 from mmengine.runner import EpochBasedTrainLoop
 from mmrazor.registry import HOOKS
+from small_run import small_runner, validation
 
 from lakd_mm.engine.hardware import hardware
 from lakd_mm.engine.hooks.epoch_record_hook import append_line, number, read_epochs
@@ -22,15 +25,48 @@ TRAINS = EpochBasedTrainLoop.__new__(EpochBasedTrainLoop)
 def test_a_line_an_epoch_of_training(tmp_path, loop, lines):
     """A validation on its own, for which the loop is not built, leaves none."""
     hook = HOOKS.build(dict(type='mmrazor.EpochRecordHook', name='lines.jsonl'))
-    hub = SimpleNamespace(log_scalars={})
-    runner = SimpleNamespace(work_dir=tmp_path, _train_loop=loop, epoch=4, message_hub=hub)
+    runner = SimpleNamespace(
+        work_dir=tmp_path, _train_loop=loop, epoch=4, message_hub=MessageHub(tmp_path.name)
+    )
+    runner.model = None
+    hook.before_train(runner)
     hook.after_val_epoch(runner, {'accuracy/top1': torch.tensor(12.5)})
+    hook.before_train_epoch(runner)
     written = [json.loads(line) for path in tmp_path.iterdir() for line in path.open()]
     assert len(written) == lines
     for line in written:
         assert (line['epoch'], line['metrics'], line['loss']) == (4, {'accuracy/top1': 12.5}, None)
         assert line['hardware']['threads'] == torch.get_num_threads()
         assert line['hardware']['torch'] == torch.__version__ and line['hardware']['device']
+
+
+class Kill(Hook):
+    """Ends a training when all of an epoch is saved, but for its line."""
+
+    priority = 'LOWEST'
+
+    def after_val_epoch(self, runner, metrics=None):
+        if runner.epoch == 2:
+            raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize('epochs_', [2, 3], ids=['last epoch', 'epoch before'])
+def test_a_line_that_a_kill_prevented_is_written_later(tmp_path, epochs_):
+    record = dict(type='mmrazor.EpochRecordHook')
+    best = dict(save_best='accuracy/top1')
+
+    def train(folder, *hooks, **more):
+        hooks = [record, *hooks]
+        kwargs = dict(epochs=epochs_, checkpoint=best, custom_hooks=hooks, **validation(), **more)
+        small_runner(tmp_path / folder, **kwargs).train()
+        return [dict(e, seconds=0) for e in read_epochs(tmp_path / folder / 'epochs.jsonl')]
+
+    whole = train('whole')
+    assert [e['epoch'] for e in whole] == list(range(1, epochs_ + 1))
+    with pytest.raises(KeyboardInterrupt):
+        train('killed', Kill())
+    assert len(read_epochs(tmp_path / 'killed' / 'epochs.jsonl')) == 1
+    assert train('killed', resume=True) == whole
 
 
 def test_tf32_of_a_gpu_is_recorded(monkeypatch):

@@ -261,7 +261,7 @@ class Training:
 
 def flat(value, name, folder, found):
     """Write nested values under names into a dict, with tensors as bytes."""
-    if name.rpartition('/')[2] in OWN or name.endswith(('/time', 'data_time')):
+    if name.rpartition('/')[2] in OWN or name.endswith(('/time', 'data_time', 'record_to_come')):
         return
     if isinstance(value, dict):
         for key, part in value.items():

@@ -16,13 +16,17 @@ from mmrazor.registry import HOOKS
 
 from ..hardware import hardware
 
+# Key of the message hub, which a checkpoint holds.
+TO_COME = 'epoch_record_to_come'
+
 
 @HOOKS.register_module()
 class EpochRecordHook(Hook):
     """Appends metrics, seconds and hardware of each validated epoch to ``epochs.jsonl``.
 
     A line is written when everything of its epoch is, the checkpoints included, so a training may
-    go on behind any epoch that has a line.
+    go on behind any epoch that has a line. Checkpoints hold the line that is to come: one that a
+    kill has prevented is written when the training resumes.
 
     Args:
         name (str): The file in the work folder.
@@ -30,28 +34,25 @@ class EpochRecordHook(Hook):
             file of its own, until the member is stopped. Defaults to None: no cohort.
     """
 
-    # Behind the hook that saves the best checkpoint.
-    priority = 'LOWEST'
+    # In front of the hook that saves the best checkpoint.
+    priority = 'LOW'
 
     def __init__(self, name: str = 'epochs.jsonl', members: Optional[Mapping[str, str]] = None):
         self.name = name
         self.members = members
         # From here, so that the first epoch's time has the loading of the data in it.
         self._since = time.monotonic()
-        self._lines: dict = {}  # By the folder.
+        self._lines: dict = {}  # The last ones, by member.
 
-    @master_only
     def after_val_epoch(self, runner: Runner, metrics: dict) -> None:
-        """Write the line of an epoch of training; a validation on its own writes none."""
+        """Make the line of an epoch of training; a validation on its own has none."""
         if not isinstance(runner._train_loop, BaseLoop):
             return
         now = time.monotonic()
         seconds, self._since = round(now - self._since, 3), now
-        places = dict(self.members or {'': runner.work_dir})
-        if self.members:
-            model = getattr(runner.model, 'module', runner.model)
-            places = {name: path for name, path in places.items() if name not in model.stopped}
-        for member, folder in places.items():
+        model = getattr(runner.model, 'module', runner.model)
+        lines = {}
+        for member in self._folders(runner).keys() - (model.stopped if self.members else ()):
             prefix = f'{member}/' if member else ''
             loss = f'train/{member}.loss' if member else 'train/loss'
             losses = runner.message_hub.log_scalars.get(loss)
@@ -66,14 +67,40 @@ class EpochRecordHook(Hook):
                 seconds=seconds,
                 hardware=hardware(),
             )
-            self._lines[folder] = line
-            append_line(Path(folder) / self.name, json.dumps(line))
+            lines[member] = json.dumps(line)
+        runner.message_hub.update_info(TO_COME, lines)
+
+    def before_train(self, runner: Runner) -> None:
+        """Write what the checkpoint that the training resumes from had to come."""
+        lines = runner.message_hub.runtime_info.get(TO_COME)
+        for member, line in lines.items() if isinstance(lines, dict) else ():
+            folder = self._folders(runner).get(member)
+            if folder and len(read_epochs(Path(folder) / self.name)) < json.loads(line)['epoch']:
+                self._append(runner, member, line)
+        runner.message_hub.update_info(TO_COME, {})
+
+    def before_train_epoch(self, runner: Runner) -> None:
+        """Write the lines of the epoch before."""
+        lines = runner.message_hub.get_info(TO_COME)
+        for member, line in lines.items():
+            self._append(runner, member, line)
+        self._lines = lines or self._lines
+        runner.message_hub.update_info(TO_COME, {})
+
+    def after_train(self, runner: Runner) -> None:
+        """Write the lines of the last epoch, and add that the training stopped early there."""
+        self.before_train_epoch(runner)
+        if runner.train_loop.stop_training:
+            for member, line in self._lines.items():
+                stopped = dict(json.loads(line), stopped=True)
+                self._append(runner, member, json.dumps(stopped))
+
+    def _folders(self, runner: Runner) -> dict[str, str]:
+        return dict(self.members or {'': runner.work_dir})
 
     @master_only
-    def after_train(self, runner: Runner) -> None:
-        """Add to the last epoch that the training stopped early there."""
-        for folder, line in self._lines.items() if runner.train_loop.stop_training else ():
-            append_line(Path(folder) / self.name, json.dumps(dict(line, stopped=True)))
+    def _append(self, runner: Runner, member: str, line: str):
+        append_line(Path(self._folders(runner)[member]) / self.name, line)
 
 
 def number(value: object) -> object:
