@@ -28,7 +28,6 @@ def test_a_line_an_epoch_of_training(tmp_path, loop, lines):
     runner = SimpleNamespace(
         work_dir=tmp_path, _train_loop=loop, epoch=4, message_hub=MessageHub(tmp_path.name)
     )
-    runner.model = None
     hook.before_train(runner)
     hook.after_val_epoch(runner, {'accuracy/top1': torch.tensor(12.5)})
     hook.before_train_epoch(runner)

@@ -50,9 +50,9 @@ class EpochRecordHook(Hook):
             return
         now = time.monotonic()
         seconds, self._since = round(now - self._since, 3), now
-        model = getattr(runner.model, 'module', runner.model)
+        stopped = getattr(runner.model, 'module', runner.model).stopped if self.members else ()
         lines = {}
-        for member in self._folders(runner).keys() - (model.stopped if self.members else ()):
+        for member in self._folders(runner).keys() - stopped:
             prefix = f'{member}/' if member else ''
             loss = f'train/{member}.loss' if member else 'train/loss'
             losses = runner.message_hub.log_scalars.get(loss)

@@ -1,6 +1,7 @@
 from types import SimpleNamespace
 
 from mmengine.config import Config
+from mmengine.logging import MessageHub
 from mmengine.runner import EpochBasedTrainLoop
 
 from lakd_mm.engine.hooks.epoch_record_hook import EpochRecordHook
@@ -34,10 +35,11 @@ def test_the_best_epoch_is_the_first_of_equals():
 def test_a_training_that_stopped_early_is_complete(tmp_path):
     hook = EpochRecordHook()
     loop = EpochBasedTrainLoop.__new__(EpochBasedTrainLoop)
-    hub = SimpleNamespace(log_scalars={})
+    hub = MessageHub(tmp_path.name)
     runner = SimpleNamespace(work_dir=tmp_path, _train_loop=loop, train_loop=loop, message_hub=hub)
     (cell,) = select(find_target('causal'), ['baseline'])
     cfg = Config(dict(train_cfg=dict(max_epochs=30)))
+    hook.before_train(runner)
     run = Run(tmp_path.name, cell, Budget(), 0, cfg, 30, 'x', tmp_path.parent, tmp_path)
     for runner.epoch in (1, 2):
         runner.train_loop.stop_training = runner.epoch == 2
