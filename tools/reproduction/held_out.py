@@ -33,11 +33,11 @@ def hold_out(cfg: Config, share: float) -> Config:
         if not cfg.get(key):
             raise ConfigError(f'the config has no {key}; it trains and validates')
     split = dict(type='mmrazor.class_share', share=round(1 - share, 6), seed=SEED)
-    training = _holder(cfg.train_dataloader, 'train_dataloader')
+    training = holder_of(cfg.train_dataloader, 'train_dataloader')
     images = training['dataset']
     training['dataset'] = dict(split, dataset=images)
 
-    validation = _holder(cfg.val_dataloader, 'val_dataloader')
+    validation = holder_of(cfg.val_dataloader, 'val_dataloader')
     others = copy.deepcopy(images)
     source, tested = _innermost(others), _innermost(validation['dataset'])
     source.pop('pipeline', None)
@@ -58,7 +58,7 @@ def count_held_out(cfg: Config) -> int:
     Raises:
         ConfigError: If there are none of some class.
     """
-    split = _holder(cfg.val_dataloader, 'val_dataloader')['dataset']
+    split = holder_of(cfg.val_dataloader, 'val_dataloader')['dataset']
     try:
         return len(DATASETS.build(split))
     except ConfigError as error:
@@ -78,7 +78,7 @@ def shrink_banks(model: Any, share: float, num_classes: int) -> None:
         model['num_data'] = rows + (num_classes + math.ceil(share * rest) if rest else 0)
 
 
-def _holder(node: Any, key: str) -> Any:
+def holder_of(node: Any, key: str) -> Any:
     """Find what holds the data set below wrappers such as ``InMemory``; a share is a data set."""
     while isinstance(node.get('dataset'), dict):
         inner = node['dataset']

@@ -10,7 +10,7 @@ from lakd_mm.engine import check_options
 from lakd_mm.errors import ConfigError, near_names
 from lakd_mm.models.nested import map_dicts
 
-from .held_out import hold_out, shrink_banks
+from .held_out import hold_out, holder_of, shrink_banks
 from .targets import DATA, READING_KEYS, Budget, Cell, digest
 
 # What a data base in configs/_base_/datasets adds to the name of the data set; the configs' first.
@@ -97,10 +97,8 @@ def _apply_budget(cfg: Config, budget: Budget) -> None:
         _shrink_schedules(cfg, budget.epochs / cfg.train_cfg.max_epochs)
         cfg.train_cfg.max_epochs = budget.epochs
     if budget.fraction is not None:
-        holder = cfg.train_dataloader
         # Of what a validation split leaves, or images of that would be drawn.
-        while 'dataset' in holder.dataset and 'share' not in holder.dataset:
-            holder = holder.dataset
+        holder = holder_of(cfg.train_dataloader, 'train_dataloader')
         holder.dataset = dict(
             type='mmrazor.class_share', dataset=holder.dataset, share=budget.fraction, seed=0
         )

@@ -74,8 +74,9 @@ class EpochRecordHook(Hook):
         """Write what the checkpoint that the training resumes from had to come."""
         lines = runner.message_hub.runtime_info.get(TO_COME)
         for member, line in lines.items() if isinstance(lines, dict) else ():
-            folder = self._folders(runner).get(member)
-            if folder and len(read_epochs(Path(folder) / self.name)) < json.loads(line)['epoch']:
+            folder, record = self._folders(runner).get(member), _read(line)
+            known = len(read_epochs(Path(folder) / self.name)) if folder else 0
+            if folder and record and known < record['epoch']:
                 self._append(runner, member, line)
         runner.message_hub.update_info(TO_COME, {})
 
@@ -133,14 +134,18 @@ def read_epochs(path: Path) -> list[dict]:
     lines = path.read_text(encoding='utf-8', errors='replace') if path.exists() else ''
     epochs: list[dict] = []
     for line in lines.splitlines():
-        try:
-            record = json.loads(line)
-            epoch = record['epoch']
-        except (ValueError, KeyError, TypeError, RecursionError):
-            continue
-        if not isinstance(epoch, int) or epoch < 1:
-            continue
-        epochs = epochs[: epoch - 1]
-        if len(epochs) == epoch - 1:
-            epochs.append(record)
+        record = _read(line)
+        if record is not None:
+            epochs = epochs[: record['epoch'] - 1]
+            if len(epochs) == record['epoch'] - 1:
+                epochs.append(record)
     return epochs
+
+
+def _read(line: object) -> Optional[dict]:
+    """Read a line of a file or a checkpoint; None if it is none of an epoch."""
+    try:
+        record = json.loads(line)
+        return record if isinstance(record['epoch'], int) and record['epoch'] >= 1 else None
+    except (ValueError, KeyError, TypeError, RecursionError):
+        return None
