@@ -10,7 +10,7 @@ from mmrazor.registry import HOOKS
 from small_run import small_runner, validation
 
 from lakd_mm.engine.hardware import hardware
-from lakd_mm.engine.hooks.epoch_record_hook import append_line, number, read_epochs
+from lakd_mm.engine.hooks.epoch_record_hook import TO_COME, append_line, number, read_epochs
 
 
 def test_numbers_for_json():
@@ -66,6 +66,18 @@ def test_a_line_that_a_kill_prevented_is_written_later(tmp_path, epochs_):
         train('killed', Kill())
     assert len(read_epochs(tmp_path / 'killed' / 'epochs.jsonl')) == 1
     assert train('killed', resume=True) == whole
+
+
+@pytest.mark.parametrize(
+    'held', [7, ['x'], {'': 7}, {'': '{}'}, {'': '{"epoch": "1"}'}, {'x': '{'}]
+)
+def test_what_a_foreign_checkpoint_has_to_come_is_no_line(tmp_path, held):
+    hook = HOOKS.build(dict(type='mmrazor.EpochRecordHook'))
+    runner = SimpleNamespace(work_dir=tmp_path, message_hub=MessageHub(tmp_path.name))
+    runner.message_hub.update_info(TO_COME, held)
+    hook.before_train(runner)
+    hook.before_train_epoch(runner)
+    assert not list(tmp_path.iterdir())
 
 
 def test_tf32_of_a_gpu_is_recorded(monkeypatch):
