@@ -15,7 +15,7 @@ def test_wrong_input_is_one_clear_error(monkeypatch, tmp_path):
         main()
     assert end.value.code == (
         "error: target 'tabel1': did you mean 'table1' or 'table5' or 'table4'? Known: table1, "
-        'table2, table3, table4, table5, fig1, causal, methods, lakd_plus, fig5.'
+        'table2, table3, table4, table5, fig1, causal, methods, lakd_plus, attention, fig5.'
     )
     assert list(tmp_path.iterdir()) == []
 

@@ -20,6 +20,7 @@ def test_targets_have_the_cells_of_the_paper():
         'causal': (9, 1, 9),
         'methods': (11, 1, 11),
         'lakd_plus': (5, 1, 5),
+        'attention': (6, 1, 6),
         'fig5': (3, 1, 3),
     }
 
