@@ -146,7 +146,7 @@ def test_bf16_takes_less_memory(benchmark):
 
 def test_gpu_check_has_every_method(benchmark, root):
     """FGD's configs are detectors; its loss has a row of its own."""
-    methods = benchmark('gpu_check').methods()
+    methods = benchmark('gpu_check').telling_first()
     folders = {path.parent.name for path in (root / 'configs').glob('*/metafile.yml')}
     assert {path.split('/')[0] for path in methods.values()} - {'teachers'} == folders - {'fgd'}
     assert list(methods)[:2] == ['lakd', 'scratch']

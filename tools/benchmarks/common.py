@@ -40,6 +40,17 @@ def _masked(**mask) -> tuple[str, dict]:
     return CAUSAL, {f'model.transfers.{loss}.mask': dict(mask, _delete_=True) for loss in losses}
 
 
+def methods() -> dict[str, str]:
+    """Return a config of each method for classifiers, by its name."""
+    pair = '_r56_r20_cifar100'
+    paths = {p.stem.removesuffix(pair): p for p in sorted(CONFIGS.glob(f'*/*{pair}.py'))}
+    return dict(
+        scratch='teachers/resnet20_cifar100.py',
+        **{name: str(path.relative_to(CONFIGS)) for name, path in paths.items()},
+        causal_kd_fa_at=CAUSAL,
+    )
+
+
 # Rows of the LAKD paper's Table 4, and the joint backward. A row: a config and changes to it.
 COMPARISONS = {
     'r56_r20': dict(
@@ -62,6 +73,11 @@ COMPARISONS = {
             'LAKD local [2,5,9]': (LAKD, {'model.taps': [2, 5, 9]}),
             'LAKD local [1,4,9]': (LAKD, {}),
         },
+    ),
+    'methods': dict(
+        size=32,
+        batch_size=64,
+        rows={name: (config, {}) for name, config in methods().items()},
     ),
     'r34_r18': dict(
         size=224,

@@ -28,11 +28,10 @@ START = time.monotonic()
 import torch  # noqa: E402
 from common import (  # noqa: E402, I001  (it imports lakd_mm first)
     BF16,
-    CAUSAL,
     CHANNELS_LAST,
     COMPARISONS,
-    CONFIGS,
     Training,
+    methods,
     report,
     write,
 )
@@ -42,7 +41,6 @@ from step_time import measure  # noqa: E402
 
 from lakd_mm.engine.command_line import at_least  # noqa: E402
 
-PAIR = '_r56_r20_cifar100'
 FIRST = ('lakd', 'scratch', 'kd', 'cat_kd')
 TIMED = (
     'from scratch',
@@ -59,11 +57,9 @@ OF_METHODS = ('gradients', 'waiting', 'bf16')
 Found = tuple[dict, bool]  # values, and whether they are within the limits
 
 
-def methods() -> dict[str, str]:
-    """Return a config of each method for classifiers, the most telling first."""
-    found = {p.stem.removesuffix(PAIR): p for p in sorted(CONFIGS.glob(f'*/*{PAIR}.py'))}
-    paths = {name: str(path.relative_to(CONFIGS)) for name, path in found.items()}
-    paths.update(scratch='teachers/resnet20_cifar100.py', causal_kd_fa_at=CAUSAL)
+def telling_first() -> dict[str, str]:
+    """Return a config of each method, the most telling first."""
+    paths = methods()
     return {name: paths[name] for name in (*FIRST, *paths)}
 
 
@@ -202,7 +198,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--device', choices=['cuda', 'cpu'], default='cuda')
     parser.add_argument('--deadline', type=float, default=150, help='seconds, from the start')
     parser.add_argument('--checks', nargs='+', choices=CHECKS, default=CHECKS)
-    parser.add_argument('--methods', nargs='+', choices=methods(), help='default: all')
+    parser.add_argument('--methods', nargs='+', choices=telling_first(), help='default: all')
     parser.add_argument('--batch-size', type=at_least(1), help='default: 8; times 64, memory 1024')
     parser.add_argument('--rounds', type=at_least(1), help='of the times, default: 30')
     parser.add_argument('--out', type=Path, help='JSON file to write')
@@ -223,7 +219,7 @@ def parse_args() -> argparse.Namespace:
 def main() -> int:
     """Run the checks until the deadline."""
     args = parse_args()
-    chosen = {k: v for k, v in methods().items() if not args.methods or k in args.methods}
+    chosen = {k: v for k, v in telling_first().items() if not args.methods or k in args.methods}
     checks = Checks(args.device, args.batch_size, args.rounds or 30)
     settings = dict(
         deadline=args.deadline,
