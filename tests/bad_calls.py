@@ -206,6 +206,7 @@ USAGE = {
         (['table1', '--epochs', '0'], '--epochs: 0: give a whole number'),
         (['table1', '--fraction', '2'], '--fraction 2'),
         (['table1', '--jobs', '0'], '--jobs: 0: give a whole number'),
+        (['table1', '--val-interval', '0'], '--val-interval: 0: give a whole number'),
         (['table1', '--deadline', '-1'], '--deadline -1'),
         (['table1', '--deadline', 'nan'], '--deadline nan'),
         (['table1', '--seeds', '-1'], '-1: give a whole number'),

@@ -52,6 +52,8 @@ def parse_args(arguments: Optional[Sequence[str]] = None) -> Namespace:
     option('--epochs', type=at_least(1), help='instead of the recipe’s: a short run')
     images = 'share of the training images of each class, as 0.1'
     option('--fraction', type=float, help=images)
+    every = 'epochs from one validation and checkpoint to the next; the last has both (default: 1)'
+    option('--val-interval', type=at_least(1), default=1, metavar='N', help=every)
     others = 'share of the training images of each class to measure on, in place of the test images'
     option('--held-out', type=float, metavar='SHARE', help=others)
     recipes = 'LAKD’s (default) or the literature’s; on ImageNet, 100 epochs linear or in steps'
@@ -82,7 +84,7 @@ def parse_args(arguments: Optional[Sequence[str]] = None) -> Namespace:
     if args.fraction is not None and not 0 < args.fraction <= 1:
         parser.error(f'--fraction {args.fraction}: give a number above 0 and at most 1')
     of_runs, of_reports = (
-        ['jobs', 'threads', 'redo', 'deadline', 'cohort'],
+        ['jobs', 'threads', 'redo', 'deadline', 'cohort', 'val_interval'],
         ['out', 'readme', 'replace'],
     )
     if args.dry_run:
@@ -114,7 +116,7 @@ def plan(args: Namespace, target: Target) -> list[Run]:
     budget = Budget(args.recipe, args.epochs, fraction, options, args.held_out)
     teachers = tuple(split_teacher(text) for text in args.teacher_ckpt)
     command = public_command(sys.argv[1:])
-    settings = Settings(ROOT, args.work_dir, args.data, teachers, command)
+    settings = Settings(ROOT, args.work_dir, args.data, teachers, command, args.val_interval)
     cells = select(target, args.methods, args.pairs)
     if args.held_out is not None:
         others = [cell.row for cell in cells if cell.kind != 'train']

@@ -68,6 +68,51 @@ def test_a_line_that_a_kill_prevented_is_written_later(tmp_path, epochs_):
     assert train('killed', resume=True) == whole
 
 
+class KillAt(Hook):
+    """Ends a training when epoch 3 is over: as it is saved, or when epoch 4 begins."""
+
+    priority = 'LOWEST'
+
+    def __init__(self, saved):
+        self.saved = saved
+
+    def after_train_epoch(self, runner):
+        if self.saved and runner.epoch == 2:
+            raise KeyboardInterrupt
+
+    def before_train_epoch(self, runner):
+        if runner.epoch == 3:
+            raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize('saved', [False, True], ids=['not saved', 'saved'])
+def test_an_epoch_without_a_validation_has_a_line_without_metrics(tmp_path, saved):
+    """Also behind a kill: from epoch 2, or from an epoch 3 that was saved without a line."""
+
+    def train(folder, *hooks, **more):
+        saver = dict(type='CheckpointHook', interval=1 if saved else 2, save_best='accuracy/top1')
+        small_runner(
+            tmp_path / folder,
+            train_cfg=dict(by_epoch=True, max_epochs=5, val_interval=2),
+            default_hooks=dict(checkpoint=saver),
+            custom_hooks=[dict(type='mmrazor.EpochRecordHook'), *hooks],
+            **validation(),
+            **more,
+        ).train()
+        return read_epochs(tmp_path / folder / 'epochs.jsonl')
+
+    whole = train('whole')
+    assert [e['epoch'] for e in whole] == [1, 2, 3, 4, 5]
+    assert [e['epoch'] for e in whole if e['metrics']] == [2, 4, 5]
+    assert all(e['metrics'].keys() <= {'accuracy/top1'} for e in whole)
+    assert all(e['loss'] > 0 and e['seconds'] > 0 and e['hardware'] for e in whole)
+    with pytest.raises(KeyboardInterrupt):
+        train('killed', KillAt(saved))
+    assert len(read_epochs(tmp_path / 'killed' / 'epochs.jsonl')) == (2 if saved else 3)
+    resumed = train('killed', resume=True)
+    assert [dict(e, seconds=0) for e in resumed] == [dict(e, seconds=0) for e in whole]
+
+
 @pytest.mark.parametrize(
     'held', [7, ['x'], {'': 7}, {'': '{}'}, {'': '{"epoch": "1"}'}, {'x': '{'}]
 )

@@ -48,18 +48,23 @@ class CohortRun(Run):
             # The images come in one order for all.
             order = self.members[0].seed
             member.facts = dict(member.facts, cohort=dict(others=others, seed_of_data=order))
-            member.prepare()
-        write_text(self.folder / 'plan' / 'config.py', self._config().pretty_text)
-        config, folder = str(self.folder / 'plan' / 'config.py'), str(self.folder)
+            member.begin()
+        write_text(self.plan, self._config().pretty_text)
+        config, folder = str(self.plan), str(self.folder)
         command = [sys.executable, str(self.tools / 'train.py'), config, '--work-dir', folder]
         return [*command, *self._resume()]
+
+    def go_back(self, epoch: int) -> None:
+        """Remove what came after an epoch, of the members too."""
+        super().go_back(epoch)
+        for member in self.members:
+            member.go_back(epoch)
 
     def _config(self) -> Config:
         configs, folders = {}, {}
         for member in self.members:
             name = re.sub(r'\W', '_', f'{member.cell.name}_seed{member.seed}')
-            plan = member.folder / 'plan' / 'config.py'
-            configs[name] = Config.fromfile(plan) if plan.exists() else member.cfg
+            configs[name] = member.config()
             folders[name] = str(member.folder)
         cfg = cohort_config(configs, str(self.folder))
         cfg.custom_hooks[-1].folders = folders

@@ -90,8 +90,10 @@ def execute(
     """
     deadline, cores = time.monotonic() + seconds, len(os.sched_getaffinity(0))
 
-    def start(run: Run, slot: int, known: int, tries: int = 1) -> _Process:
+    def start(run: Run, slot: int, tries: int = 1) -> _Process:
         command = run.prepare()
+        # Behind it: lines after the last checkpoint are gone then, and come again.
+        known = len(run.records())
         with open(run.folder / 'output.log', 'ab') as output:
             popen = subprocess.Popen(
                 command,
@@ -115,7 +117,7 @@ def execute(
             while waiting and len(active) < jobs:
                 slot = min(set(range(jobs)) - {process.slot for process in active})
                 run = waiting.pop(0)
-                active.append(start(run, slot, len(run.records())))
+                active.append(start(run, slot))
                 progress.started(run)
             time.sleep(PAUSE)
             for process in list(active):
@@ -137,7 +139,7 @@ def execute(
                 elif code is None:
                     progress.stopped(run)
                 elif code == 0 and process.tries < TRIES and run.again:
-                    active.append(start(run, process.slot, process.known, process.tries + 1))
+                    active.append(start(run, process.slot, process.tries + 1))
                 else:
                     failed.append(run)
                     output = (run.folder / 'output.log').read_text(errors='replace')

@@ -32,6 +32,7 @@ class Settings:
     data: str = next(iter(LAYOUTS))  # Which base describes the data.
     teachers: tuple = ()  # Pairs of name and path; the name is empty for any teacher.
     command: str = ''  # The call, for the record.
+    val_interval: int = 1  # Epochs from one validation, and checkpoint, to the next.
 
 
 def plan_runs(
@@ -90,7 +91,7 @@ def _plan_run(cell: Cell, budget: Budget, seed: int, settings: Settings, facts: 
         budget = replace(budget, epochs=None)
     own = _own_teacher(cfg, cell, configs)
     teacher = _find_teacher(own, cell, settings.teachers)
-    cfg = make_config(cfg, cell, budget, teacher)
+    cfg = make_config(cfg, cell, budget, teacher, settings.val_interval)
     cfg.randomness = {**(cfg.get('randomness') or {}), 'seed': seed}
     taught = Path(teacher).name if teacher and own else None
     if cell.kind == 'test':

@@ -39,6 +39,7 @@ class Progress:
 
     def started(self, run: Run) -> None:
         """Show that a run begins or goes on."""
+        self._note(run)
         self.epoch_began[run.id] = time.monotonic()
         reached = self.reached.get(run.id, 0)
         self.say(f'{run.id}   {f"goes on after epoch {reached}" if reached else "begins"}')

@@ -106,13 +106,17 @@ def learning_curves(section: Section) -> Optional[str]:
     """Draw the mean of top-1 after each epoch as SVG; None if no run has two epochs."""
     panels: dict = {}
     for entry in section.entries:
-        seeds = [[one['metrics'].get(TOP1) for one in run['epochs']] for run in entry.results]
-        # As far as all seeds have a value.
-        values = itertools.takewhile(lambda epoch: None not in epoch, zip(*seeds))
-        curve = [statistics.fmean(epoch) for epoch in values]
+        seeds: dict = {}
+        for one in itertools.chain.from_iterable(run['epochs'] for run in entry.results):
+            if one['metrics']:
+                seeds.setdefault(one['epoch'], []).append(one['metrics'].get(TOP1))
+        # Where all seeds were validated, as far as all have a value.
+        shared = [one for one in sorted(seeds.items()) if len(one[1]) == len(entry.results)]
+        curve = list(itertools.takewhile(lambda one: None not in one[1], shared))
         if len(curve) > 1:
             panel = panels.setdefault(label(entry.cell.column), {})
-            panel[label(entry.cell.row)] = (list(range(1, len(curve) + 1)), curve)
+            epochs, means = zip(*((epoch, statistics.fmean(values)) for epoch, values in curve))
+            panel[label(entry.cell.row)] = (list(epochs), list(means))
     if not panels:
         return None
     figure, text = curves(panels, 'epoch', 'top-1 (%)'), io.StringIO()

@@ -6,7 +6,7 @@ from unittest.mock import patch
 
 from mmengine.config import Config
 
-from lakd_mm.engine import check_options
+from lakd_mm.engine import check_options, metric_watcher
 from lakd_mm.errors import ConfigError, near_names
 from lakd_mm.models.nested import map_dicts
 
@@ -56,7 +56,13 @@ def read_config(configs: Path, cell: Cell, recipe: str, data: str = next(iter(LA
         return Config.fromfile(path)
 
 
-def make_config(cfg: Config, cell: Cell, budget: Budget, teacher: Optional[str] = None) -> Config:
+def make_config(
+    cfg: Config,
+    cell: Cell,
+    budget: Budget,
+    teacher: Optional[str] = None,
+    val_interval: int = 1,
+) -> Config:
     """Return what :func:`read_config` read, changed, on its own: no later edit reaches it."""
     cfg = Config(cfg._cfg_dict.to_dict(), filename=cfg.filename)
     if teacher is not None and 'teacher_ckpt' in cfg.model:
@@ -66,33 +72,50 @@ def make_config(cfg: Config, cell: Cell, budget: Budget, teacher: Optional[str] 
         if budget.held_out is not None:
             cfg = hold_out(cfg, budget.held_out)
         _apply_budget(cfg, budget)
+        validate_every(cfg, val_interval)
         if cell.measured and 'teacher' in cfg.model:
             _add_metrics(cfg, cell)
     for key, _ in budget.options:
         if key.startswith(OWN_KEYS):
             raise ConfigError(
-                f'--cfg-options {key}: the runs set this, with --epochs, --seeds and '
-                f'--teacher-ckpt, and keep and validate each epoch; use these.'
+                f'--cfg-options {key}: the runs set this, with --epochs, --val-interval, --seeds '
+                f'and --teacher-ckpt; use these.'
             )
     check_options(cfg, dict(budget.options))
     cfg.merge_from_dict(dict(budget.options))
+    watcher = metric_watcher(cfg) if cell.kind == 'train' and val_interval > 1 else None
+    if watcher:
+        raise ConfigError(
+            f'--val-interval {val_interval}: {watcher} acts on the metrics of each epoch, so the '
+            f'training would be another one; leave the option out.'
+        )
     return cfg
 
 
+def validate_every(cfg: Config, epochs: int) -> None:
+    """Have a run validated and saved every some epochs, and after its last."""
+    cfg.train_cfg.val_interval = cfg.default_hooks.checkpoint.interval = epochs
+
+
 def identity(cfg: Config) -> str:
-    """Name what a run learns, from what and how; not where files lie or how fast they come."""
+    """Name what a run learns, from what and how; not where files lie or how fast they come.
+
+    Nor how often it is validated: a run goes on with any interval.
+    """
     return digest({key: map_dicts(_without_places, cfg.get(key)) for key in IDENTITY_KEYS})
 
 
 def _without_places(part: dict) -> dict:
     kept = {key: value for key, value in part.items() if key not in READING_KEYS}
+    if 'val_interval' in kept:
+        kept['val_interval'] = 1
     if kept.get('teacher_ckpt'):
         kept['teacher_ckpt'] = Path(str(kept['teacher_ckpt'])).name
     return kept
 
 
 def _apply_budget(cfg: Config, budget: Budget) -> None:
-    """Write epochs and share into a config; have each epoch saved, validated and noted."""
+    """Write epochs and share into a config; have each epoch noted, and the best one kept."""
     if budget.epochs is not None:
         _shrink_schedules(cfg, budget.epochs / cfg.train_cfg.max_epochs)
         cfg.train_cfg.max_epochs = budget.epochs
@@ -103,10 +126,9 @@ def _apply_budget(cfg: Config, budget: Budget) -> None:
             type='mmrazor.class_share', dataset=holder.dataset, share=budget.fraction, seed=0
         )
         shrink_banks(cfg.model, budget.fraction, cfg.data_preprocessor.num_classes)
-    cfg.train_cfg.val_interval = 1
     hooks = cfg.setdefault('default_hooks', {})
     # A short run keeps every epoch's, from which curves can be drawn.
-    keep = dict(interval=1, max_keep_ckpts=-1 if cfg.train_cfg.max_epochs <= 30 else 2)
+    keep = dict(max_keep_ckpts=-1 if cfg.train_cfg.max_epochs <= 30 else 2)
     best = dict(by_epoch=True, save_best='accuracy/top1', rule='greater')
     hooks.setdefault('checkpoint', dict(type='CheckpointHook')).update(**keep, **best)
     hooks['epoch_record'] = dict(type='mmrazor.EpochRecordHook')

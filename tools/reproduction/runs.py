@@ -13,7 +13,9 @@ from mmengine.config import Config
 
 from lakd_mm.engine.hardware import hardware
 from lakd_mm.engine.hooks.epoch_record_hook import number, read_epochs
+from lakd_mm.evaluation.run_log import epoch_checkpoints
 
+from .run_config import validate_every
 from .targets import Budget, Cell
 
 VERSION = 1
@@ -57,8 +59,9 @@ def read_result(path: Path) -> Optional[dict]:
 
 def best_epoch(epochs: list[dict], metric: str = 'accuracy/top1') -> dict:
     """Return the first epoch with the highest value of a metric."""
-    known = [epoch for epoch in epochs if epoch['metrics'].get(metric) is not None]
-    return max(known or epochs, key=lambda epoch: epoch['metrics'].get(metric) or 0)
+    validated = [epoch for epoch in epochs if epoch['metrics']]
+    known = [epoch for epoch in validated if epoch['metrics'].get(metric) is not None]
+    return max(known or validated, key=lambda epoch: epoch['metrics'].get(metric) or 0)
 
 
 @dataclass
@@ -111,19 +114,38 @@ class Run:
             old = f'{self.folder.name}.{time.strftime("%Y%m%d_%H%M%S")}{SET_ASIDE}'
             shutil.move(str(self.folder), str(self.folder.with_name(old)))
 
-    def prepare(self) -> list[str]:
-        """Write the config and return the command that begins the run or goes on with it."""
-        begun, folder = self.begun, str(self.folder)
-        # Not in the folder itself, where MMEngine writes what it makes of it.
-        config = self.folder / 'plan' / 'config.py'
-        # A changed config would make two halves that do not belong together.
-        if not self.changed() or not config.exists():
-            if self.cfg is not None:
-                write_text(config, self.cfg.pretty_text)
+    @property
+    def plan(self) -> Path:
+        """Its config; not in the folder itself, where MMEngine writes what it makes of it."""
+        return self.folder / 'plan' / 'config.py'
+
+    def config(self) -> Optional[Config]:
+        """Return today's config, or that with which it was begun where it learns otherwise.
+
+        A changed config would make two halves that do not belong together.
+        """
+        if not self.changed() or not self.plan.exists():
+            return self.cfg
+        cfg = Config.fromfile(self.plan)
+        if self.cell.kind == 'train':
+            validate_every(cfg, self.cfg.train_cfg.val_interval)
+        return cfg
+
+    def begin(self) -> None:
+        """Write the config, and note the start."""
+        begun, cfg = self.begun, self.config()
+        if cfg is self.cfg:
             begun.update(cell=self.cell.name, identity=self.identity)
             begun.update(epochs=self.epochs, facts=self.facts)
+        if cfg is not None:
+            write_text(self.plan, cfg.pretty_text)
         begun.setdefault('started', []).append(time.strftime(TIME))
         write_json(self.folder / 'run.json', begun)
+
+    def prepare(self) -> list[str]:
+        """Write the config and return the command that begins the run or goes on with it."""
+        self.begin()
+        config, folder = self.plan, str(self.folder)
         if self.cell.kind == 'memory':
             out = f'{folder}/memory.json'
             words = ['benchmarks/memory.py', '--pair', self.cell.column, '--out', out]
@@ -152,7 +174,8 @@ class Run:
 
     def _trained(self) -> Optional[dict]:
         records = self.records()
-        if len(records) < self.epochs and not (records and records[-1].get('stopped')):
+        ended = len(records) == self.epochs or (records and records[-1].get('stopped'))
+        if not ended or not records[-1]['metrics']:
             return None
         best = best_epoch(records)
         seen = [record.pop('hardware') for record in records]
@@ -183,16 +206,24 @@ class Run:
         return dict(content, seconds=seconds, hardware=hardware(), epochs=[], best=best)
 
     def _resume(self) -> list[str]:
-        """Return the option that goes on after the last epoch; remove what came after it.
+        """Return the option that goes on after the last epoch saved; remove what came after it.
 
-        A line in ``epochs.jsonl`` says that the epoch's checkpoint is whole and was validated.
+        A line in ``epochs.jsonl`` says that the epoch's checkpoint, if it has one, is whole and was
+        validated.
         """
-        paths = {path.stem.partition('_')[2]: path for path in self.folder.glob('epoch_*.pth')}
-        saved = {int(epoch): path for epoch, path in paths.items() if epoch.isdigit()}
-        last = max((epoch for epoch in saved if epoch <= len(self.records())), default=None)
-        if last is None:
-            return []
-        for path in [path for epoch, path in saved.items() if epoch > last]:
-            path.unlink()
-        write_text(self.folder / 'last_checkpoint', str(saved[last]))
-        return ['--resume', str(saved[last])]
+        saved = epoch_checkpoints(self.folder)
+        last = max((epoch for epoch in saved if epoch <= len(self.records())), default=0)
+        self.go_back(last)
+        return ['--resume', str(saved[last])] if last else []
+
+    def go_back(self, epoch: int) -> None:
+        """Remove what came after an epoch, or all lines: the training writes them again."""
+        saved, path = epoch_checkpoints(self.folder), self.folder / 'epochs.jsonl'
+        # Those that a new training would overwrite are put aside by its hooks.
+        for later in [saved[other] for other in saved if other > epoch > 0]:
+            later.unlink()
+        if epoch in saved:
+            write_text(self.folder / 'last_checkpoint', str(saved[epoch]))
+        records = read_epochs(path)
+        if len(records) > epoch:
+            write_text(path, ''.join(f'{json.dumps(record)}\n' for record in records[:epoch]))

@@ -22,11 +22,12 @@ TO_COME = 'epoch_record_to_come'
 
 @HOOKS.register_module()
 class EpochRecordHook(Hook):
-    """Appends metrics, seconds and hardware of each validated epoch to ``epochs.jsonl``.
+    """Appends metrics, seconds and hardware of each epoch to ``epochs.jsonl``.
 
     A line is written when everything of its epoch is, the checkpoints included, so a training may
-    go on behind any epoch that has a line. Checkpoints hold the line that is to come: one that a
-    kill has prevented is written when the training resumes.
+    go on behind any epoch that has a line and a checkpoint. An epoch without a validation
+    (``val_interval``) has a line without metrics. Checkpoints hold the line that is to come: one
+    that a kill has prevented is written when the training resumes.
 
     Args:
         name (str): The file in the work folder.
@@ -41,15 +42,21 @@ class EpochRecordHook(Hook):
         self.name = name
         self.members = members
         # From here, so that the first epoch's time has the loading of the data in it.
-        self._since = time.monotonic()
+        self._since = self._made = time.monotonic()
         self._lines: dict = {}  # The last ones, by member.
 
+    def after_train_epoch(self, runner: Runner) -> None:
+        """Make the line of an epoch, as it is unless a validation comes."""
+        self._make(runner, runner.epoch + 1, {})
+
     def after_val_epoch(self, runner: Runner, metrics: dict) -> None:
-        """Make the line of an epoch of training; a validation on its own has none."""
-        if not isinstance(runner._train_loop, BaseLoop):
-            return
-        now = time.monotonic()
-        seconds, self._since = round(now - self._since, 3), now
+        """Make it anew with the metrics; a validation on its own has no line."""
+        if isinstance(runner._train_loop, BaseLoop):
+            self._make(runner, runner.epoch, metrics)
+
+    def _make(self, runner: Runner, epoch: int, metrics: dict) -> None:
+        self._made = time.monotonic()
+        seconds = round(self._made - self._since, 3)
         stopped = getattr(runner.model, 'module', runner.model).stopped if self.members else ()
         lines = {}
         for member in self._folders(runner).keys() - stopped:
@@ -57,7 +64,7 @@ class EpochRecordHook(Hook):
             loss = f'train/{member}.loss' if member else 'train/loss'
             losses = runner.message_hub.log_scalars.get(loss)
             line = dict(
-                epoch=runner.epoch,
+                epoch=epoch,
                 metrics={
                     key.removeprefix(prefix): number(value)
                     for key, value in metrics.items()
@@ -85,6 +92,7 @@ class EpochRecordHook(Hook):
         lines = runner.message_hub.get_info(TO_COME)
         for member, line in lines.items():
             self._append(runner, member, line)
+        self._since = self._made
         self._lines = lines or self._lines
         runner.message_hub.update_info(TO_COME, {})
 

@@ -25,7 +25,8 @@ def tiny_root(tiny_config, tmp_path, root) -> Path:
 def tiny_runs(tiny_root, tmp_path):
     """Plans runs of the tiny config."""
 
-    def plan(seeds=(0,), cells=(TINY,), **budget):
-        return plan_runs(cells, Budget(**budget), seeds, Settings(tiny_root, tmp_path / 'work'))
+    def plan(seeds=(0,), cells=(TINY,), val_interval=1, **budget):
+        settings = Settings(tiny_root, tmp_path / 'work', val_interval=val_interval)
+        return plan_runs(cells, Budget(**budget), seeds, settings)
 
     return plan

@@ -10,6 +10,7 @@ import time
 from dataclasses import dataclass
 
 import pytest
+from mmengine.config import Config
 
 from lakd_mm.errors import ConfigError
 from reproduction.execution import environment, execute, locked
@@ -109,6 +110,30 @@ def test_goes_on_behind_the_last_epoch_that_was_validated(tiny_runs):
     assert '--resume' not in run.prepare()
 
 
+def test_goes_on_behind_the_last_epoch_that_was_saved_with_any_interval(tiny_runs):
+    """Lines after it are dropped, so that what counts them waits for the new ones."""
+    (run,) = tiny_runs(epochs=20, val_interval=5)
+    run.prepare()
+    top1 = {'accuracy/top1': 1.0}
+    lines = [dict(epoch=e, metrics={} if e % 5 else top1, seconds=1.5) for e in range(1, 8)]
+    path, saved = run.folder / 'epochs.jsonl', run.folder / 'epoch_5.pth'
+    path.write_text('\n'.join(map(json.dumps, lines)))
+    saved.touch()
+    (other,) = tiny_runs(epochs=20, val_interval=2)
+    assert other.id == run.id and not other.changed()
+    assert other.prepare()[-2:] == ['--resume', str(saved)]
+    assert other.records() == lines[:5] and saved.exists()
+    stream = io.StringIO()
+    progress = Progress(stream)
+    progress.begin([run], [], 1)
+    progress.started(run)
+    assert 'goes on after epoch 5\n' in stream.getvalue()
+    plan = Config.fromfile(run.plan)
+    assert (plan.train_cfg.val_interval, plan.default_hooks.checkpoint.interval) == (2, 2)
+    saved.unlink()
+    assert '--resume' not in other.prepare() and other.records() == []
+
+
 def test_a_run_keeps_the_config_that_it_was_begun_with(tiny_runs, tiny_root):
     (run,) = tiny_runs(epochs=2)
     run.prepare()
@@ -119,6 +144,11 @@ def test_a_run_keeps_the_config_that_it_was_begun_with(tiny_runs, tiny_root):
     assert changed.id == run.id and changed.changed() and not run.changed()
     changed.prepare()
     assert (run.folder / 'plan' / 'config.py').read_text() == begun
+    (often,) = tiny_runs(epochs=2, val_interval=2)
+    often.prepare()
+    assert run.plan.read_text() == begun.replace('val_interval=1', 'val_interval=2').replace(
+        ' interval=1', ' interval=2'
+    )
     changed.set_aside()
     changed.prepare()
     assert 'lr=0.3' in (run.folder / 'plan' / 'config.py').read_text()
@@ -174,6 +204,26 @@ def test_a_run_that_fails_stops_no_other(script_run, monkeypatch):
     assert '1 of 2 runs, 1 failed, 0 s left' in text
     assert good.result()['metrics'] == {'accuracy/top1': 1.0}
     assert (good.folder / 'threads').read_text() == '7'
+
+
+def test_epochs_that_come_again_are_told_again(script_run, monkeypatch):
+    monkeypatch.setattr('reproduction.execution.PAUSE', 0.02)
+    first, again = (
+        ''.join(json.dumps(dict(LINE, epoch=epoch)) + '\n' for epoch in epochs)
+        for epochs in ([1, 2], [2, 3])
+    )
+    run = script_run(
+        'run', f"import sys; open(sys.argv[1] + '/epochs.jsonl', 'a').write({again!r})", length=3
+    )
+    run.folder.mkdir()
+    (run.folder / 'epochs.jsonl').write_text(first)
+    prepare = run.prepare
+    monkeypatch.setattr(run, 'prepare', lambda: run.go_back(1) or prepare())
+    stream = io.StringIO()
+    assert execute([run], Progress(stream)) == []
+    text = stream.getvalue()
+    assert 'goes on after epoch 1\n' in text
+    assert [f'epoch {epoch}/3 ' in text for epoch in (1, 2, 3)] == [False, True, True]
 
 
 def test_several_at_a_time(script_run, monkeypatch):

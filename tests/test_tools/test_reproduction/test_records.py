@@ -1,3 +1,4 @@
+import json
 from types import SimpleNamespace
 
 from mmengine.config import Config
@@ -30,6 +31,28 @@ def test_the_best_epoch_is_the_first_of_equals():
         for i, value in enumerate([1.0, 3.0, None, 3.0, 2.0])
     ]
     assert best_epoch(records, 'accuracy/top1')['epoch'] == 2
+    records.insert(0, dict(epoch=0, metrics={}))
+    assert best_epoch(records)['epoch'] == 2
+    # Of a training without that metric, the first that was validated.
+    assert best_epoch(records, 'other')['epoch'] == 1
+
+
+def test_a_training_is_complete_when_its_last_epoch_was_validated(tmp_path):
+    (cell,) = select(find_target('causal'), ['baseline'])
+    cfg = Config(dict(train_cfg=dict(max_epochs=5)))
+    run = Run(tmp_path.name, cell, Budget(), 0, cfg, 5, 'x', tmp_path.parent, tmp_path)
+    lines = [
+        dict(epoch=epoch, metrics={'accuracy/top1': top1} if top1 else {}, seconds=1, hardware={})
+        for epoch, top1 in enumerate([None, 30.0, None, 40.0, None], 1)
+    ]
+    for last, done in (({}, False), ({'accuracy/top1': 35.0}, True)):
+        lines[-1]['metrics'] = last
+        (tmp_path / 'epochs.jsonl').write_text('\n'.join(map(json.dumps, lines)))
+        assert (run.finish() is not None) == done
+    result = run.result()
+    assert result['metrics'] == {'accuracy/top1': 35.0}
+    assert result['best'] == dict(epoch=4, metrics={'accuracy/top1': 40.0})
+    assert len(result['epochs']) == 5 and result['seconds'] == 5
 
 
 def test_a_training_that_stopped_early_is_complete(tmp_path):

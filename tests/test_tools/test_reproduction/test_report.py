@@ -4,6 +4,7 @@ import json
 import re
 
 import pytest
+from matplotlib.figure import Figure
 from run_results import test_result, train_result
 
 from lakd_mm.errors import ConfigError
@@ -182,6 +183,17 @@ def test_the_same_results_give_the_same_files(work, tmp_path):
     }
     report(TABLE1, tmp_path / 'nothing', tmp_path)
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
+
+
+def test_curves_pass_through_the_epochs_that_every_seed_has_validated(work, tmp_path, monkeypatch):
+    results = [train_result('kd', [10, 20, 30, 40, 50], seed=seed) for seed in (0, 1)]
+    for epoch in (1, 3):
+        results[1]['epochs'][epoch - 1]['metrics'] = {}
+    results[1]['epochs'][4]['metrics'] = {'accuracy/top1': 60}
+    panels = []
+    monkeypatch.setattr('reproduction.report.curves', lambda *a: panels.append(a[0]) or Figure())
+    report(TABLE1, work(*results), tmp_path)
+    assert panels == [{'ResNet-56 → ResNet-20': {'KD': ([2, 4, 5], [20, 40, 55])}}]
 
 
 def test_damaged_files(work, tmp_path):

@@ -10,9 +10,9 @@ from reproduction.targets import Budget, Cell, find_target, method_cell, select
 CONFIGS = Path(__file__).parents[3] / 'configs'
 
 
-def config(cell, data='in_memory', teacher=None, recipe='300e', **budget):
+def config(cell, data='in_memory', teacher=None, recipe='300e', val_interval=1, **budget):
     cfg = read_config(CONFIGS, cell, recipe, data)
-    return make_config(cfg, cell, Budget(recipe, **budget), teacher)
+    return make_config(cfg, cell, Budget(recipe, **budget), teacher, val_interval)
 
 
 def lakd(**kwargs):
@@ -82,6 +82,17 @@ def test_a_run_validates_saves_and_records_each_epoch():
     assert cfg.default_hooks.epoch_record.type == 'mmrazor.EpochRecordHook'
     assert cfg.custom_imports.imports == ['lakd_mm']
     assert lakd().train_cfg.max_epochs == 300
+
+
+def test_an_interval_between_validations_is_no_other_run():
+    cfg = lakd(epochs=3, val_interval=2)
+    assert (cfg.train_cfg.val_interval, cfg.default_hooks.checkpoint.interval) == (2, 2)
+    assert identity(cfg) == identity(lakd(epochs=3))
+    stops = method_cell('causal_baseline', 'r56_r20', 'cifar10')
+    stops.configs['300e'] = 'causal/causal_baseline_r20_cifar10.py'
+    assert config(stops).train_cfg.val_interval == 1
+    with pytest.raises(ConfigError, match='--val-interval 2: EarlyStoppingHook acts on the metric'):
+        config(stops, val_interval=2)
 
 
 def test_steps_move_with_the_epochs():
