@@ -10,7 +10,14 @@ from mmrazor.registry import HOOKS
 from small_run import small_runner, validation
 
 from lakd_mm.engine.hardware import hardware
-from lakd_mm.engine.hooks.epoch_record_hook import TO_COME, append_line, number, read_epochs
+from lakd_mm.engine.hooks.epoch_record_hook import (
+    SPENT,
+    TO_COME,
+    EpochRecordHook,
+    append_line,
+    number,
+    read_epochs,
+)
 
 
 def test_numbers_for_json():
@@ -37,6 +44,34 @@ def test_a_line_an_epoch_of_training(tmp_path, loop, lines):
         assert (line['epoch'], line['metrics'], line['loss']) == (4, {'accuracy/top1': 12.5}, None)
         assert line['hardware']['threads'] == torch.get_num_threads()
         assert line['hardware']['torch'] == torch.__version__ and line['hardware']['device']
+
+
+def test_the_seconds_of_an_epoch_that_was_interrupted(tmp_path):
+    """Those before count too; a checkpoint behind an epoch has none of the next."""
+    hook = EpochRecordHook()
+    hook._since -= 100
+    saved = [
+        dict(meta=meta, message_hub=dict(runtime_info={}))
+        for meta in (dict(epoch=1), dict(epoch=1, position={}))
+    ]
+    for checkpoint in saved:
+        hook.before_save_checkpoint(None, checkpoint)
+    whole, middle = (checkpoint['message_hub']['runtime_info'] for checkpoint in saved)
+    assert whole == {} and 100 <= middle[SPENT] < 110
+    for info, seconds in ((whole, 0), (middle, 100)):
+        hub = MessageHub(f'{tmp_path.name}_{seconds}')
+        hub.runtime_info.update(info)
+        runner = SimpleNamespace(
+            work_dir=tmp_path / str(seconds), model=None, message_hub=hub, epoch=1
+        )
+        runner.work_dir.mkdir()
+        hook = EpochRecordHook()
+        hook.before_train(runner)
+        hook.after_train_epoch(runner)
+        hook.before_train_epoch(runner)
+        (line,) = runner.work_dir.joinpath('epochs.jsonl').read_text().splitlines()
+        assert seconds <= json.loads(line)['seconds'] < seconds + 10
+        assert SPENT not in hub.runtime_info
 
 
 class Kill(Hook):

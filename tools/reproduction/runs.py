@@ -9,8 +9,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Optional
 
+import torch
 from mmengine.config import Config
 
+from lakd_mm.compat.mmengine_whole import INTERRUPTED, fault
 from lakd_mm.engine.hardware import hardware
 from lakd_mm.engine.hooks.epoch_record_hook import number, read_epochs
 from lakd_mm.evaluation.run_log import epoch_checkpoints
@@ -55,6 +57,13 @@ def read_result(path: Path) -> Optional[dict]:
     result = read_json(path)
     whole = isinstance(result, dict) and result.keys() >= NEEDED and result['version'] == VERSION
     return result if whole else None
+
+
+def epochs_done(path: Path) -> Optional[int]:
+    """Return how many epochs a checkpoint has behind it; None if it is absent or not whole."""
+    if not path.is_file() or fault(str(path)):
+        return None
+    return torch.load(path, map_location='cpu')['meta'].get('epoch')
 
 
 def best_epoch(epochs: list[dict], metric: str = 'accuracy/top1') -> dict:
@@ -206,13 +215,20 @@ class Run:
         return dict(content, seconds=seconds, hardware=hardware(), epochs=[], best=best)
 
     def _resume(self) -> list[str]:
-        """Return the option that goes on after the last epoch saved; remove what came after it.
+        """Return the option that goes on where the training was saved; remove what came after it.
 
         A line in ``epochs.jsonl`` says that the epoch's checkpoint, if it has one, is whole and was
         validated.
         """
-        saved = epoch_checkpoints(self.folder)
-        last = max((epoch for epoch in saved if epoch <= len(self.records())), default=0)
+        saved, lines = epoch_checkpoints(self.folder), len(self.records())
+        last = max((epoch for epoch in saved if epoch <= lines), default=0)
+        middle = self.folder / INTERRUPTED
+        done = epochs_done(middle)
+        # It may hold the line of its last epoch.
+        if done is not None and last <= done <= lines + 1:
+            self.go_back(done)
+            write_text(self.folder / 'last_checkpoint', str(middle))
+            return ['--resume', str(middle)]
         self.go_back(last)
         return ['--resume', str(saved[last])] if last else []
 

@@ -18,6 +18,7 @@ from ..hardware import hardware
 
 # Key of the message hub, which a checkpoint holds.
 TO_COME = 'epoch_record_to_come'
+SPENT = 'epoch_record_spent'
 
 
 @HOOKS.register_module()
@@ -77,8 +78,15 @@ class EpochRecordHook(Hook):
             lines[member] = json.dumps(line)
         runner.message_hub.update_info(TO_COME, lines)
 
+    def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
+        """In the middle of an epoch, note its seconds so far."""
+        if 'position' in checkpoint['meta']:
+            spent = time.monotonic() - self._since
+            checkpoint['message_hub']['runtime_info'][SPENT] = spent
+
     def before_train(self, runner: Runner) -> None:
-        """Write what the checkpoint that the training resumes from had to come."""
+        """Go on with the seconds and the lines of the checkpoint that the training resumes from."""
+        self._since -= runner.message_hub.runtime_info.pop(SPENT, 0.0)
         lines = runner.message_hub.runtime_info.get(TO_COME)
         for member, line in lines.items() if isinstance(lines, dict) else ():
             folder, record = self._folders(runner).get(member), _read(line)

@@ -10,6 +10,7 @@ import time
 from dataclasses import dataclass
 
 import pytest
+import torch
 from mmengine.config import Config
 
 from lakd_mm.errors import ConfigError
@@ -132,6 +133,33 @@ def test_goes_on_behind_the_last_epoch_that_was_saved_with_any_interval(tiny_run
     assert (plan.train_cfg.val_interval, plan.default_hooks.checkpoint.interval) == (2, 2)
     saved.unlink()
     assert '--resume' not in other.prepare() and other.records() == []
+
+
+@pytest.mark.parametrize(
+    'done, lines, resumed',
+    [
+        (6, 6, 6),
+        (6, 5, 6),  # its line lies in the checkpoint
+        (6, 7, 6),
+        (4, 5, 5),  # left by an earlier stop
+        (7, 5, 5),  # lines are gone
+        (None, 6, 5),  # cut short
+    ],
+)
+def test_goes_on_in_the_middle_of_an_epoch(tiny_runs, done, lines, resumed):
+    (run,) = tiny_runs(epochs=20, val_interval=5)
+    run.prepare()
+    known = [dict(epoch=e, metrics={}, seconds=1.5) for e in range(1, lines + 1)]
+    (run.folder / 'epochs.jsonl').write_text('\n'.join(map(json.dumps, known)))
+    saved, middle = run.folder / 'epoch_5.pth', run.folder / 'interrupted.pth'
+    saved.touch()
+    torch.save(dict(meta=dict(epoch=done, position={})), middle)
+    if done is None:
+        middle.write_bytes(middle.read_bytes()[:200])
+    expected = str(saved if resumed == 5 else middle)
+    assert run.prepare()[-2:] == ['--resume', expected]
+    assert run.records() == known[:resumed]
+    assert (run.folder / 'last_checkpoint').read_text() == expected
 
 
 def test_a_run_keeps_the_config_that_it_was_begun_with(tiny_runs, tiny_root):
