@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from elsewhere import copies_of_a_step
 from mmengine.config import Config
 from mmengine.optim import build_optim_wrapper
 from mmengine.registry import init_default_scope
@@ -138,6 +139,9 @@ def test_builds_and_steps(name):
     weights = {k.replace('architecture.architecture.', 'architecture.') for k in weights}
     assert weights <= changed
     assert not any(k.startswith('teacher.') for k in changed)
+    if re.search('r56(cbam)?_r20_', name):
+        # Nothing of a step waits for a GPU.
+        assert copies_of_a_step(model, cfg) == []
 
 
 @pytest.mark.parametrize('folder', sorted({Path(name).parent for name in FILES}))

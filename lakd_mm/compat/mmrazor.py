@@ -1,4 +1,4 @@
-"""Repairs of MMRazor's algorithms."""
+"""Repairs of MMRazor's algorithms and connectors."""
 
 import functools
 import importlib.util
@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from types import SimpleNamespace
 
 import mmcv
+import torch
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
@@ -35,6 +36,7 @@ def known_mmcv() -> Iterator[None]:
 
 with deferred(*HEAVY), known_mmcv():
     from mmrazor.models.algorithms import BaseAlgorithm, SingleTeacherDistill
+    from mmrazor.models.architectures.connectors import MGDConnector
 
 
 def clear_inplace(self: BaseAlgorithm, architecture: nn.Module, varstr: str) -> None:
@@ -79,8 +81,23 @@ def freeze_teacher() -> None:
     SingleTeacherDistill.train = train_but_teacher
 
 
+def masked_generation(self: MGDConnector, feature: torch.Tensor) -> torch.Tensor:
+    """Generate the teacher's feature from a masked one; the mask is drawn on its device.
+
+    All releases draw it on the CPU, so that each step waits for a GPU to take it. On a CPU the
+    result is theirs to the bit.
+    """
+    if self.align is not None:
+        feature = self.align(feature)
+    n, c, h, w = feature.shape
+    shape = (n, c, 1, 1) if self.mask_on_channel else (n, 1, h, w)
+    kept = torch.rand(shape, device=feature.device) <= 1 - self.lambda_mgd
+    return self.generation(feature * kept)
+
+
 def apply() -> None:
     """Apply every repair of this module."""
+    MGDConnector.forward_train = masked_generation
     restore_inplace_guard()
     repair_train('mmrazor')
     freeze_teacher()

@@ -6,6 +6,7 @@ import pytest
 import torch
 from mmengine.model import BaseModel
 from mmrazor.models.algorithms import BaseAlgorithm, SingleTeacherDistill
+from mmrazor.models.architectures.connectors import MGDConnector
 from torch import nn
 
 from lakd_mm.compat import mmrazor as repairs
@@ -127,3 +128,18 @@ def test_mmrazor_sees_an_mmcv_that_it_knows(monkeypatch, release, seen):
         assert mmcv.__version__ == seen
         raise RuntimeError
     assert mmcv.__version__ == release
+
+
+@pytest.mark.parametrize('on_channel', [False, True])
+def test_mgd_masks_as_before_on_a_cpu(on_channel):
+    torch.manual_seed(0)
+    connector = MGDConnector(4, 6, lambda_mgd=0.3, mask_on_channel=on_channel)
+    feature = torch.randn(2, 4, 5, 5)
+    torch.manual_seed(1)
+    found = connector(feature)
+    torch.manual_seed(1)
+    aligned = connector.align(feature)
+    drawn = torch.rand((2, 6, 1, 1) if on_channel else (2, 1, 5, 5))
+    mask = torch.where(drawn > 0.7, 0.0, 1.0)
+    assert 0 < mask.mean() < 1
+    assert torch.equal(found, connector.generation(aligned * mask))
