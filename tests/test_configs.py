@@ -124,7 +124,8 @@ def test_builds_and_steps(name):
     assert all(network.head.num_classes == num_classes for network in networks)
     model.train()
     if any(part in path.stem for part in SLOW):
-        stays_on_its_device(model, cfg)
+        if 'integrated' not in name:  # Captum copies the weights of its steps.
+            stays_on_its_device(model, cfg)
         return
     wrapper = build_optim_wrapper(model, cfg.optim_wrapper)
     before = {key: value.clone() for key, value in model.state_dict().items()}
