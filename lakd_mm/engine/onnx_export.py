@@ -98,6 +98,7 @@ def quantize_onnx(
     """
     check_onnx_packages()
     from onnxruntime.quantization import quantize_static
+    from onnxruntime.quantization.registry import QDQRegistry, QLinearOpsRegistry
     from onnxruntime.quantization.shape_inference import quant_pre_process
 
     inputs = ({'images': images.cpu().numpy()} for images in batches)
@@ -107,7 +108,15 @@ def quantize_onnx(
         try:
             # Shapes are in the file already.
             quant_pre_process(str(source), str(prepared), skip_symbolic_shape=True)
-            quantize_static(str(prepared), str(made), reader, per_channel=True)
+            # What it makes of a GroupNorm (an InstanceNormalization) it cannot run.
+            kinds = {*QLinearOpsRegistry, *QDQRegistry} - {'InstanceNormalization'}
+            quantize_static(
+                str(prepared),
+                str(made),
+                reader,
+                per_channel=True,
+                op_types_to_quantize=sorted(kinds),
+            )
         except ValueError as error:
             raise ConfigError(f'int8: ONNX Runtime cannot quantise {source}: {error}') from error
         written = made.read_bytes()
