@@ -5,12 +5,14 @@ import re
 import runpy
 from pathlib import Path
 
+import yaml
 from tabulate import tabulate
 
 from lakd_mm_cli import catalog, doctor
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / 'docs'
+PAPER = ROOT / 'tools' / 'reproduction' / 'paper.yml'
 LINK = re.compile(r'(!?)\[([^\]]*)\]\(([^)\s]+)\)')
 
 
@@ -114,6 +116,40 @@ def matrix_table(cells: dict) -> str:
     return '\n'.join([markdown(rows), '', *reasons])
 
 
+def rows_of(name: str) -> list:
+    """Return the table of `docs/benchmarks/NAME.json`."""
+    file = DOCS / 'benchmarks' / f'{name}.json'
+    return json.loads(file.read_text(encoding='utf-8'))['rows']
+
+
+def measured(name: str, column: str) -> dict:
+    """Return a column of `docs/benchmarks/NAME.json`, by the training or network of each row."""
+    return {next(iter(row.values())): row[column] for row in rows_of(name)}
+
+
+def cost_table(times: dict, memory: dict, paper: dict) -> str:
+    """Return what steps cost, relative to one from scratch in float32.
+
+    Args:
+        times (dict): Of a step, by training; ``', bf16'`` ends the names of those in bfloat16.
+        memory (dict): Its peak, likewise; empty for no such columns.
+        paper (dict): The paper's peaks in GiB.
+    """
+    columns = {'time': times, 'memory': memory}
+    rows = []
+    for name in [name for name in times if not name.endswith(', bf16')]:
+        row = {'': name}
+        for title, values in columns.items():
+            for suffix in ('', ', bf16') if values else ():
+                found = values.get(name + suffix)
+                row[title + suffix] = '' if found is None else f'{found:.2f}'
+        if memory:
+            share = paper[name] / paper['from scratch'] if name in paper else None
+            row["the paper's memory"] = '' if share is None else f'{share:.2f}'
+        rows.append(row)
+    return markdown(rows)
+
+
 def numbers(release: str) -> list:
     """Return the numbers of a release, by which releases are sorted."""
     return [int(part) for part in re.findall(r'\d+', release)]
@@ -142,6 +178,13 @@ def write() -> None:
         'repairs': markdown(
             [{**row, 'what': row['what'].replace('_', r'\_')} for row in doctor.repair_rows()]
         ),
+        'costs': cost_table(
+            measured('step_time_r56_r20', '/ from scratch'),
+            measured('memory_r56_r20', 'live / scratch'),
+            yaml.safe_load(PAPER.read_text(encoding='utf-8'))['memory']['r56_r20'],
+        ),
+        'method_costs': cost_table(measured('step_time_methods', '/ scratch'), {}, {}),
+        'latency': markdown(rows_of('latency_r56_r20')),
         'notebook': notebook_page(DOCS / 'tutorials/lakd_in_ten_minutes.ipynb'),
     }
     for name, text in parts.items():
