@@ -124,8 +124,7 @@ def test_builds_and_steps(name):
     assert all(network.head.num_classes == num_classes for network in networks)
     model.train()
     if any(part in path.stem for part in SLOW):
-        if 'integrated' not in name:  # Captum copies the weights of its steps.
-            stays_on_its_device(model, cfg)
+        stays_on_its_device(model, cfg, name)
         return
     wrapper = build_optim_wrapper(model, cfg.optim_wrapper)
     before = {key: value.clone() for key, value in model.state_dict().items()}
@@ -141,13 +140,15 @@ def test_builds_and_steps(name):
     weights = {k.replace('architecture.architecture.', 'architecture.') for k in weights}
     assert weights <= changed
     assert not any(k.startswith('teacher.') for k in changed)
-    stays_on_its_device(model, cfg)
+    stays_on_its_device(model, cfg, name)
 
 
-def stays_on_its_device(model, cfg):
+def stays_on_its_device(model, cfg, name):
     """Nothing of a step waits for a GPU."""
-    size = 64 if hasattr(cfg.model, 'input_shape') else 32
-    assert copies_of_a_step(model, cfg, size) == []
+    size = 64 if 'imagenet' in name else 32
+    copies = copies_of_a_step(model, cfg, size)
+    # Captum copies the weights of its steps, several times.
+    assert copies == [] or 'integrated_gradients' in name
 
 
 @pytest.mark.parametrize('folder', sorted({Path(name).parent for name in FILES}))
