@@ -80,4 +80,5 @@ def apply() -> None:
     if not hasattr(Config._file2dict, '__wrapped__'):
         Config._file2dict = staticmethod(refuse_circles(Config._file2dict))
         Config._get_cfg_path = staticmethod(name_bases(Config._get_cfg_path))
-        upstream.FormatCode = lay_out_once(upstream.FormatCode)
+        if hasattr(upstream, 'FormatCode'):  # OneDL's imports it where it is used
+            upstream.FormatCode = lay_out_once(upstream.FormatCode)

@@ -3,7 +3,7 @@
 import mmengine.config.config as upstream
 from mmengine.config import Config
 
-from lakd_mm.compat.mmengine_config import lay_out_once
+from lakd_mm.compat.mmengine_config import apply, lay_out_once
 
 
 def test_a_config_is_laid_out_once(monkeypatch):
@@ -21,3 +21,12 @@ def test_a_config_is_laid_out_once(monkeypatch):
     assert len(calls) == 2 and len(expected.splitlines()) > 1
     cfg.model.type = 'b'
     assert cfg.pretty_text == expected.replace("type='a'", "type='b'") and len(calls) == 3
+
+
+def test_onedls_reads_configs_too(monkeypatch):
+    """It has no such name in its module."""
+    monkeypatch.delattr(upstream, 'FormatCode')
+    monkeypatch.setattr(Config, '_file2dict', staticmethod(Config._file2dict.__wrapped__))
+    monkeypatch.setattr(Config, '_get_cfg_path', staticmethod(Config._get_cfg_path.__wrapped__))
+    apply()
+    assert hasattr(Config._file2dict, '__wrapped__') and not hasattr(upstream, 'FormatCode')
