@@ -19,7 +19,7 @@ META = torch.device('meta')
 
 
 class Copies(TorchDispatchMode):
-    """Collects what is copied from one device to another, or made of a Python list."""
+    """Collects what is copied from one device to another."""
 
     def __init__(self):
         super().__init__()

@@ -296,3 +296,19 @@ def test_the_site_reaches_every_page():
         pages = {path.stem for path in (DOCS / folder).glob('*.md')} - {'index'}
         (listed,) = re.findall(r'```{toctree}\n(?::.*\n)*\n(.*?)```', index, re.S)
         assert set(listed.split()) == pages
+
+
+def test_speed_and_memory_in_the_readme_are_those_measured(root):
+    text = (root / 'README.md').read_text(encoding='utf-8')
+    _, _, section = text.partition('## Speed and memory')
+    rows = re.findall(r'^\| (\S[^|]*) \|' + r' ([\d.]+) \|' * 4 + '$', section, re.MULTILINE)
+    assert len(rows) == 7
+    columns = [
+        generated.measured('step_time_r56_r20', '/ from scratch'),
+        generated.measured('memory_r56_r20', 'live / scratch'),
+    ]
+    for name, *values in rows:
+        name = name.replace('LAKD [1, 4, 9]', 'LAKD local [1,4,9]')
+        names = (name, f'{name}, bf16')
+        expected = [round(column[one], 2) for column in columns for one in names]
+        assert list(map(float, values)) == expected, name

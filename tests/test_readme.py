@@ -1,7 +1,6 @@
 """How the README begins, and that the names in tables of parts and keys exist."""
 
 import inspect
-import json
 import re
 from pathlib import Path
 
@@ -36,19 +35,3 @@ def test_parts_and_keys_exist():
         for name in inspect.signature(cls.__init__).parameters
     }
     assert len(keys) > 10 and set(keys) <= known, set(keys) - known
-
-
-def test_speed_and_memory_are_those_measured(root):
-    text = (root / 'README.md').read_text(encoding='utf-8')
-    _, _, section = text.partition('## Speed and memory')
-    rows = re.findall(r'^\| (\S[^|]*) \|' + r' ([\d.]+) \|' * 4 + '$', section, re.MULTILINE)
-    assert len(rows) == 7
-    folder, found = root / 'docs' / 'benchmarks', {}
-    for file, column in (('step_time', '/ from scratch'), ('memory', 'live / scratch')):
-        content = json.loads((folder / f'{file}_r56_r20.json').read_text())
-        found[file] = {row['training']: round(row[column], 2) for row in content['rows']}
-    for name, *values in rows:
-        name = name.replace('LAKD [1, 4, 9]', 'LAKD local [1,4,9]')
-        names = (name, f'{name}, bf16')
-        expected = [found[file][one] for file in ('step_time', 'memory') for one in names]
-        assert list(map(float, values)) == expected, name

@@ -58,11 +58,14 @@ def test_the_seconds_of_an_epoch_that_was_interrupted(tmp_path):
         hook.before_save_checkpoint(None, checkpoint)
     whole, middle = (checkpoint['message_hub']['runtime_info'] for checkpoint in saved)
     assert whole == {} and 100 <= middle[SPENT] < 110
-    for info, seconds in ((whole, 0), (middle, 100)):
-        hub = MessageHub(f'{tmp_path.name}_{seconds}')
+    foreign = [{SPENT: value} for value in ('x', None, float('nan'))]
+    infos = [whole, *foreign, middle]
+    for number_, info in enumerate(infos):
+        seconds = 100 if info is middle else 0
+        hub = MessageHub(f'{tmp_path.name}_{number_}')
         hub.runtime_info.update(info)
         runner = SimpleNamespace(
-            work_dir=tmp_path / str(seconds), model=None, message_hub=hub, epoch=1
+            work_dir=tmp_path / str(number_), model=None, message_hub=hub, epoch=1
         )
         runner.work_dir.mkdir()
         hook = EpochRecordHook()

@@ -86,7 +86,8 @@ class EpochRecordHook(Hook):
 
     def before_train(self, runner: Runner) -> None:
         """Go on with the seconds and the lines of the checkpoint that the training resumes from."""
-        self._since -= runner.message_hub.runtime_info.pop(SPENT, 0.0)
+        spent = runner.message_hub.runtime_info.pop(SPENT, 0.0)
+        self._since -= spent if isinstance(spent, float) and math.isfinite(spent) else 0.0
         lines = runner.message_hub.runtime_info.get(TO_COME)
         for member, line in lines.items() if isinstance(lines, dict) else ():
             folder, record = self._folders(runner).get(member), _read(line)

@@ -138,6 +138,7 @@ def test_goes_on_behind_the_last_epoch_that_was_saved_with_any_interval(tiny_run
 @pytest.mark.parametrize(
     'done, lines, resumed',
     [
+        (0, 0, 0),  # within the first one
         (6, 6, 6),
         (6, 5, 6),  # its line lies in the checkpoint
         (6, 7, 6),
